@@ -1,0 +1,249 @@
+"""What the service layer needs of a backend: five small Protocols over model types.
+
+The semantics of Kubernetes are the reference: names are unique per kind and
+project, every change gives an object a larger resource version, an update of
+an old version is refused, a watch can be resumed or says that it is too old.
+The local backend imitates them; the service layer imports neither backend.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from runai_core.model.decision import CycleResult, Outcome
+from runai_core.model.meta import Meta
+from runai_core.model.nodes import Node, NodePool
+from runai_core.model.snapshot import Snapshot
+from runai_core.model.workload import Gang, Pod, Workload
+
+
+class Stored(Protocol):
+    """An object that a store keeps: a frozen dataclass of the model with metadata."""
+
+    @property
+    def meta(self) -> Meta:
+        """Identity, version and ownership."""
+        ...
+
+
+T = TypeVar("T", bound=Stored)
+
+
+class Op(StrEnum):
+    """Comparison of a filter, spelled as in the API's `filterBy`."""
+
+    EQ = "=="
+    NE = "!="
+    LE = "<="
+    GE = ">="
+    CONTAINS = "=@"
+    NOT_CONTAINS = "!@"
+    STARTS = "=^"
+    ENDS = "=$"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition. `field` is a dotted path in our own names, for example ``meta.name`` or ``phase``."""
+
+    field: str
+    op: Op
+    value: str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which objects, in which order, and which part of them."""
+
+    filters: tuple[Filter, ...] = ()  # all must hold
+    project: str | None = None
+    owner: str | None = None  # uid
+    search: str = ""  # part of the name, ignoring case
+    sort_by: str = "meta.created_at"  # ties by uid, so that paging is stable
+    descending: bool = False
+    offset: int = 0
+    limit: int | None = None
+    deleted: bool = False  # True: only deleted ones that are still kept for the record
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list. `total` counts all that match; `version` is where a watch can start."""
+
+    items: tuple[T, ...]
+    total: int
+    version: int
+
+
+class ChangeType(StrEnum):
+    """What happened to an object."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """One event of a watch; `object` is as it was after the change."""
+
+    type: ChangeType
+    object: T
+    version: int
+
+
+class Store(Protocol):
+    """Keeps objects of the model, durably: what was answered is not lost by a crash."""
+
+    async def get(self, kind: type[T], name: str, project: str = "") -> T:
+        """Return the object; raise NotFound where there is none."""
+        ...
+
+    async def get_by_uid(self, kind: type[T], uid: str) -> T:
+        """Return the object, also a deleted one that is still kept; raise NotFound."""
+        ...
+
+    async def list(self, kind: type[T], query: Query = ...) -> Page[T]:
+        """Return the objects that match; raise InvalidRequest for a field that is not there."""
+        ...
+
+    async def create(self, item: T) -> T:
+        """Keep a new object: uid (unless given), version and times are set. Raise AlreadyExists."""
+        ...
+
+    async def update(self, item: T) -> T:
+        """Replace the object of this uid if it still has ``item.meta.version``. Raise StaleVersion, NotFound."""
+        ...
+
+    async def delete(self, kind: type[T], uid: str) -> T:
+        """Mark the object as deleted: gone from lists, its name is free. Raise NotFound."""
+        ...
+
+    async def purge(self, kind: type[T], deleted_before: float) -> int:
+        """Forget for good what was deleted before that time; return how many."""
+        ...
+
+    def watch(self, kind: type[T], from_version: int) -> AsyncIterator[Change[T]]:
+        """Yield every change after the version, in order. Raise WatchExpired when it is no longer known."""
+        ...
+
+    async def version(self) -> int:
+        """Return the newest resource version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChange:
+    """Something happened that the service should look at."""
+
+    workload_uid: str = ""  # empty: a node, or everything
+    node: str = ""
+
+
+class Cluster(Protocol):
+    """The scheduler's eyes and hands, and the maker of pods."""
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return all nodes, each with its node pool."""
+        ...
+
+    async def snapshot(self, pool: NodePool) -> Snapshot:
+        """Return all that the engine may know about one node pool now."""
+        ...
+
+    async def apply(self, result: CycleResult) -> Mapping[str, Outcome]:
+        """Carry out binds and evictions; return what became of each, by pod name. Never raise for a stale one."""
+        ...
+
+    async def launch(self, workload: Workload, gang: Gang) -> None:
+        """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone."""
+        ...
+
+    async def remove(self, workload: Workload, *, reason: str, attempt: int | None = None) -> None:
+        """Ask the pods to end (SIGTERM, grace period, SIGKILL) and to be forgotten. Idempotent; returns at once."""
+        ...
+
+    async def pods(self, workload: Workload) -> Sequence[Pod]:
+        """Return the pods of the workload that exist, of every attempt, terminating ones included."""
+        ...
+
+    def changes(self) -> AsyncIterator[ClusterChange]:
+        """Yield whenever a pod or node changed; changes may be merged, none is lost."""
+        ...
+
+
+class ExecSession(Protocol):
+    """A command that runs beside a pod's process."""
+
+    async def read(self) -> tuple[str, bytes] | None:
+        """Return ("stdout" or "stderr", bytes), or None at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes to standard input; empty closes it."""
+        ...
+
+    async def wait(self) -> int:
+        """Return the exit code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """Which part of a log, in which form."""
+
+    follow: bool = False
+    tail: int | None = None  # last lines; None = all
+    since: float | None = None  # seconds since the epoch
+    timestamps: bool = False
+    previous: bool = False  # of the run before the last restart
+    limit_bytes: int | None = None
+
+
+class Runtime(Protocol):
+    """What can be done with a pod that has a process."""
+
+    def logs(self, pod: Pod, options: LogOptions) -> AsyncIterator[bytes]:
+        """Yield the log in pieces; with `follow`, until the process has ended."""
+        ...
+
+    def exec(
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> AbstractAsyncContextManager[ExecSession]:
+        """Run a command in the environment of the pod; leaving the context ends it."""
+        ...
+
+
+class Lease(Protocol):
+    """Says which replica may schedule and reconcile."""
+
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """Enter when this process leads; the body is cancelled when it no longer does."""
+        ...
+
+
+class Clock(Protocol):
+    """The only source of time outside the pure rooms."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch, UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The ports of one backend, opened."""
+
+    store: Store
+    cluster: Cluster
+    runtime: Runtime
+    lease: Lease
+    clock: Clock
+    name: str = "local"
+    facts: Mapping[str, str] = field(default_factory=dict)  # for `runai status`: database, data directory, ...

@@ -1,0 +1,109 @@
+"""The one place where model objects become JSON and JSON becomes model objects.
+
+Names are camelCase outside and snake_case inside (`model.meta.WIRE`). Bad input
+raises `InvalidRequest` whose errors name each field by its path in the API.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.meta import to_camel
+
+T = TypeVar("T")
+
+MAX_GIVEN = 80
+"""Characters of a wrong value that are repeated to the user."""
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def encode(value: object) -> dict[str, Any]:
+    """Return the object as a mapping of JSON values, leaving out what equals its default."""
+    return _adapter(type(value)).dump_python(value, by_alias=True, exclude_defaults=True, mode="json")  # type: ignore[no-any-return]
+
+
+def encode_json(value: object) -> bytes:
+    """Return the object as JSON text, leaving out what equals its default."""
+    return _adapter(type(value)).dump_json(value, by_alias=True, exclude_defaults=True)
+
+
+def decode(kind: type[T], data: Mapping[str, Any], *, at: str = "") -> T:
+    """Return the object that the mapping describes; `at` is the path of the mapping in the request.
+
+    Raises:
+        InvalidRequest: a field is unknown, missing, or has a value that is not allowed.
+    """
+    try:
+        return _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise InvalidRequest.of(*_field_errors(kind, error, at)) from None
+
+
+def decode_json(kind: type[T], text: str | bytes) -> T:
+    """Return the object that the JSON text describes.
+
+    Raises:
+        InvalidRequest: the text is not JSON, or as `decode`.
+    """
+    try:
+        return _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequest.of(*_field_errors(kind, error, "")) from None
+
+
+def schema(kind: type[object]) -> dict[str, Any]:
+    """Return the JSON schema of a model class, in the API's names."""
+    return _adapter(kind).json_schema(by_alias=True)
+
+
+def _field_errors(kind: type[object], error: ValidationError, at: str) -> list[FieldError]:
+    return [
+        FieldError(
+            field=".".join(part for part in (at, *map(str, item["loc"])) if part) or "body",
+            message=_message(kind, item["type"], item["loc"], item["msg"]),
+            given=None if item["type"] == "missing" else _shown(item["input"]),
+        )
+        for item in error.errors(include_url=False)
+    ]
+
+
+def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: str) -> str:
+    if code == "missing":
+        return "is required"
+    if code in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = difflib.get_close_matches(str(path[-1]), _known_fields(kind, path[:-1]), n=2)
+        return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
+    return text.replace("Input should be", "must be").replace("Value should have", "must have")
+
+
+def _known_fields(kind: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Return the names that are allowed at the path below a dataclass."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        hints = get_type_hints(kind) if is_dataclass(kind) else {}
+        kind = next((hint for name, hint in hints.items() if part in (name, to_camel(name))), None)
+        kind = _dataclass_in(kind)
+    return [to_camel(field.name) for field in fields(kind)] if is_dataclass(kind) else []
+
+
+def _dataclass_in(hint: Any) -> Any:
+    if is_dataclass(hint):
+        return hint
+    return next((found for argument in get_args(hint) if (found := _dataclass_in(argument))), None)
+
+
+def _shown(value: object) -> object:
+    if value is None or isinstance(value, int | float | bool):
+        return value
+    text = str(value)
+    return text if len(text) <= MAX_GIVEN else text[:MAX_GIVEN] + "..."
