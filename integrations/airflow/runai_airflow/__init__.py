@@ -1,0 +1,1 @@
+"""Submit and await runai-core workloads from Airflow."""

@@ -1,0 +1,1 @@
+"""Kubeflow training jobs, notebooks and pipelines as runai-core workloads."""

@@ -1,0 +1,1 @@
+"""KubeVirt virtual machines as runai-core workloads."""

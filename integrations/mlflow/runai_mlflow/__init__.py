@@ -1,0 +1,1 @@
+"""Run MLflow projects as runai-core workloads and tie runs to them."""

@@ -1,0 +1,1 @@
+"""Ray clusters and jobs as gangs of runai-core."""

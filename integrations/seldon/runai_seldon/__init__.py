@@ -1,0 +1,1 @@
+"""Seldon, KServe and Knative services as runai-core workloads."""

@@ -1,0 +1,1 @@
+"""Spark applications as runai-core workloads."""
