@@ -161,12 +161,21 @@ class Cluster(Protocol):
         """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone."""
         ...
 
-    async def remove(self, workload: Workload, *, reason: str, attempt: int | None = None) -> None:
-        """Ask the pods to end (SIGTERM, grace period, SIGKILL) and to be forgotten. Idempotent; returns at once."""
+    async def remove(
+        self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
+    ) -> None:
+        """Ask the pods to end (SIGTERM, grace period, SIGKILL) and to leave `pods`. Idempotent; returns at once.
+
+        With `keep_finished`, pods that have ended by themselves stay in `pods`. Logs are kept either way.
+        """
         ...
 
     async def pods(self, workload: Workload) -> Sequence[Pod]:
         """Return the pods of the workload that exist, of every attempt, terminating ones included."""
+        ...
+
+    async def rendezvous(self, workload: Workload) -> tuple[str, int]:
+        """Return the address and a free port where the first pod of the next attempt can be found by the others."""
         ...
 
     def changes(self) -> AsyncIterator[ClusterChange]:
