@@ -1,0 +1,169 @@
+"""The only place that joins the rooms: settings in, a running orchestrator out."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runai_core.backends.local.backend import open_local
+from runai_core.model.errors import Unavailable
+from runai_core.model.nodes import Node
+from runai_core.model.workload import HistoryRecord, Pod, Workload
+from runai_core.plugins.manager import Registry, load_plugins
+from runai_core.ports import Backend
+from runai_core.service.access import AccessService, Credentials
+from runai_core.service.journal import Journal
+from runai_core.service.organization import OrganizationService
+from runai_core.service.policies import PolicyService
+from runai_core.service.reconciling import Reconciler
+from runai_core.service.scheduling import SchedulingService
+from runai_core.service.workloads import WorkloadService
+from runai_core.settings import Settings
+
+PURGE_EVERY = 3600.0
+"""Seconds between looks for deleted objects that are old enough to be forgotten."""
+
+IDENTITY_FILE = "identity.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What makes this orchestrator itself: drawn at the first start, kept in the data directory, mode 0600."""
+
+    cluster_id: str
+    signing_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orchestrator:
+    """All services of one running orchestrator."""
+
+    settings: Settings
+    backend: Backend
+    cluster_id: str
+    workloads: WorkloadService
+    organization: OrganizationService
+    policies: PolicyService
+    access: AccessService
+    journal: Journal
+    scheduling: SchedulingService
+    plugins: Registry
+    started_at: float
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """Return the nodes, for status pages."""
+        return tuple(await self.backend.cluster.nodes())
+
+
+@contextlib.asynccontextmanager
+async def open_orchestrator(settings: Settings, *, shutdown_pods: bool = False) -> AsyncIterator[Orchestrator]:
+    """Start an orchestrator; leaving the context stops it, and its pods only if asked.
+
+    Raises:
+        Unavailable: the data directory cannot be used, or another orchestrator uses it.
+        InvalidRequest: the nodes file is wrong.
+    """
+    identity = load_identity(settings.data_dir)
+    async with contextlib.AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(
+            open_local(
+                data_dir=settings.data_dir,
+                database=settings.database,
+                nodes_file=settings.nodes_file,
+                simulated_gpus=settings.simulated_gpus,
+                shutdown_pods=shutdown_pods,
+            )
+        )
+        await stack.enter_async_context(backend.lease.hold())
+        orchestrator, reconciler = build(settings, backend, identity)
+        await orchestrator.organization.ensure_defaults()
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(reconciler.run()),
+                tasks.create_task(orchestrator.scheduling.run()),
+                tasks.create_task(_purge(settings, backend)),
+            ]
+            try:
+                yield orchestrator
+            finally:
+                for loop in loops:
+                    loop.cancel()
+
+
+def build(settings: Settings, backend: Backend, identity: Identity) -> tuple[Orchestrator, Reconciler]:
+    """Join the services over an open backend; nothing runs yet."""
+    registry = load_plugins(settings.plugins)
+    access = AccessService(backend, identity.signing_key)
+    journal = Journal(backend, registry.observers)
+    scheduling = SchedulingService(backend, journal)
+    policies = PolicyService(backend, access)
+    reconciler = Reconciler(backend, journal, scheduling, {})
+    orchestrator = Orchestrator(
+        settings=settings,
+        backend=backend,
+        cluster_id=identity.cluster_id,
+        workloads=WorkloadService(backend, access, journal, policies, reconciler),
+        organization=OrganizationService(backend, access, scheduling),
+        policies=policies,
+        access=access,
+        journal=journal,
+        scheduling=scheduling,
+        plugins=registry,
+        started_at=backend.clock.now(),
+    )
+    return orchestrator, reconciler
+
+
+def load_identity(data_dir: Path) -> Identity:
+    """Return the identity kept in the data directory, drawing one at the first start.
+
+    Raises:
+        Unavailable: the directory cannot be written, or the file is damaged.
+    """
+    path = data_dir / IDENTITY_FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            write_private(path, json.dumps({"cluster_id": str(uuid.uuid4()), "signing_key": secrets.token_hex(32)}))
+        content = json.loads(path.read_text())
+        return Identity(cluster_id=str(content["cluster_id"]), signing_key=str(content["signing_key"]))
+    except OSError as error:
+        raise Unavailable(f"the data directory {data_dir} cannot be used: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise Unavailable(f"{path} is damaged: restore it, or remove it (all tokens must then be issued anew)") from None
+
+
+def write_credentials(settings: Settings, url: str, token: str, credentials: Credentials) -> Path:
+    """Write the credentials file, readable by its owner only, and return its path."""
+    content = {
+        "url": url,
+        "token": token,
+        "client_id": credentials.client_id,
+        "client_secret": credentials.client_secret,
+    }
+    write_private(settings.credentials_file, json.dumps(content, indent=2) + "\n")
+    return settings.credentials_file
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 whole or not at all."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+async def _purge(settings: Settings, backend: Backend) -> None:
+    while True:
+        before = backend.clock.now() - settings.deleted_kept_seconds
+        for kind in (Workload, Pod, HistoryRecord):
+            await backend.store.purge(kind, before)
+        await backend.clock.sleep(PURGE_EVERY)

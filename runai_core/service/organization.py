@@ -1,0 +1,293 @@
+"""Use cases of departments, projects, node pools and nodes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
+from runai_core.model.meta import Meta
+from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool, PlacementStrategy
+from runai_core.model.organization import (
+    DEFAULT_DEPARTMENT,
+    DEFAULT_PROJECT,
+    SYSTEM,
+    Action,
+    Actor,
+    Department,
+    Project,
+    QueueResources,
+    ResourceQuota,
+    default_resources,
+)
+from runai_core.model.resources import Resources, total
+from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
+from runai_core.model.workload import TERMINAL, Pod, Workload, gpu_charge
+from runai_core.ports import Backend, Page, Query
+from runai_core.service.access import AccessService
+from runai_core.service.scheduling import SchedulingService
+
+UNIT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+UNIT_NAME_RULE = "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
+
+Unit = TypeVar("Unit", Department, Project)
+Named = TypeVar("Named", Department, Project, NodePool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStatus:
+    """What a project or department has now, in one node pool or in all."""
+
+    allocated: Resources = field(default_factory=Resources)
+    allocated_non_preemptible: Resources = field(default_factory=Resources)
+    requested: Resources = field(default_factory=Resources)  # allocated and waiting
+
+
+class OrganizationService:
+    """What can be done with departments, projects, node pools and nodes."""
+
+    def __init__(self, backend: Backend, access: AccessService, scheduling: SchedulingService) -> None:
+        self._store = backend.store
+        self._cluster = backend.cluster
+        self._access = access
+        self._scheduling = scheduling
+
+    async def ensure_defaults(self) -> None:
+        """Create what a first start needs: a node pool, and a department and project with the whole machine as quota."""
+        nodes = await self._cluster.nodes()
+        gpus = sum(node.gpu_count for node in nodes) * 1000
+        whole = QueueResources(gpu=ResourceQuota(deserved=gpus))
+        if not (await self._store.list(NodePool, Query(limit=1))).items:
+            await self._create(NodePool(meta=Meta(name=DEFAULT_NODE_POOL, created_by=SYSTEM.name)))
+        if (await self._store.list(Department, Query(limit=1))).items:
+            return
+        await self._create(
+            Department(
+                meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole}
+            )
+        )
+        await self._create(
+            Project(
+                meta=Meta(name=DEFAULT_PROJECT, created_by=SYSTEM.name),
+                department=DEFAULT_DEPARTMENT,
+                resources={DEFAULT_NODE_POOL: whole},
+                namespace=f"runai-{DEFAULT_PROJECT}",
+            )
+        )
+
+    async def list_departments(self, actor: Actor, query: Query) -> Page[Department]:
+        """Return the departments that match."""
+        self._access.require(actor, Action.READ, "departments")
+        return await self._store.list(Department, query)
+
+    async def get_department(self, actor: Actor, ref: str) -> Department:
+        """Return the department of this name or id."""
+        self._access.require(actor, Action.READ, "departments", ref)
+        return await self._find(Department, ref)
+
+    async def create_department(self, actor: Actor, department: Department) -> Department:
+        """Create a department.
+
+        Raises:
+            InvalidRequest: name or quota is wrong. AlreadyExists: the name is taken.
+        """
+        self._access.require(actor, Action.CREATE, "departments")
+        await self._check(department)
+        return await self._created(actor, department)
+
+    async def update_department(self, actor: Actor, department: Department) -> Department:
+        """Change a department; its quota is used from the next cycle on."""
+        self._access.require(actor, Action.UPDATE, "departments", department.name)
+        await self._check(department)
+        return await self._updated(actor, department)
+
+    async def delete_department(self, actor: Actor, ref: str) -> Department:
+        """Delete a department that has no project any more."""
+        self._access.require(actor, Action.DELETE, "departments", ref)
+        department = await self._find(Department, ref)
+        projects = [item.name for item in (await self._store.list(Project, Query())).items if item.department == department.name]
+        if projects:
+            raise Conflict(f"department {department.name} has projects: {', '.join(projects[:10])}; delete or move them first")
+        return await self._store.delete(Department, department.meta.uid)
+
+    async def list_projects(self, actor: Actor, query: Query) -> Page[Project]:
+        """Return the projects that match."""
+        self._access.require(actor, Action.READ, "projects")
+        return await self._store.list(Project, query)
+
+    async def get_project(self, actor: Actor, ref: str) -> Project:
+        """Return the project of this name or id."""
+        self._access.require(actor, Action.READ, "projects", ref)
+        return await self._find(Project, ref)
+
+    async def create_project(self, actor: Actor, project: Project) -> Project:
+        """Create a project in a department.
+
+        Raises:
+            InvalidRequest: name or quota is wrong. NotFound: no such department. AlreadyExists: the name is taken.
+        """
+        self._access.require(actor, Action.CREATE, "projects", project.department)
+        department = await self._find(Department, project.department)
+        project = replace(project, department=department.name, namespace=project.namespace or f"runai-{project.name}")
+        await self._check(project)
+        return await self._created(actor, project)
+
+    async def update_project(self, actor: Actor, project: Project) -> Project:
+        """Change a project; its quota is used from the next cycle on."""
+        self._access.require(actor, Action.UPDATE, "projects", project.name)
+        department = await self._find(Department, project.department)
+        project = replace(project, department=department.name)
+        await self._check(project)
+        return await self._updated(actor, project)
+
+    async def delete_project(self, actor: Actor, ref: str) -> Project:
+        """Delete a project that has no workload in work any more."""
+        self._access.require(actor, Action.DELETE, "projects", ref)
+        project = await self._find(Project, ref)
+        page = await self._store.list(Workload, Query(project=project.name))
+        alive = [item.name for item in page.items if item.phase not in TERMINAL]
+        if alive:
+            raise Conflict(f"project {project.name} has workloads: {', '.join(alive[:10])}; delete them first")
+        return await self._store.delete(Project, project.meta.uid)
+
+    async def list_node_pools(self, actor: Actor, query: Query) -> Page[NodePool]:
+        """Return the node pools that match."""
+        self._access.require(actor, Action.READ, "nodepools")
+        return await self._store.list(NodePool, query)
+
+    async def get_node_pool(self, actor: Actor, ref: str) -> NodePool:
+        """Return the node pool of this name or id."""
+        self._access.require(actor, Action.READ, "nodepools", ref)
+        return await self._find(NodePool, ref)
+
+    async def create_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
+        """Create a node pool; every project and department gets it with quota 0 (Run:ai docs 2.25, node pools)."""
+        self._access.require(actor, Action.CREATE, "nodepools")
+        _check_name("name", pool.name)
+        if not pool.label_key or not pool.label_value:
+            raise InvalidRequest.of(FieldError("labelKey", "labelKey and labelValue are required: they say which nodes belong"))
+        _check_placement(pool)
+        return await self._created(actor, pool)
+
+    async def update_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
+        """Change a node pool."""
+        self._access.require(actor, Action.UPDATE, "nodepools", pool.name)
+        _check_placement(pool)
+        return await self._updated(actor, pool)
+
+    async def delete_node_pool(self, actor: Actor, ref: str) -> NodePool:
+        """Delete a node pool; its nodes go back to the default pool."""
+        self._access.require(actor, Action.DELETE, "nodepools", ref)
+        pool = await self._find(NodePool, ref)
+        if pool.name == DEFAULT_NODE_POOL:
+            raise Conflict("the default node pool cannot be deleted: it holds the nodes of no other pool")
+        used = [item.key for item in (await self._store.list(Workload, Query())).items if pool.name in item.node_pools and item.phase not in TERMINAL]
+        if used:
+            raise Conflict(f"node pool {pool.name} is used by: {', '.join(used[:10])}")
+        deleted = await self._store.delete(NodePool, pool.meta.uid)
+        self._scheduling.wake()
+        return deleted
+
+    async def nodes(self, actor: Actor) -> Sequence[Node]:
+        """Return all nodes."""
+        self._access.require(actor, Action.READ, "nodes")
+        return await self._cluster.nodes()
+
+    async def unit_status(self, actor: Actor, unit: Department | Project) -> Mapping[str, UnitStatus]:
+        """Return what a project or department has and asks for, by node pool."""
+        self._access.require(actor, Action.READ, "projects", unit.name)
+        return (await self.statuses(actor)).get(_status_key(unit), {})
+
+    async def statuses(self, actor: Actor) -> Mapping[str, Mapping[str, UnitStatus]]:
+        """Return the status of every unit: ``project/<name>`` and ``department/<name>``, then by node pool."""
+        self._access.require(actor, Action.READ, "projects")
+        workloads = {item.meta.uid: item for item in (await self._store.list(Workload, Query())).items}
+        collected: dict[str, dict[str, list[tuple[Pod, Workload]]]] = {}
+        for pod in (await self._store.list(Pod, Query())).items:
+            workload = workloads.get(pod.meta.owner)
+            if workload is None or pod.status.state in (PodState.SUCCEEDED, PodState.FAILED):
+                continue
+            for key in (f"project/{workload.meta.project}", f"department/{workload.department}"):
+                collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append((pod, workload))
+        return {key: {pool: _sum_up(pods) for pool, pods in pools.items()} for key, pools in collected.items()}
+
+    async def _find(self, kind: type[Named], ref: str) -> Named:
+        try:
+            return await self._store.get(kind, ref)
+        except NotFound:
+            found = await self._store.get_by_uid(kind, ref)
+        if found.meta.deleted_at is not None:
+            raise NotFound(f"{kind.__name__.lower()} {found.meta.name} was deleted")
+        return found
+
+    async def _check(self, unit: Unit) -> None:
+        _check_name("name", unit.name)
+        pools = {pool.name for pool in (await self._store.list(NodePool, Query())).items}
+        for pool, resources in unit.resources.items():
+            if pool not in pools:
+                raise InvalidRequest.of(FieldError("resources.nodePool", f"no such node pool; there are: {', '.join(sorted(pools))}", pool))
+            for name in ("gpu", "cpu", "memory"):
+                _check_quota(f"resources.{pool}.{name}", getattr(resources, name))
+
+    async def _create(self, item: Named) -> Named:
+        try:
+            return await self._store.create(item)
+        except AlreadyExists:
+            return await self._store.get(type(item), item.meta.name)
+
+    async def _created(self, actor: Actor, item: Named) -> Named:
+        created = await self._store.create(replace(item, meta=replace(item.meta, created_by=actor.name)))
+        self._scheduling.wake()
+        return created
+
+    async def _updated(self, actor: Actor, item: Named) -> Named:
+        updated = await self._store.update(replace(item, meta=replace(item.meta, updated_by=actor.name)))
+        self._scheduling.wake()
+        return updated
+
+
+def new_unit_resources(pools: Sequence[str]) -> dict[str, QueueResources]:
+    """Return the quota of a unit for which nothing was said."""
+    return default_resources(tuple(pools))
+
+
+def _status_key(unit: Department | Project) -> str:
+    return f"{'department' if isinstance(unit, Department) else 'project'}/{unit.name}"
+
+
+def _sum_up(pods: Sequence[tuple[Pod, Workload]]) -> UnitStatus:
+    def amount(pod: Pod) -> Resources:
+        request = pod.spec.request
+        return Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
+
+    held = [(pod, workload) for pod, workload in pods if pod.status.state in HOLDS_RESOURCES]
+    return UnitStatus(
+        allocated=total(amount(pod) for pod, _ in held),
+        allocated_non_preemptible=total(
+            amount(pod) for pod, workload in held if workload.preemptibility is Preemptibility.NON_PREEMPTIBLE
+        ),
+        requested=total(amount(pod) for pod, _ in pods),
+    )
+
+
+def _check_name(where: str, name: str) -> None:
+    if len(name) > 63 or not UNIT_NAME.fullmatch(name):
+        raise InvalidRequest.of(FieldError(where, UNIT_NAME_RULE, name[:80]))
+
+
+def _check_quota(where: str, quota: ResourceQuota) -> None:
+    if quota.deserved is not None and quota.deserved < 0:
+        raise InvalidRequest.of(FieldError(f"{where}.deserved", "must not be negative; leave it out for unlimited", quota.deserved))
+    if quota.limit is not None and quota.limit < 0:
+        raise InvalidRequest.of(FieldError(f"{where}.limit", "must not be negative; leave it out for no limit", quota.limit))
+    if quota.limit is not None and quota.deserved is not None and quota.deserved > quota.limit:
+        raise InvalidRequest.of(FieldError(f"{where}.deserved", f"must not be more than the limit {quota.limit}", quota.deserved))
+    if not 0 <= quota.over_quota_weight < float("inf"):
+        raise InvalidRequest.of(FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight))
+
+
+def _check_placement(pool: NodePool) -> None:
+    known = tuple(PlacementStrategy)
+    for name, value in (("gpu", pool.gpu_placement), ("cpu", pool.cpu_placement)):
+        if value not in known:
+            raise InvalidRequest.of(FieldError(f"placementStrategy.{name}", f"must be one of {', '.join(known)}", value))

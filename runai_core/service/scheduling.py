@@ -1,0 +1,200 @@
+"""The scheduling loop: snapshot, decide, apply, say why.
+
+A cycle runs when something changed, not by the clock; changes that arrive
+during a cycle lead to the next one. Each node pool is scheduled alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from runai_core.engine.cycle import run_cycle
+from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Verdict
+from runai_core.model.errors import NotFound, RunaiError, StaleVersion
+from runai_core.model.nodes import NodePool
+from runai_core.model.snapshot import PodEntry, Snapshot
+from runai_core.model.workload import Gang, Phase, Workload
+from runai_core.ports import Backend, Query
+from runai_core.service.journal import Journal
+
+log = logging.getLogger(__name__)
+
+QUIET = 0.005
+"""Seconds that the loop waits after a change, so that a burst of changes is one cycle."""
+
+IDLE = 60.0
+"""Seconds after which a cycle runs though nothing changed: grace periods and minimum run times pass."""
+
+SAVE_VERDICT = 5.0
+"""Seconds before a changed wording of the same reason is stored again; the newest is always in memory."""
+
+THREAD_FROM = 2000
+"""Pods from which a cycle runs in a thread, so that requests are answered meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """What the newest cycle of a pool did, for status pages and metrics."""
+
+    node_pool: str
+    finished_at: float
+    seconds: float
+    binds: int
+    evictions: int
+    waiting: int
+
+
+class SchedulingService:
+    """Runs cycles and remembers why pod groups wait."""
+
+    def __init__(self, backend: Backend, journal: Journal, rules: object | None = None) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._rules = rules
+        self._changed = asyncio.Event()
+        self._verdicts: dict[str, Verdict] = {}  # workload uid -> newest
+        self._saved: dict[str, float] = {}  # workload uid -> when its verdict was stored
+        self._shares: dict[str, tuple[QueueShare, ...]] = {}  # node pool -> newest
+        self._reports: dict[str, CycleReport] = {}
+        self._moved: Callable[[Workload, NodePool], None] | None = None
+
+    def wake(self) -> None:
+        """Say that something changed."""
+        self._changed.set()
+
+    def verdict(self, uid: str) -> Verdict | None:
+        """Return why the workload was not placed in the newest cycle."""
+        return self._verdicts.get(uid)
+
+    @property
+    def shares(self) -> Mapping[str, tuple[QueueShare, ...]]:
+        """The queues' numbers as the newest cycle of each node pool began."""
+        return self._shares
+
+    @property
+    def reports(self) -> Mapping[str, CycleReport]:
+        """What the newest cycle of each node pool did."""
+        return self._reports
+
+    async def run(self) -> None:
+        """Schedule until cancelled."""
+        self._changed.set()
+        while True:
+            try:
+                await asyncio.wait_for(self._changed.wait(), IDLE)
+            except TimeoutError:
+                pass
+            await asyncio.sleep(QUIET)
+            self._changed.clear()
+            try:
+                await self.cycle()
+            except RunaiError as error:
+                log.warning("cycle: %s", error.message)
+                await self._backend.clock.sleep(1.0)
+                self._changed.set()
+            except Exception:  # the top of a loop: the next cycle sees the world anew
+                log.exception("cycle failed")
+                await self._backend.clock.sleep(1.0)
+                self._changed.set()
+
+    async def cycle(self) -> None:
+        """Run one cycle of every node pool."""
+        for pool in (await self._backend.store.list(NodePool, Query())).items:
+            await self._cycle(pool)
+
+    async def try_out(self, gang: Gang) -> Verdict | None:
+        """Return why the gang would wait if it were submitted now; None if it would start."""
+        pool = await self._backend.store.get(NodePool, gang.pods[0].node_pool or "default")
+        snapshot = with_gang(await self._backend.cluster.snapshot(pool), gang)
+        result = await self._decide(snapshot)
+        return next((verdict for verdict in result.verdicts if verdict.pod_group == gang.group.name), None)
+
+    async def _cycle(self, pool: NodePool) -> None:
+        started = self._backend.clock.now()
+        snapshot = await self._backend.cluster.snapshot(pool)
+        result = await self._decide(snapshot)
+        if result.binds or result.evictions:
+            await self._backend.cluster.apply(result)
+        await self._record(snapshot, result)
+        self._shares[pool.name] = result.shares
+        now = self._backend.clock.now()
+        self._reports[pool.name] = CycleReport(
+            pool.name, now, now - started, len(result.binds), len(result.evictions), len(result.verdicts)
+        )
+        if result.binds or result.evictions:
+            log.info(
+                "cycle of %s: %d binds, %d evictions, %d waiting", pool.name, len(result.binds), len(result.evictions), len(result.verdicts)
+            )
+
+    async def _decide(self, snapshot: Snapshot) -> CycleResult:
+        if len(snapshot.pods) < THREAD_FROM:
+            return run_cycle(snapshot)
+        return await asyncio.to_thread(run_cycle, snapshot)
+
+    async def _record(self, snapshot: Snapshot, result: CycleResult) -> None:
+        workloads = {group.name: group.workload for group in snapshot.pod_groups}
+        for verdict in result.verdicts:
+            await self._remember(workloads.get(verdict.pod_group, ""), verdict)
+        for evictions in _by_group(result.evictions).values():
+            await self._record_eviction(workloads.get(evictions[0].pod_group, ""), evictions)
+
+    async def _remember(self, key: str, verdict: Verdict) -> None:
+        workload = await self._find(key)
+        if workload is None:
+            return
+        self._verdicts[workload.meta.uid] = verdict
+        old, now = workload.verdict, self._backend.clock.now()
+        same_reason = old is not None and old.reason is verdict.reason
+        if workload.phase is not Phase.PENDING or (same_reason and old is not None and old.message == verdict.message):
+            return
+        if same_reason and now - self._saved.get(workload.meta.uid, 0.0) < SAVE_VERDICT:
+            return
+        try:
+            await self._backend.store.update(
+                replace(workload, verdict=verdict, phase_message=verdict.message, phase_reason=verdict.reason.value)
+            )
+        except (StaleVersion, NotFound):
+            return  # it changed meanwhile: the next cycle tells
+        self._saved[workload.meta.uid] = now
+        if not same_reason:
+            warning = verdict.reason is not Reason.WAITING_FOR_RELEASE
+            await self._journal.event(workload, verdict.reason.value, verdict.message, warning=warning)
+
+    async def _record_eviction(self, key: str, evictions: Sequence[Evict]) -> None:
+        workload = await self._find(key)
+        if workload is not None:
+            count = len(evictions)
+            text = evictions[0].message or f"evicted by {evictions[0].action} for {evictions[0].for_group}"
+            await self._journal.event(workload, "Evicted", f"{text} ({count} pod{'s' if count > 1 else ''})", warning=True)
+
+    async def _find(self, key: str) -> Workload | None:
+        project, _, name = key.partition("/")
+        try:
+            return await self._backend.store.get(Workload, name, project)
+        except NotFound:
+            return None
+
+
+def with_gang(snapshot: Snapshot, gang: Gang) -> Snapshot:
+    """Return the snapshot as it would be with the gang waiting in it."""
+    entries = tuple(
+        PodEntry(
+            name=f"{pod.meta.project}/{pod.name}",
+            pod_group=gang.group.name,
+            sub_group=pod.spec.sub_group,
+            request=pod.spec.request,
+            constraints=pod.spec.constraints,
+            leader=pod.spec.leader,
+            created_at=snapshot.taken_at,
+        )
+        for pod in gang.pods
+    )
+    return replace(snapshot, pod_groups=(*snapshot.pod_groups, gang.group), pods=(*snapshot.pods, *entries))
+
+
+def _by_group(evictions: Sequence[Evict]) -> dict[str, list[Evict]]:
+    groups: dict[str, list[Evict]] = {}
+    for eviction in evictions:
+        groups.setdefault(eviction.pod_group, []).append(eviction)
+    return groups

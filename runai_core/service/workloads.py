@@ -1,0 +1,418 @@
+"""Use cases of workloads: each authorizes, loads, decides, saves, records."""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runai_core import wire
+from runai_core.lifecycle.gang import requests_of
+from runai_core.lifecycle.machine import step
+from runai_core.lifecycle.phases import Signal
+from runai_core.model.decision import Verdict
+from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, PolicyViolation, StaleVersion, Unsupported
+from runai_core.model.meta import Meta, to_camel
+from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
+from runai_core.model.organization import Action, Actor, Project
+from runai_core.model.snapshot import Preemptibility
+from runai_core.model.spec import (
+    DISTRIBUTED_INFERENCE_ONLY,
+    DISTRIBUTED_ONLY,
+    INFERENCE_ONLY,
+    NOT_INFERENCE,
+    TRAINING_ONLY,
+    WorkloadSpec,
+)
+from runai_core.model.workload import (
+    NON_PREEMPTIBLE_FROM,
+    PRIORITIES,
+    TERMINAL,
+    TYPE_DEFAULTS,
+    HistoryRecord,
+    Phase,
+    Pod,
+    PolicyType,
+    Workload,
+    WorkloadType,
+)
+from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Query
+from runai_core.service.access import AccessService
+from runai_core.service.journal import Journal
+from runai_core.service.policies import PolicyService
+from runai_core.service.reconciling import Reconciler, advance
+
+RESOURCE = "workloads"
+MAX_NAME = 63
+NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+NAME_RULE = (
+    f"must be 1 to {MAX_NAME} characters, lower-case letters, digits and '-', beginning with a letter "
+    "and ending with a letter or digit"
+)
+
+POLICY_TYPES: Mapping[WorkloadType, PolicyType] = {
+    WorkloadType.WORKSPACE: PolicyType.WORKSPACE,
+    WorkloadType.TRAINING: PolicyType.TRAINING,
+    WorkloadType.DISTRIBUTED: PolicyType.DISTRIBUTED,
+    WorkloadType.INFERENCE: PolicyType.INFERENCE,
+    WorkloadType.DISTRIBUTED_INFERENCE: PolicyType.DISTRIBUTED_INFERENCE,
+}
+
+_INFERENCE = frozenset({WorkloadType.INFERENCE, WorkloadType.DISTRIBUTED_INFERENCE})
+NOT_APPLICABLE: Mapping[WorkloadType, frozenset[str]] = {
+    WorkloadType.WORKSPACE: TRAINING_ONLY | DISTRIBUTED_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.TRAINING: DISTRIBUTED_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.DISTRIBUTED: TRAINING_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.INFERENCE: TRAINING_ONLY | DISTRIBUTED_ONLY | DISTRIBUTED_INFERENCE_ONLY | NOT_INFERENCE,
+    WorkloadType.DISTRIBUTED_INFERENCE: TRAINING_ONLY | DISTRIBUTED_ONLY | (NOT_INFERENCE - {"restart_policy"}),
+}
+"""Fields of `WorkloadSpec` that a type does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a user sends: the specification is still in the API's own form, as policies judge it."""
+
+    name: str
+    project: str
+    type: WorkloadType
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    master_spec: Mapping[str, Any] | None = None
+    has_master: bool = True
+    name_is_prefix: bool = False
+    source: str = "Control-plane"
+    api_version: str = ""  # External: the framework object
+    kind: str = ""
+    manifest: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a submission would become: the completed specification, and what stands against it."""
+
+    spec: Mapping[str, Any]
+    origins: Mapping[str, str]  # field -> policy that set its value
+    violations: tuple[FieldError, ...]
+    starts_now: bool | None = None  # None: not tried, because it is refused
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a workload is where it is: one sentence first, the numbers after it."""
+
+    workload: Workload
+    sentence: str
+    verdict: Verdict | None = None
+    position: int | None = None  # among the waiting workloads of its project, 1 = next
+
+
+class WorkloadService:
+    """What can be done with workloads."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        access: AccessService,
+        journal: Journal,
+        policies: PolicyService,
+        reconciler: Reconciler,
+    ) -> None:
+        self._store = backend.store
+        self._cluster = backend.cluster
+        self._runtime = backend.runtime
+        self._clock = backend.clock
+        self._access = access
+        self._journal = journal
+        self._policies = policies
+        self._reconciler = reconciler
+
+    async def submit(self, actor: Actor, submission: Submission) -> Workload:
+        """Accept a workload: once this returns, it is not lost.
+
+        Raises:
+            InvalidRequest: a field is wrong. PolicyViolation: a policy forbids a value.
+            NotFound: no such project or node pool. AlreadyExists: the name is taken.
+        """
+        self._access.require(actor, Action.CREATE, RESOURCE, submission.project)
+        workload, preview = await self._resolve(actor, submission)
+        if preview.violations:
+            raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
+        created = await self._store.create(workload)
+        await self._journal.transition(
+            created, None, created.phase, signal="Submitted", cause=f"submitted by {actor.name}", actor=actor.name
+        )
+        self._reconciler.poke(created.meta.uid)
+        return created
+
+    async def check(self, actor: Actor, submission: Submission) -> Preview:
+        """Say what a submission would become, without keeping anything."""
+        self._access.require(actor, Action.CREATE, RESOURCE, submission.project)
+        workload, preview = await self._resolve(actor, submission)
+        if preview.violations:
+            return preview
+        verdict = await self._reconciler.would_wait(workload)
+        return replace(preview, starts_now=verdict is None, verdict=verdict)
+
+    async def get(self, actor: Actor, uid: str) -> Workload:
+        """Return the workload with this id, also a deleted one that is still kept."""
+        workload = await self._store.get_by_uid(Workload, uid)
+        self._access.require(actor, Action.READ, RESOURCE, workload.meta.project)
+        return workload
+
+    async def find(self, actor: Actor, name: str, project: str, type: WorkloadType | None = None) -> Workload:
+        """Return the workload of this name.
+
+        Raises:
+            NotFound: no such workload in the project, or it is of another type.
+        """
+        self._access.require(actor, Action.READ, RESOURCE, project)
+        workload = await self._store.get(Workload, name, project)
+        if type is not None and workload.type != type:
+            raise NotFound(f"{workload.key} is a {workload.type} workload, not {type}")
+        return workload
+
+    async def list(self, actor: Actor, query: Query) -> Page[Workload]:
+        """Return the workloads that match."""
+        self._access.require(actor, Action.READ, RESOURCE, query.project or "")
+        return await self._store.list(Workload, query)
+
+    async def stop(self, actor: Actor, uid: str) -> Workload:
+        """Stop a workload: its pods end, its resources are free, the object stays. Idempotent."""
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        if not TYPE_DEFAULTS[workload.type].can_stop:
+            raise Unsupported(f"{workload.key}: {workload.type} workloads cannot be stopped; delete it instead")
+        return await self._signal(actor, workload, Signal.STOP_ASKED, f"stopped by {actor.name}")
+
+    async def resume(self, actor: Actor, uid: str) -> Workload:
+        """Run a stopped workload again: it waits in its queue like a new one. Idempotent."""
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        return await self._signal(actor, workload, Signal.RESUME_ASKED, f"resumed by {actor.name}")
+
+    async def delete(self, actor: Actor, uid: str) -> Workload:
+        """Delete a workload and its pods; its record and story are kept for a while. Idempotent."""
+        workload = await self._owned(actor, Action.DELETE, uid)
+        if workload.meta.deleted_at is not None:
+            return workload
+        return await self._signal(actor, workload, Signal.DELETE_ASKED, f"deleted by {actor.name}")
+
+    async def update(self, actor: Actor, uid: str, changes: Mapping[str, Any]) -> Workload:
+        """Change the specification of an inference workload; its pods are replaced.
+
+        Raises:
+            Unsupported: other types keep the specification that they were submitted with.
+        """
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        if workload.type not in _INFERENCE:
+            raise Unsupported(f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again")
+        submission = Submission(
+            name=workload.name,
+            project=workload.meta.project,
+            type=workload.type,
+            spec={**wire.encode(workload.spec), **changes},
+        )
+        resolved, preview = await self._resolve(actor, submission)
+        if preview.violations:
+            raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
+        changed = replace(workload, spec=resolved.spec, origins=resolved.origins)
+        return await self._signal(actor, changed, Signal.UPDATE_ASKED, f"changed by {actor.name}")
+
+    async def pods(self, actor: Actor, uid: str) -> Sequence[Pod]:
+        """Return the pods of a workload."""
+        return await self._cluster.pods(await self.get(actor, uid))
+
+    async def all_pods(self, actor: Actor, query: Query) -> Page[Pod]:
+        """Return the pods of all workloads that match."""
+        self._access.require(actor, Action.READ, RESOURCE, query.project or "")
+        return await self._store.list(Pod, query)
+
+    async def history(self, actor: Actor, uid: str, query: Query) -> Page[HistoryRecord]:
+        """Return the story of a workload: changes of phase and events."""
+        return await self._journal.read(await self.get(actor, uid), query)
+
+    async def events(self, actor: Actor, uid: str, query: Query) -> Page[HistoryRecord]:
+        """Return only the events of a workload."""
+        return await self._journal.events(await self.get(actor, uid), query)
+
+    async def why(self, actor: Actor, uid: str) -> Explanation:
+        """Explain where a workload is: why it waits and what would start it, or what it does."""
+        workload = await self.get(actor, uid)
+        if workload.phase is not Phase.PENDING:
+            reason = f": {workload.phase_message}" if workload.phase_message else ""
+            return Explanation(workload=workload, sentence=f"{workload.key} is {workload.phase}{reason}")
+        verdict = self._reconciler.verdict(workload) or workload.verdict
+        sentence = verdict.message if verdict else "waits for the next scheduling cycle"
+        return Explanation(
+            workload=workload,
+            sentence=f"{workload.key} is {workload.phase}: {sentence}",
+            verdict=verdict,
+            position=await self._position(workload),
+        )
+
+    async def pod(self, actor: Actor, uid: str, name: str | None) -> Pod:
+        """Return the named pod of a workload, or its first one.
+
+        Raises:
+            NotFound: no such pod. Conflict: the workload has no pod now.
+        """
+        workload = await self.get(actor, uid)
+        pods = sorted(await self._cluster.pods(workload), key=lambda pod: (-pod.attempt, pod.spec.rank, pod.name))
+        if name is None:
+            if not pods:
+                raise Conflict(f"{workload.key} is {workload.phase} and has no pod now")
+            return pods[0]
+        for pod in pods:
+            if pod.name == name:
+                return pod
+        has = ", ".join(pod.name for pod in pods[:20]) or "none"
+        raise NotFound(f"{workload.key} has no pod {name}; it has: {has}")
+
+    async def logs(self, actor: Actor, uid: str, pod: str | None, options: LogOptions) -> AsyncIterator[bytes]:
+        """Return the log of one pod, as a stream."""
+        return self._runtime.logs(await self.pod(actor, uid, pod), options)
+
+    async def exec(
+        self, actor: Actor, uid: str, pod: str | None, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+    ) -> AbstractAsyncContextManager[ExecSession]:
+        """Return a context that runs a command beside a pod's process."""
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        found = await self.pod(actor, workload.meta.uid, pod)
+        return self._runtime.exec(found, argv, tty=tty, stdin=stdin)
+
+    async def version(self, actor: Actor) -> int:
+        """Return the resource version from which a watch can start."""
+        self._access.require(actor, Action.READ, RESOURCE)
+        return await self._store.version()
+
+    def watch(self, actor: Actor, from_version: int) -> AsyncIterator[Change[Workload]]:
+        """Yield each change of a workload after the version."""
+        self._access.require(actor, Action.READ, RESOURCE)
+        return self._store.watch(Workload, from_version)
+
+    async def _owned(self, actor: Actor, action: Action, uid: str) -> Workload:
+        workload = await self._store.get_by_uid(Workload, uid)
+        self._access.require(actor, action, RESOURCE, workload.meta.project)
+        return workload
+
+    async def _signal(self, actor: Actor, workload: Workload, signal: Signal, cause: str) -> Workload:
+        if workload.meta.deleted_at is not None:
+            raise NotFound(f"{workload.key} was deleted")
+        while True:
+            transition = step(workload.phase, signal)
+            if transition.phase is workload.phase and not transition.effects:
+                return workload  # it is so already
+            changed = advance(workload, transition, signal, cause, self._clock.now())
+            try:
+                saved = await self._store.update(changed)
+                break
+            except StaleVersion:
+                newer = await self._store.get_by_uid(Workload, workload.meta.uid)
+                workload = replace(newer, spec=workload.spec, origins=workload.origins)
+        await self._journal.transition(
+            saved, workload.phase, saved.phase, signal=signal.value, cause=cause, actor=actor.name
+        )
+        self._reconciler.poke(saved.meta.uid)
+        return saved
+
+    async def _position(self, workload: Workload) -> int:
+        waiting = await self._store.list(Workload, Query(project=workload.meta.project, sort_by="meta.created_at"))
+        ahead = [
+            other
+            for other in waiting.items
+            if other.phase is Phase.PENDING
+            and (-other.priority, other.meta.created_at, other.meta.uid)
+            < (-workload.priority, workload.meta.created_at, workload.meta.uid)
+        ]
+        return len(ahead) + 1
+
+    async def _resolve(self, actor: Actor, submission: Submission) -> tuple[Workload, Preview]:
+        name = _checked_name(submission)
+        project = await self._store.get(Project, submission.project)
+        evaluation = await self._policies.evaluate(POLICY_TYPES.get(submission.type), submission.spec, project)
+        spec = wire.decode(WorkloadSpec, evaluation.spec, at="spec")
+        _check_fields(submission.type, spec)
+        master = submission.master_spec
+        master_spec = None if master is None else wire.decode(WorkloadSpec, master, at="masterSpec")
+        requests_of(spec.compute)
+        defaults = TYPE_DEFAULTS[submission.type]
+        priority_class = spec.priority_class or defaults.priority_class
+        workload = Workload(
+            meta=Meta(name=name, project=project.name, created_by=actor.name),
+            department=project.department,
+            type=submission.type,
+            spec=spec,
+            master_spec=master_spec,
+            has_master=submission.has_master,
+            api_version=submission.api_version,
+            kind=submission.kind,
+            manifest=submission.manifest,
+            priority_class=priority_class,
+            priority=_priority(priority_class),
+            preemptibility=_preemptibility(spec, defaults.preemptibility),
+            category=spec.category or defaults.category,
+            node_pools=await self._node_pools(spec, project),
+            origins=evaluation.origins,
+            source=submission.source,
+            attempt=1,
+            phase_updated_at=self._clock.now(),
+        )
+        return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=evaluation.violations)
+
+    async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
+        wanted = spec.node_pools or project.default_node_pools or (DEFAULT_NODE_POOL,)
+        known = [pool.name for pool in (await self._store.list(NodePool, Query())).items]
+        for index, name in enumerate(wanted):
+            if name not in known:
+                message = f"there is no such node pool; there are: {', '.join(sorted(known))}"
+                raise InvalidRequest.of(FieldError(f"spec.nodePools.{index}", message, name))
+        return tuple(wanted)
+
+
+def _checked_name(submission: Submission) -> str:
+    name = submission.name
+    if submission.name_is_prefix:
+        name = f"{name}-{secrets.token_hex(3)}"
+    if len(name) > MAX_NAME or not NAME.fullmatch(name):
+        raise InvalidRequest.of(FieldError("name", NAME_RULE, submission.name[:80]))
+    return name
+
+
+def _check_fields(type: WorkloadType, spec: WorkloadSpec) -> None:
+    """Refuse fields that the type does not have, rather than ignore them."""
+    empty = WorkloadSpec()
+    wrong = [
+        FieldError(f"spec.{to_camel(name)}", f"does not apply to {type} workloads")
+        for name in sorted(NOT_APPLICABLE.get(type, frozenset()))
+        if getattr(spec, name) != getattr(empty, name)
+    ]
+    if wrong:
+        raise InvalidRequest.of(*wrong)
+
+
+def _priority(priority_class: str) -> int:
+    if priority_class not in PRIORITIES:
+        message = f"must be one of {', '.join(PRIORITIES)}"
+        raise InvalidRequest.of(FieldError("spec.priorityClass", message, priority_class[:80]))
+    return PRIORITIES[priority_class]
+
+
+def _preemptibility(spec: WorkloadSpec, default: Preemptibility) -> Preemptibility:
+    if spec.preemptibility is not None:
+        return Preemptibility(spec.preemptibility)
+    if spec.priority_class is None:
+        return default
+    over = _priority(spec.priority_class) >= NON_PREEMPTIBLE_FROM
+    return Preemptibility.NON_PREEMPTIBLE if over else Preemptibility.PREEMPTIBLE
+
+
+__all__ = [
+    "MAX_NAME",
+    "NAME",
+    "NAME_RULE",
+    "TERMINAL",
+    "Explanation",
+    "Preview",
+    "Submission",
+    "WorkloadService",
+]

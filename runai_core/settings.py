@@ -1,0 +1,99 @@
+"""All that can be configured, read once into one frozen object."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from runai_core.model.errors import FieldError, InvalidRequest
+
+ENVIRONMENT: Mapping[str, str] = {
+    "RUNAI_DATA_DIR": "data_dir",
+    "RUNAI_HOST": "host",
+    "RUNAI_PORT": "port",
+    "RUNAI_NODES": "nodes_file",
+    "RUNAI_SIMULATED_GPUS": "simulated_gpus",
+    "RUNAI_DATABASE_URL": "database_url",
+    "RUNAI_ALLOWED_HOSTS": "allowed_hosts",
+    "RUNAI_LOG_LEVEL": "log_level",
+    "RUNAI_PLUGINS": "plugins",
+}
+"""Environment variable -> field."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How one orchestrator runs. Everything that it keeps is below `data_dir`."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"  # listens on loopback unless told
+    port: int = 0  # 0 = a free one
+    nodes_file: Path | None = None  # None = this host
+    simulated_gpus: int | None = None  # devices to pretend on this host; None = only real ones
+    database_url: str | None = None  # None = SQLite in the data directory
+    allowed_hosts: tuple[str, ...] = ()  # further names accepted in the Host header
+    log_level: str = "info"
+    plugins: tuple[str, ...] | None = None  # None = all that are installed
+    max_body_bytes: int = 4 * 1024**2
+    deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
+    history_kept: int = 1000  # records of one workload that a story holds at most
+    plugin_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def database(self) -> str:
+        """The database's URL, in SQLAlchemy's form."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'runai.db'}"
+
+    @property
+    def credentials_file(self) -> Path:
+        """Where the URL, the token and the service account's secret are kept, mode 0600."""
+        return self.data_dir / "credentials.json"
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Return the user's data directory for the orchestrator (XDG base directories)."""
+    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".local" / "share"
+    return Path(base) / "runai"
+
+
+def load_settings(environ: Mapping[str, str], **given: Any) -> Settings:
+    """Return the settings: what is given wins over the environment, which wins over the defaults.
+
+    Raises:
+        InvalidRequest: a value cannot be used; names the variable or option.
+    """
+    known = {item.name for item in fields(Settings)}
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise InvalidRequest.of(FieldError(name, f"unknown setting{hint}"))
+    values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
+    values |= {name: environ[variable] for variable, name in ENVIRONMENT.items() if environ.get(variable)}
+    values |= {name: value for name, value in given.items() if value is not None}
+    return Settings(**{name: _parsed(name, value) for name, value in values.items()})
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if name in ("port", "simulated_gpus", "max_body_bytes"):
+        return _integer(name, value, high=65535 if name == "port" else 2**31)
+    if name in ("data_dir", "nodes_file"):
+        return Path(value).expanduser().absolute()
+    if name in ("plugins", "allowed_hosts") and isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if name == "log_level" and value not in LOG_LEVELS:
+        raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(LOG_LEVELS)}", value))
+    return value
+
+
+def _integer(name: str, value: Any, *, high: int) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise InvalidRequest.of(FieldError(name, "must be a whole number", value)) from None
+    if not 0 <= number <= high:
+        raise InvalidRequest.of(FieldError(name, f"must be from 0 to {high}", value))
+    return number
