@@ -78,7 +78,7 @@ class Evict:
 class Suggestion:
     """A smallest change found that would start the group now."""
 
-    kind: str  # fewer_gpus | fewer_pods | higher_priority | raise_limit | raise_quota | wait_for | preemptible | add_nodes | other_node_pool
+    kind: str  # fewer_gpus | fewer_pods | higher_priority | raise_limit | raise_quota | wait_for | preemptible | ...
     message: str
     values: Mapping[str, str | int | float] = field(default_factory=dict)
 

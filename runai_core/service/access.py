@@ -52,17 +52,13 @@ class AccessService:
     async def create_service_account(self, name: str, role: str = ADMINISTRATOR) -> Credentials:
         """Create a machine identity with a new secret, or give an existing one a new secret."""
         secret = secrets.token_urlsafe(32)
-        account = ServiceAccount(
-            meta=Meta(name=name, labels={"role": role}), client_id=name, secret_hash=_hash(secret)
-        )
+        account = ServiceAccount(meta=Meta(name=name, labels={"role": role}), client_id=name, secret_hash=_hash(secret))
         try:
             old = await self._store.get(ServiceAccount, name)
         except NotFound:
             await self._store.create(account)
         else:
-            await self._store.update(
-                ServiceAccount(meta=old.meta, client_id=name, secret_hash=account.secret_hash)
-            )
+            await self._store.update(ServiceAccount(meta=old.meta, client_id=name, secret_hash=account.secret_hash))
         return Credentials(name, secret)
 
     async def issue(self, client_id: str, client_secret: str, *, seconds: int = TOKEN_SECONDS) -> Token:
@@ -71,9 +67,7 @@ class AccessService:
         Raises:
             Unauthenticated: the pair is not known.
         """
-        found = await self._store.list(
-            ServiceAccount, Query(filters=(Filter("client_id", Op.EQ, client_id),), limit=1)
-        )
+        found = await self._store.list(ServiceAccount, Query(filters=(Filter("client_id", Op.EQ, client_id),), limit=1))
         expected = found.items[0].secret_hash if found.items else _hash("")
         if not hmac.compare_digest(expected, _hash(client_secret)) or not found.items:
             raise Unauthenticated("client id or client secret is wrong: see the credentials file that `runai up` wrote")
@@ -97,7 +91,10 @@ class AccessService:
         """
         try:
             claims = jwt.decode(
-                token, self._key, algorithms=["HS256"], options={"require": ["sub", "exp"], "verify_exp": False, "verify_iat": False}
+                token,
+                self._key,
+                algorithms=["HS256"],
+                options={"require": ["sub", "exp"], "verify_exp": False, "verify_iat": False},
             )
         except jwt.InvalidTokenError:
             raise Unauthenticated("the token is not valid: use the one of the credentials file") from None
@@ -115,7 +112,9 @@ class AccessService:
             if action in rights.get(resource, rights.get("*", frozenset())):
                 return
         where = f" in {scope}" if scope else ""
-        raise Forbidden(f"{actor.name} may not {action} {resource}{where}: ask an administrator for a role that allows it")
+        raise Forbidden(
+            f"{actor.name} may not {action} {resource}{where}: ask an administrator for a role that allows it"
+        )
 
 
 def _hash(secret: str) -> str:

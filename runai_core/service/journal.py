@@ -45,7 +45,14 @@ class Journal:
         await self._tell(workload, record)
 
     async def event(
-        self, workload: Workload, reason: str, message: str, *, warning: bool = False, involved: str = "", actor: str = "system"
+        self,
+        workload: Workload,
+        reason: str,
+        message: str,
+        *,
+        warning: bool = False,
+        involved: str = "",
+        actor: str = "system",
     ) -> None:
         """Record something that happened without a change of phase."""
         await self._write(
@@ -81,7 +88,13 @@ class Journal:
         only = Filter("type", Op.EQ, RecordType.EVENT.value)
         return await self.read(
             workload,
-            Query(filters=(*query.filters, only), sort_by=query.sort_by, descending=query.descending, offset=query.offset, limit=query.limit),
+            Query(
+                filters=(*query.filters, only),
+                sort_by=query.sort_by,
+                descending=query.descending,
+                offset=query.offset,
+                limit=query.limit,
+            ),
         )
 
     def _meta(self, workload: Workload) -> Meta:

@@ -28,7 +28,9 @@ from runai_core.service.access import AccessService
 from runai_core.service.scheduling import SchedulingService
 
 UNIT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-UNIT_NAME_RULE = "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
+UNIT_NAME_RULE = (
+    "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
+)
 
 Unit = TypeVar("Unit", Department, Project)
 Named = TypeVar("Named", Department, Project, NodePool)
@@ -53,7 +55,7 @@ class OrganizationService:
         self._scheduling = scheduling
 
     async def ensure_defaults(self) -> None:
-        """Create what a first start needs: a node pool, and a department and project with the whole machine as quota."""
+        """Create what a first start needs: a node pool, a department and a project that has the whole machine."""
         nodes = await self._cluster.nodes()
         gpus = sum(node.gpu_count for node in nodes) * 1000
         whole = QueueResources(gpu=ResourceQuota(deserved=gpus))
@@ -62,9 +64,7 @@ class OrganizationService:
         if (await self._store.list(Department, Query(limit=1))).items:
             return
         await self._create(
-            Department(
-                meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole}
-            )
+            Department(meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole})
         )
         await self._create(
             Project(
@@ -105,9 +105,13 @@ class OrganizationService:
         """Delete a department that has no project any more."""
         self._access.require(actor, Action.DELETE, "departments", ref)
         department = await self._find(Department, ref)
-        projects = [item.name for item in (await self._store.list(Project, Query())).items if item.department == department.name]
+        projects = [
+            item.name for item in (await self._store.list(Project, Query())).items if item.department == department.name
+        ]
         if projects:
-            raise Conflict(f"department {department.name} has projects: {', '.join(projects[:10])}; delete or move them first")
+            raise Conflict(
+                f"department {department.name} has projects: {', '.join(projects[:10])}; delete or move them first"
+            )
         return await self._store.delete(Department, department.meta.uid)
 
     async def list_projects(self, actor: Actor, query: Query) -> Page[Project]:
@@ -165,7 +169,9 @@ class OrganizationService:
         self._access.require(actor, Action.CREATE, "nodepools")
         _check_name("name", pool.name)
         if not pool.label_key or not pool.label_value:
-            raise InvalidRequest.of(FieldError("labelKey", "labelKey and labelValue are required: they say which nodes belong"))
+            raise InvalidRequest.of(
+                FieldError("labelKey", "labelKey and labelValue are required: they say which nodes belong")
+            )
         _check_placement(pool)
         return await self._created(actor, pool)
 
@@ -181,7 +187,11 @@ class OrganizationService:
         pool = await self._find(NodePool, ref)
         if pool.name == DEFAULT_NODE_POOL:
             raise Conflict("the default node pool cannot be deleted: it holds the nodes of no other pool")
-        used = [item.key for item in (await self._store.list(Workload, Query())).items if pool.name in item.node_pools and item.phase not in TERMINAL]
+        used = [
+            item.key
+            for item in (await self._store.list(Workload, Query())).items
+            if pool.name in item.node_pools and item.phase not in TERMINAL
+        ]
         if used:
             raise Conflict(f"node pool {pool.name} is used by: {', '.join(used[:10])}")
         deleted = await self._store.delete(NodePool, pool.meta.uid)
@@ -225,7 +235,9 @@ class OrganizationService:
         pools = {pool.name for pool in (await self._store.list(NodePool, Query())).items}
         for pool, resources in unit.resources.items():
             if pool not in pools:
-                raise InvalidRequest.of(FieldError("resources.nodePool", f"no such node pool; there are: {', '.join(sorted(pools))}", pool))
+                raise InvalidRequest.of(
+                    FieldError("resources.nodePool", f"no such node pool; there are: {', '.join(sorted(pools))}", pool)
+                )
             for name in ("gpu", "cpu", "memory"):
                 _check_quota(f"resources.{pool}.{name}", getattr(resources, name))
 
@@ -277,17 +289,27 @@ def _check_name(where: str, name: str) -> None:
 
 def _check_quota(where: str, quota: ResourceQuota) -> None:
     if quota.deserved is not None and quota.deserved < 0:
-        raise InvalidRequest.of(FieldError(f"{where}.deserved", "must not be negative; leave it out for unlimited", quota.deserved))
+        raise InvalidRequest.of(
+            FieldError(f"{where}.deserved", "must not be negative; leave it out for unlimited", quota.deserved)
+        )
     if quota.limit is not None and quota.limit < 0:
-        raise InvalidRequest.of(FieldError(f"{where}.limit", "must not be negative; leave it out for no limit", quota.limit))
+        raise InvalidRequest.of(
+            FieldError(f"{where}.limit", "must not be negative; leave it out for no limit", quota.limit)
+        )
     if quota.limit is not None and quota.deserved is not None and quota.deserved > quota.limit:
-        raise InvalidRequest.of(FieldError(f"{where}.deserved", f"must not be more than the limit {quota.limit}", quota.deserved))
+        raise InvalidRequest.of(
+            FieldError(f"{where}.deserved", f"must not be more than the limit {quota.limit}", quota.deserved)
+        )
     if not 0 <= quota.over_quota_weight < float("inf"):
-        raise InvalidRequest.of(FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight))
+        raise InvalidRequest.of(
+            FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight)
+        )
 
 
 def _check_placement(pool: NodePool) -> None:
     known = tuple(PlacementStrategy)
     for name, value in (("gpu", pool.gpu_placement), ("cpu", pool.cpu_placement)):
         if value not in known:
-            raise InvalidRequest.of(FieldError(f"placementStrategy.{name}", f"must be one of {', '.join(known)}", value))
+            raise InvalidRequest.of(
+                FieldError(f"placementStrategy.{name}", f"must be one of {', '.join(known)}", value)
+            )

@@ -23,16 +23,16 @@ class PolicyService:
         self._store = backend.store
         self._access = access
 
-    async def list(self, actor: Actor, type: PolicyType | None = None) -> Sequence[Policy]:
+    async def list(self, actor: Actor, policy_type: PolicyType | None = None) -> Sequence[Policy]:
         """Return all policies, or those for one type of workload."""
         self._access.require(actor, Action.READ, RESOURCE)
-        filters = () if type is None else (Filter("type", Op.EQ, type.value),)
+        filters = () if policy_type is None else (Filter("type", Op.EQ, policy_type.value),)
         return (await self._store.list(Policy, Query(filters=filters))).items
 
-    async def get(self, actor: Actor, type: PolicyType, scope_type: str, scope: str) -> Policy:
+    async def get(self, actor: Actor, policy_type: PolicyType, scope_type: str, scope: str) -> Policy:
         """Return the policy of a type in a scope; raise NotFound."""
         self._access.require(actor, Action.READ, RESOURCE, scope)
-        return await self._store.get(Policy, policy_name(type, scope_type, scope))
+        return await self._store.get(Policy, policy_name(policy_type, scope_type, scope))
 
     async def put(self, actor: Actor, policy: Policy) -> Policy:
         """Create or replace the policy of a type in a scope. Workloads that run are not touched.
@@ -48,13 +48,15 @@ class PolicyService:
         try:
             old = await self._store.get(Policy, name)
         except NotFound:
-            return await self._store.create(replace(policy, meta=replace(policy.meta, name=name, created_by=actor.name)))
+            return await self._store.create(
+                replace(policy, meta=replace(policy.meta, name=name, created_by=actor.name))
+            )
         return await self._store.update(replace(policy, meta=replace(old.meta, updated_by=actor.name)))
 
-    async def delete(self, actor: Actor, type: PolicyType, scope_type: str, scope: str) -> Policy:
+    async def delete(self, actor: Actor, policy_type: PolicyType, scope_type: str, scope: str) -> Policy:
         """Delete the policy of a type in a scope; raise NotFound."""
         self._access.require(actor, Action.DELETE, RESOURCE, scope)
-        policy = await self._store.get(Policy, policy_name(type, scope_type, scope))
+        policy = await self._store.get(Policy, policy_name(policy_type, scope_type, scope))
         return await self._store.delete(Policy, policy.meta.uid)
 
     async def validate(self, policy: Policy) -> tuple[FieldError, ...]:
@@ -68,19 +70,19 @@ class PolicyService:
         others = [other for other in page.items if other.meta.name != name and await self._related(policy, other)]
         return validate_against(policy, others)
 
-    async def effective(self, actor: Actor, type: PolicyType, project: str) -> Sequence[Policy]:
+    async def effective(self, actor: Actor, policy_type: PolicyType, project: str) -> Sequence[Policy]:
         """Return the policies that apply to a project, nearest scope first."""
         self._access.require(actor, Action.READ, RESOURCE, project)
-        return await self._applying(type, await self._store.get(Project, project))
+        return await self._applying(policy_type, await self._store.get(Project, project))
 
-    async def evaluate(self, type: PolicyType | None, spec: Mapping[str, Any], project: Project) -> Evaluation:
+    async def evaluate(self, policy_type: PolicyType | None, spec: Mapping[str, Any], project: Project) -> Evaluation:
         """Return the specification completed and judged by the policies of its project."""
-        if type is None:
+        if policy_type is None:
             return Evaluation(spec=dict(spec), violations=(), origins={})
-        return evaluate(type, spec, await self._applying(type, project))
+        return evaluate(policy_type, spec, await self._applying(policy_type, project))
 
-    async def _applying(self, type: PolicyType, project: Project) -> list[Policy]:
-        page = await self._store.list(Policy, Query(filters=(Filter("type", Op.EQ, type.value),)))
+    async def _applying(self, policy_type: PolicyType, project: Project) -> list[Policy]:
+        page = await self._store.list(Policy, Query(filters=(Filter("type", Op.EQ, policy_type.value),)))
         scopes = {("tenant", ""), ("cluster", ""), ("department", project.department), ("project", project.name)}
         applying = [
             policy
@@ -93,7 +95,7 @@ class PolicyService:
     async def _check_scope(self, policy: Policy) -> tuple[FieldError, ...]:
         if policy.scope_type not in SCOPES:
             return (FieldError("scope", f"must be one of {', '.join(SCOPES)}", policy.scope_type),)
-        kinds: Mapping[str, type[Department] | type[Project]] = {"department": Department, "project": Project}
+        kinds: Mapping[str, type[Department | Project]] = {"department": Department, "project": Project}
         if policy.scope_type in kinds:
             try:
                 await self._store.get(kinds[policy.scope_type], policy.scope)
@@ -111,6 +113,6 @@ class PolicyService:
         return True
 
 
-def policy_name(type: PolicyType, scope_type: str, scope: str) -> str:
+def policy_name(policy_type: PolicyType, scope_type: str, scope: str) -> str:
     """Return the name under which a policy is stored: one for each type and scope."""
-    return ".".join(part for part in (type.value, scope_type, scope) if part)
+    return ".".join(part for part in (policy_type.value, scope_type, scope) if part)

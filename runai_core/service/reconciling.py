@@ -74,7 +74,9 @@ def retry_delay(failures: int) -> float:
 class Reconciler:
     """Looks at each workload that changed and does what is missing."""
 
-    def __init__(self, backend: Backend, journal: Journal, scheduling: SchedulingService, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, backend: Backend, journal: Journal, scheduling: SchedulingService, environment: Mapping[str, str]
+    ) -> None:
         self._store = backend.store
         self._cluster = backend.cluster
         self._clock = backend.clock
@@ -195,7 +197,10 @@ class Reconciler:
         return gang_of(
             workload,
             run_context=RunContext(
-                master_address=address, master_port=port, created_at=workload.meta.created_at or self._clock.now(), environment=self._environment
+                master_address=address,
+                master_port=port,
+                created_at=workload.meta.created_at or self._clock.now(),
+                environment=self._environment,
             ),
         )
 
@@ -234,7 +239,9 @@ class Reconciler:
             self._later(workload.meta.uid, due)
             return
         cause = f"deleted {after} s after its end, as its specification asks"
-        changed = advance(workload, step(workload.phase, Signal.DELETE_ASKED), Signal.DELETE_ASKED, cause, self._clock.now())
+        changed = advance(
+            workload, step(workload.phase, Signal.DELETE_ASKED), Signal.DELETE_ASKED, cause, self._clock.now()
+        )
         saved = await self._store.update(changed)
         await self._journal.transition(
             saved, workload.phase, saved.phase, signal=Signal.DELETE_ASKED.value, cause=cause, actor="system"

@@ -5,6 +5,7 @@ during a cycle lead to the next one. Each node pool is scheduled alone.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,10 +82,8 @@ class SchedulingService:
         """Schedule until cancelled."""
         self._changed.set()
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), IDLE)
-            except TimeoutError:
-                pass
             await asyncio.sleep(QUIET)
             self._changed.clear()
             try:
@@ -124,7 +123,11 @@ class SchedulingService:
         )
         if result.binds or result.evictions:
             log.info(
-                "cycle of %s: %d binds, %d evictions, %d waiting", pool.name, len(result.binds), len(result.evictions), len(result.verdicts)
+                "cycle of %s: %d binds, %d evictions, %d waiting",
+                pool.name,
+                len(result.binds),
+                len(result.evictions),
+                len(result.verdicts),
             )
 
     async def _decide(self, snapshot: Snapshot) -> CycleResult:
@@ -166,7 +169,9 @@ class SchedulingService:
         if workload is not None:
             count = len(evictions)
             text = evictions[0].message or f"evicted by {evictions[0].action} for {evictions[0].for_group}"
-            await self._journal.event(workload, "Evicted", f"{text} ({count} pod{'s' if count > 1 else ''})", warning=True)
+            await self._journal.event(
+                workload, "Evicted", f"{text} ({count} pod{'s' if count > 1 else ''})", warning=True
+            )
 
     async def _find(self, key: str) -> Workload | None:
         project, _, name = key.partition("/")

@@ -12,7 +12,15 @@ from runai_core.lifecycle.gang import requests_of
 from runai_core.lifecycle.machine import step
 from runai_core.lifecycle.phases import Signal
 from runai_core.model.decision import Verdict
-from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, PolicyViolation, StaleVersion, Unsupported
+from runai_core.model.errors import (
+    Conflict,
+    FieldError,
+    InvalidRequest,
+    NotFound,
+    PolicyViolation,
+    StaleVersion,
+    Unsupported,
+)
 from runai_core.model.meta import Meta, to_camel
 from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
 from runai_core.model.organization import Action, Actor, Project
@@ -161,7 +169,7 @@ class WorkloadService:
         self._access.require(actor, Action.READ, RESOURCE, workload.meta.project)
         return workload
 
-    async def find(self, actor: Actor, name: str, project: str, type: WorkloadType | None = None) -> Workload:
+    async def find(self, actor: Actor, name: str, project: str, of_type: WorkloadType | None = None) -> Workload:
         """Return the workload of this name.
 
         Raises:
@@ -169,8 +177,8 @@ class WorkloadService:
         """
         self._access.require(actor, Action.READ, RESOURCE, project)
         workload = await self._store.get(Workload, name, project)
-        if type is not None and workload.type != type:
-            raise NotFound(f"{workload.key} is a {workload.type} workload, not {type}")
+        if of_type is not None and workload.type != of_type:
+            raise NotFound(f"{workload.key} is a {workload.type} workload, not {of_type}")
         return workload
 
     async def list(self, actor: Actor, query: Query) -> Page[Workload]:
@@ -205,7 +213,9 @@ class WorkloadService:
         """
         workload = await self._owned(actor, Action.UPDATE, uid)
         if workload.type not in _INFERENCE:
-            raise Unsupported(f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again")
+            raise Unsupported(
+                f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again"
+            )
         submission = Submission(
             name=workload.name,
             project=workload.meta.project,
@@ -378,12 +388,12 @@ def _checked_name(submission: Submission) -> str:
     return name
 
 
-def _check_fields(type: WorkloadType, spec: WorkloadSpec) -> None:
+def _check_fields(workload_type: WorkloadType, spec: WorkloadSpec) -> None:
     """Refuse fields that the type does not have, rather than ignore them."""
     empty = WorkloadSpec()
     wrong = [
-        FieldError(f"spec.{to_camel(name)}", f"does not apply to {type} workloads")
-        for name in sorted(NOT_APPLICABLE.get(type, frozenset()))
+        FieldError(f"spec.{to_camel(name)}", f"does not apply to {workload_type} workloads")
+        for name in sorted(NOT_APPLICABLE.get(workload_type, frozenset()))
         if getattr(spec, name) != getattr(empty, name)
     ]
     if wrong:
