@@ -135,7 +135,9 @@ def load_identity(data_dir: Path) -> Identity:
     except OSError as error:
         raise Unavailable(f"the data directory {data_dir} cannot be used: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError):
-        raise Unavailable(f"{path} is damaged: restore it, or remove it (all tokens must then be issued anew)") from None
+        raise Unavailable(
+            f"{path} is damaged: restore it, or remove it (all tokens must then be issued anew)"
+        ) from None
 
 
 def write_credentials(settings: Settings, url: str, token: str, credentials: Credentials) -> Path:

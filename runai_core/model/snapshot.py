@@ -213,6 +213,7 @@ class CycleSettings:
     actions: tuple[str, ...] = ("allocate", "consolidate", "reclaim", "preempt", "stale_gang")
     gpu_placement: str = "binpack"
     cpu_placement: str = "binpack"
+    device_placement: str = ""  # over the devices of one node; empty = as gpu_placement
     staleness_grace: float | None = 60.0  # seconds; None = never evict
     max_consolidation_victims: int | None = 16  # None = any number, 0 = off
     allow_consolidating_reclaim: bool = True

@@ -469,7 +469,9 @@ class WorkloadSpec:
     image: str | None = described("Container image; recorded, but not used, by the embedded backend.", max_length=1024)
     image_pull_policy: str | None = described("Always, IfNotPresent or Never.", pattern="^(Always|IfNotPresent|Never)$")
     image_pull_secrets: tuple[ImagePullSecret, ...] = listed("Secrets for the image registry.")
-    command: str | None = described("Program with arguments, quoted as in a shell; it replaces the entry point.", max_length=100_000)
+    command: str | None = described(
+        "Program with arguments, quoted as in a shell; it replaces the entry point.", max_length=100_000
+    )
     args: str | None = described("Arguments, quoted as in a shell.", max_length=100_000)
     working_dir: str | None = described("Working directory.", max_length=4096)
     create_home_dir: bool | None = described("A temporary home directory.")
@@ -494,8 +496,12 @@ class WorkloadSpec:
     )
     # life
     restart_policy: RestartPolicy | None = described("When a finished process is started again.")
-    backoff_limit: int | None = described("Failures before the workload is Failed; 6 when left out.", ge=0, le=1_000_000)
-    termination_grace_period_seconds: int | None = described("Time between SIGTERM and SIGKILL; 30 when left out.", ge=0)
+    backoff_limit: int | None = described(
+        "Failures before the workload is Failed; 6 when left out.", ge=0, le=1_000_000
+    )
+    termination_grace_period_seconds: int | None = described(
+        "Time between SIGTERM and SIGKILL; 30 when left out.", ge=0
+    )
     terminate_after_preemption: bool | None = described("End, instead of waiting again, when evicted.")
     auto_deletion_time_after_completion_seconds: int | None = described("Delete this long after the end.", ge=0)
     # network and tools

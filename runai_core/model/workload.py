@@ -161,6 +161,8 @@ class Workload:
     failures: int = 0  # counted against the backoff limit
     evictions: int = 0
     successes: int = 0  # counted against completions
+    failures_before: int = 0  # as it was when the present attempt began
+    successes_before: int = 0
     node_pool: str = ""  # where its pods are, or are tried now
     verdict: Verdict | None = None  # why it waits, while it does
     last_start: float | None = None  # when pods were last placed
@@ -243,6 +245,7 @@ class Pod:
     workload: str  # the workload's name
     pod_group: str
     attempt: int = 1
+    replacement: int = 0  # how many pods of the same rank came before it in this attempt
     node_pool: str = ""
     spec: PodSpec
     status: PodStatus = field(default_factory=PodStatus)
