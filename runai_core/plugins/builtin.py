@@ -1,0 +1,137 @@
+"""The built-in plug-in: Kubernetes' own workload objects, by the same door as everybody's.
+
+Each pod of a Job or Deployment is scheduled alone, as KAI's pod grouper does
+it; the pods of a JobSet or LeaderWorkerSet wait for each other.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.plugins.grouping import (
+    Divided,
+    DividedSuspendable,
+    Gangs,
+    Suspendable,
+    count_of,
+    each_pod,
+    field_of,
+    list_of,
+    of_its_children,
+    one_gang,
+)
+from runai_core.plugins.markers import hookimpl
+from runai_core.plugins.types import Manifest, PodGroupPlan, SubGroup, WorkloadKind
+
+JOBSET_JOB_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
+LWS_GROUP_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
+LWS_WORKER_LABEL = "leaderworkerset.sigs.k8s.io/worker-index"
+LWS_SEGMENT_LABEL = "leaderworkerset.sigs.k8s.io/subgroup-index"
+
+LEADER_CREATED = "LeaderCreated"
+LEADER_READY = "LeaderReady"
+
+
+def jobset_gangs(manifest: Manifest) -> Sequence[PodGroupPlan]:
+    """Return one gang for each replicated job, or one for all where they start in any order."""
+    sizes = {
+        str(job.get("name") or index): _job_pods(job, f"replicatedJobs[{index}]")
+        for index, job in enumerate(list_of(manifest, "spec.replicatedJobs"))
+    }
+    if not sizes:
+        raise InvalidRequest.of(FieldError("spec.replicatedJobs", "must name at least one job"))
+    order = field_of(manifest, "spec.startupPolicy.startupPolicyOrder") or "InOrder"
+    if order == "InOrder":
+        return tuple(PodGroupPlan(name=name, min_members=size) for name, size in sizes.items())
+    return (PodGroupPlan(min_members=sum(sizes.values())),)
+
+
+def lws_gangs(manifest: Manifest) -> Sequence[PodGroupPlan]:
+    """Return one gang for each replica: a leader and its workers, in segments where the set is divided.
+
+    With LeaderReady the workers are created when the leader is ready, so that
+    only the leader can be waited for.
+    """
+    replicas = count_of(manifest, "spec.replicas", 1)
+    size = max(count_of(manifest, "spec.leaderWorkerTemplate.size", 1), 1)
+    policy = field_of(manifest, "spec.startupPolicy") or LEADER_CREATED
+    if policy not in (LEADER_CREATED, LEADER_READY):
+        raise InvalidRequest.of(FieldError("spec.startupPolicy", f"must be {LEADER_CREATED} or {LEADER_READY}", policy))
+    if policy == LEADER_READY:
+        parts: tuple[SubGroup, ...] = (SubGroup(name="leader"), SubGroup(name="workers", min_members=0))
+    else:
+        parts = _lws_parts(manifest, size)
+    minimum = sum(part.min_members for part in parts)
+    return tuple(
+        PodGroupPlan(name=f"group-{index}", min_members=minimum, sub_groups=parts) for index in range(replicas)
+    )
+
+
+def _job_pods(job: Mapping[str, object], path: str) -> int:
+    """Return how many pods of one replicated job run at once; what is missing or 0 counts as 1."""
+    manifest = {path: job}
+    replicas = count_of(manifest, f"{path}.replicas", 1) or 1
+    parallelism = count_of(manifest, f"{path}.template.spec.parallelism", 1) or 1
+    completions = count_of(manifest, f"{path}.template.spec.completions", parallelism) or parallelism
+    return replicas * min(parallelism, completions)
+
+
+def _lws_parts(manifest: Manifest, size: int) -> tuple[SubGroup, ...]:
+    segment = count_of(manifest, "spec.leaderWorkerTemplate.subGroupPolicy.subGroupSize", 0)
+    if segment == 0:
+        workers = (SubGroup(name="workers", min_members=size - 1),) if size > 1 else ()
+        return (SubGroup(name="leader"), *workers)
+    if not 1 < segment <= size:
+        path = "spec.leaderWorkerTemplate.subGroupPolicy.subGroupSize"
+        raise InvalidRequest.of(FieldError(path, f"must be from 2 to the size of the group, {size}", segment))
+    kind = field_of(manifest, "spec.leaderWorkerTemplate.subGroupPolicy.subGroupPolicyType") or "LeaderWorker"
+    if kind == "LeaderExcluded":
+        return (SubGroup(name="leader"), *_segments(size - 1, segment, extra=0))
+    # A leader that is one pod too many joins the first segment (LeaderWorkerSet numbers its pods so).
+    extra = 1 if (size - 1) % segment == 0 else 0
+    return _segments(size, segment, extra=extra)
+
+
+def _segments(pods: int, size: int, *, extra: int) -> tuple[SubGroup, ...]:
+    rest, sizes = pods - extra, []
+    while rest > 0:
+        sizes.append(min(size, rest))
+        rest -= size
+    sizes[0] += extra
+    return tuple(SubGroup(name=f"segment-{index}", min_members=count) for index, count in enumerate(sizes))
+
+
+def jobset_place(labels: Mapping[str, str]) -> tuple[str, str]:
+    """Return the replicated job of a pod."""
+    return labels.get(JOBSET_JOB_LABEL, ""), ""
+
+
+def lws_place(labels: Mapping[str, str]) -> tuple[str, str]:
+    """Return the replica of a pod, and leader, workers or its segment."""
+    group = f"group-{labels.get(LWS_GROUP_LABEL, '0')}"
+    if LWS_SEGMENT_LABEL in labels:
+        return group, f"segment-{labels[LWS_SEGMENT_LABEL]}"
+    return group, "leader" if labels.get(LWS_WORKER_LABEL, "0") == "0" else "workers"
+
+
+KINDS: tuple[WorkloadKind, ...] = (
+    WorkloadKind(api_version="v1", kind="Pod", adapter=Gangs(one_gang)),
+    WorkloadKind(api_version="apps/v1", kind="Deployment", adapter=Gangs(each_pod), priority_class="inference"),
+    WorkloadKind(api_version="apps/v1", kind="ReplicaSet", adapter=Gangs(one_gang)),
+    WorkloadKind(api_version="apps/v1", kind="StatefulSet", adapter=Gangs(one_gang)),
+    WorkloadKind(api_version="batch/v1", kind="Job", adapter=Suspendable(each_pod, "spec.suspend")),
+    WorkloadKind(api_version="batch/v1", kind="CronJob", adapter=Suspendable(of_its_children, "spec.suspend")),
+    WorkloadKind(
+        api_version="jobset.x-k8s.io/v1alpha2",
+        kind="JobSet",
+        adapter=DividedSuspendable(jobset_gangs, jobset_place, "spec.suspend"),
+    ),
+    WorkloadKind(
+        api_version="leaderworkerset.x-k8s.io/v1", kind="LeaderWorkerSet", adapter=Divided(lws_gangs, lws_place)
+    ),
+)
+
+
+@hookimpl
+def runai_workload_kinds() -> Iterable[WorkloadKind]:
+    """Return Kubernetes' own workload objects."""
+    return KINDS
