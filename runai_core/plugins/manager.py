@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.plugins import hookspecs
 from runai_core.plugins.calls import PluginError, call, hooks_of, said
 from runai_core.plugins.markers import ENTRY_POINT_GROUP, NAME
-from runai_core.plugins.registry import PluginReport, Registry
+from runai_core.plugins.registry import Registry
 from runai_core.plugins.types import (
     Filter,
     LifecycleObserver,
@@ -80,16 +81,19 @@ def installed_plugins() -> list[EntryPoint]:
 
 
 def load_plugins(
-    environ: Mapping[str, str],
-    *,
     only: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
     points: Iterable[EntryPoint] | None = None,
-) -> PluginReport:
+) -> Registry:
     """Load the plug-ins and return what they contribute; never raises for a broken one.
 
     `only` restricts to these names (``RUNAI_PLUGINS=a,b`` does the same), the
     built-in one apart. ``RUNAI_TRACE_PLUGINS=1`` prints each call of a hook.
+    The environment is this process's, and the entry points are those installed,
+    unless others are given.
     """
+    environ = os.environ if environ is None else environ
     wanted = _wanted(environ) if only is None else tuple(only)
     loading = _Loading(environ, trace=environ.get("RUNAI_TRACE_PLUGINS", "").lower() in TRUE_WORDS)
     seen = set()
@@ -108,11 +112,11 @@ def load_plugins(
     for plugin in loading.plugins.values():
         if plugin.status == "failed":
             log.error("plug-in %s is left out: %s", plugin.name, plugin.error)
-    return loading.report()
+    return loading.frozen()
 
 
 class _Loading:
-    """What is known while plug-ins are loaded: the only mutable state, and it ends with `report`."""
+    """What is known while plug-ins are loaded: the only mutable state, and it ends with `frozen`."""
 
     def __init__(self, environ: Mapping[str, str], *, trace: bool) -> None:
         self.plugins: dict[str, PluginInfo] = {}
@@ -146,14 +150,16 @@ class _Loading:
                     self._values |= values
                     self._items[hook] += [(name, item) for item in items]
 
-    def report(self) -> PluginReport:
-        """Freeze what was collected."""
+    def frozen(self) -> Registry:
+        """Return what was collected."""
         kept = {
             hook: tuple(item for name, item in items if name in self._opened) for hook, items in self._items.items()
         }
         rules = kept["runai_scheduling_rules"]
         settings = kept["runai_settings"]
-        registry = Registry(
+        return Registry(
+            plugins=tuple(self.plugins.values()),
+            opened=tuple(self._opened.items()),
             kinds={kind.key: kind for kind in kept["runai_workload_kinds"]},
             rules=RuleSet(
                 filters=tuple(rule for rule in rules if isinstance(rule, Filter)),
@@ -169,7 +175,6 @@ class _Loading:
             settings=settings,
             values={setting.name: self._values[setting.name] for setting in settings},
         )
-        return PluginReport(tuple(self.plugins.values()), registry, tuple(self._opened.items()))
 
     @contextlib.contextmanager
     def _blame(self, name: str) -> Iterator[None]:

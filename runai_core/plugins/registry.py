@@ -25,8 +25,10 @@ from runai_core.plugins.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All that plug-ins contributed, frozen. Tuples are in the order of loading."""
+    """Which plug-ins there are, what became of each, and all that they contributed, in the order of loading."""
 
+    plugins: tuple[PluginInfo, ...] = ()
+    opened: tuple[tuple[str, pluggy.PluginManager], ...] = field(default=(), repr=False)  # those that were loaded
     kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)
     rules: RuleSet = field(default_factory=RuleSet)
     policy_rules: tuple[PolicyRule, ...] = ()
@@ -49,15 +51,6 @@ class Registry:
                 else "install the plug-in for it; `runai plugins` lists what is there"
             )
             raise Unsupported(f"no plug-in understands {kind} of {api_version}: {hint}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class PluginReport:
-    """Which plug-ins there are, what became of each, and what they contributed."""
-
-    plugins: tuple[PluginInfo, ...] = ()
-    registry: Registry = field(default_factory=Registry)
-    opened: tuple[tuple[str, pluggy.PluginManager], ...] = field(default=(), repr=False)
 
     @property
     def failures(self) -> tuple[PluginInfo, ...]:
