@@ -1,0 +1,74 @@
+# The one door. Every target sets itself up: Python 3.11+ and make are all that must be there.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lint types contracts docs format coverage pytest setup install-demo clean
+
+# Of another checkout or project, it would only mislead uv.
+unexport VIRTUAL_ENV
+
+UV := tools/uv
+# --inexact: the plug-ins of integrations/ are installed beside what the lock says, see PLUGINS.
+SYNC := $(UV) sync --locked --inexact --quiet
+RUN := $(UV) run --no-sync
+PLUGINS := .venv/.plugins-installed
+PYTEST_ARGS ?=
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: install-demo ## Start the orchestrator and run the main job on real data (under a minute)
+	@$(RUN) python examples/demo.py
+
+test: lint types contracts pytest ## Everything that a change must pass; skipped tests are listed with the reason
+
+pytest: setup
+	@$(RUN) pytest -rs $(PYTEST_ARGS)
+
+check: setup ## The quick part of it: lint and the unit tests that take no time
+	@$(RUN) ruff check --quiet
+	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
+
+lint: setup ## Style and format (ruff)
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check --quiet || { echo "Some files are not formatted: run make format"; exit 1; }
+
+types: setup ## Types (mypy, strict)
+	@$(RUN) mypy
+
+contracts: setup ## Who may import whom (import-linter)
+	@$(RUN) lint-imports
+
+coverage: setup ## The tests with line and branch coverage
+	@$(RUN) coverage erase
+	@$(RUN) coverage run -m pytest -q $(PYTEST_ARGS)
+	@$(RUN) coverage combine --quiet
+	@$(RUN) coverage report
+
+bench: setup ## Benchmarks; figures and how they were taken: docs/benchmarks.md
+	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python $$script; done
+
+docs: setup ## Write the generated parts of the documents anew and check the documents
+	@for script in docs/generate/*.py; do [ ! -e $$script ] || $(RUN) python $$script; done
+	@$(RUN) pytest -q tests/test_docs.py
+
+format: setup ## Format the code
+	@$(RUN) ruff format
+	@$(RUN) ruff check --fix --quiet || true
+
+setup: $(PLUGINS)
+	@$(SYNC) --group demo
+
+install-demo:
+	@echo "Installing runai-core and its demo (first time: some seconds) ..."
+	@$(SYNC) --no-default-groups --group demo
+
+# Airflow, Spark and the like stay out: a plug-in's module must load without them, and the tests show that it does.
+$(PLUGINS): $(wildcard integrations/*/pyproject.toml) uv.lock
+	@$(SYNC) --group demo
+	@$(UV) pip install --quiet --no-deps $(foreach folder,$(wildcard integrations/*/pyproject.toml),--editable $(dir $(folder)))
+	@touch $@
+
+clean: ## Remove what was built and installed here
+	rm -rf .venv .uv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
