@@ -1,0 +1,5 @@
+from runai_core.engine.session import Session
+
+
+def preempt(session: Session) -> None:
+    pass

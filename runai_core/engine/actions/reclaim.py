@@ -1,0 +1,5 @@
+from runai_core.engine.session import Session
+
+
+def reclaim(session: Session) -> None:
+    pass

@@ -1,0 +1,43 @@
+"""Evict gangs that have run below their minimum for longer than the grace period.
+
+Pods that are terminating still count, a gang with a finished pod is never
+broken, and non-preemptible gangs are not spared (scheduler semantics, 2.16).
+"""
+
+from runai_core.engine.entities import PLACED, PROMISED, RUNNING, Job
+from runai_core.engine.session import Session
+from runai_core.engine.statement import commit
+
+NAME = "stale_gang"
+
+
+def stale_gang(session: Session) -> None:
+    """Evict all active pods of every gang whose grace period is over."""
+    grace = session.settings.staleness_grace
+    for name in sorted(session.jobs):
+        job = session.jobs[name]
+        if not is_stale(job):
+            continue
+        session.stale.append(name)
+        since = job.group.stale_since
+        waited = 0.0 if since is None else session.now - since
+        if grace is not None and waited >= grace:
+            _evict_all(session, job)
+
+
+def is_stale(job: Job) -> bool:
+    """Return whether a gang runs with a pod set below its minimum."""
+    if job.finished:
+        return False
+    used = [(part.active + part.releasing, part.minimum) for part in job.sets.values()]
+    return any(count for count, _ in used) and any(count < minimum for count, minimum in used)
+
+
+def _evict_all(session: Session, job: Job) -> None:
+    mark = session.mark()
+    for part in job.sets.values():
+        for pod in part.pods:
+            if PLACED <= session.pod_state[pod] <= PROMISED:
+                if session.pod_state[pod] == RUNNING:
+                    session.evict(pod)
+    commit(session, mark, NAME, "", None)

@@ -1,0 +1,89 @@
+"""One scheduling cycle: the engine's public door.
+
+``run_cycle(snapshot, rules)`` is a pure function. Time is `snapshot.taken_at`;
+the same input gives the same answer whatever its order.
+"""
+
+from collections.abc import Callable, Mapping
+
+from runai_core.engine.actions.allocate import allocate
+from runai_core.engine.actions.consolidate import consolidate
+from runai_core.engine.actions.preempt import preempt
+from runai_core.engine.actions.reclaim import reclaim
+from runai_core.engine.actions.stale_gang import stale_gang
+from runai_core.engine.entities import EVICTED, PLACED, PROMISED
+from runai_core.engine.rules import DEFAULT_RULES, RuleSet
+from runai_core.engine.session import Session
+from runai_core.engine.verdicts import all_shares, eviction_message, eviction_shares, verdicts
+from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline
+from runai_core.model.snapshot import Snapshot
+
+ACTIONS: Mapping[str, Callable[[Session], None]] = {
+    "allocate": allocate,
+    "consolidate": consolidate,
+    "reclaim": reclaim,
+    "preempt": preempt,
+    "stale_gang": stale_gang,
+}
+"""In order of harm. `CycleSettings.actions` names those that run, in its order."""
+
+
+def run_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> CycleResult:
+    """Decide what starts, what must give way, and why the others wait."""
+    return run_actions(open_cycle(snapshot, rules))
+
+
+def open_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> Session:
+    """Build the working copy of a snapshot; the first half of `run_cycle`."""
+    return Session(snapshot, rules)
+
+
+def run_actions(session: Session) -> CycleResult:
+    """Run the actions on an opened session and read the decisions off it; the second half of `run_cycle`."""
+    for name in session.settings.actions:
+        ACTIONS[name](session)
+    return _result(session)
+
+
+def _result(session: Session) -> CycleResult:
+    binds: list[Bind] = []
+    promises: list[Pipeline] = []
+    names, pods, nodes = session.nodes, session.pods, session.pod_node
+    seen: set[int] = set()
+    for action, job, placed in session.decided:
+        for pod in placed:
+            state = session.pod_state[pod]
+            if state == PLACED:
+                binds.append(Bind(pods[pod].name, names[nodes[pod]].name, session.pod_devices[pod], job.name))
+            elif state == PROMISED and pod not in seen:
+                seen.add(pod)
+                promises.append(
+                    Pipeline(pods[pod].name, names[nodes[pod]].name, session.pod_devices[pod], job.name, action)
+                )
+    evictions = []
+    for pod, (action, for_group, reason) in session.evicted_why.items():
+        state, (origin, _) = session.pod_state[pod], session.evicted_from[pod]
+        moved_to = names[nodes[pod]].name if state == PROMISED else None
+        assert state in (EVICTED, PROMISED)
+        evictions.append(
+            Evict(
+                pods[pod].name,
+                names[origin].name if origin >= 0 else pods[pod].node or "",
+                action,
+                pods[pod].pod_group,
+                for_group,
+                eviction_message(session, pod, action, for_group, reason, moved_to),
+                moved_to,
+                eviction_shares(reason),
+            )
+        )
+    return CycleResult(
+        revision=session.snapshot.revision,
+        node_pool=session.snapshot.node_pool,
+        binds=tuple(binds),
+        evictions=tuple(evictions),
+        pipelines=tuple(promises),
+        verdicts=verdicts(session),
+        shares=all_shares(session),
+        stale_groups=tuple(session.stale),
+    )

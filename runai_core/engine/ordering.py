@@ -1,0 +1,309 @@
+"""Which queue, and then which workload of it, is next.
+
+Queues form a tree of heaps. A queue is represented by its best workload, and
+its place among its siblings depends only on its own numbers and that workload,
+so after a decision only the path from the leaf to the root is keyed anew
+(scheduler semantics, 2.5 and 2.6).
+"""
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush, heapreplace
+
+from runai_core.engine.entities import EVICTED, PENDING, Job, PodSet, QueueNode
+from runai_core.engine.session import Session
+
+QueueKey = tuple[object, ...]
+
+
+def tasks_to_try(session: Session, job: Job, *, moving: bool = False) -> list[int]:
+    """Return the pods of a gang that an attempt would place now.
+
+    A pod set below its minimum tries exactly what it lacks; a gang whose sets
+    are all satisfied grows by one pod of the set that is relatively smallest.
+    With `moving`, pods evicted in a trial may be placed again.
+    """
+    below = [part for part in job.sets.values() if part.active < part.minimum]
+    parts = sorted(below, key=_part_order) if below else sorted(job.sets.values(), key=_part_order)
+    chosen: list[int] = []
+    for part in parts:
+        wanted = part.minimum - part.active if below else 1
+        found = _waiting_pods(session, part, wanted, moving=moving)
+        chosen += found
+        if not below and found:
+            break
+    return chosen
+
+
+def _part_order(part: PodSet) -> tuple[float, str]:
+    return part.active / part.minimum, part.name
+
+
+def _waiting_pods(session: Session, part: PodSet, wanted: int, *, moving: bool) -> list[int]:
+    states = session.pod_state
+    found = []
+    for pod in ordered_pods(session, part):
+        state = states[pod]
+        if state == PENDING or (moving and state == EVICTED):
+            found.append(pod)
+            if len(found) == wanted:
+                break
+    return found
+
+
+def ordered_pods(session: Session, part: PodSet) -> list[int]:
+    """Return a pod set's pods in the order of placement: leaders, then by order label, age and name."""
+    if not part.unsorted:
+        return part.pods
+    if len(part.pods) > 1:
+        part.pods.sort(key=lambda number: _pod_order(session, number))
+    part.unsorted = False
+    return part.pods
+
+
+def _pod_order(session: Session, number: int) -> tuple[bool, bool, int, float, str]:
+    pod = session.pods[number]
+    return not pod.leader, pod.order is None, -(pod.order or 0), pod.created_at, pod.name
+
+
+def refresh(session: Session, job: Job, *, moving: bool = False) -> None:
+    """Work out what a job would try now and what that costs its queue."""
+    job.tries = tries = tasks_to_try(session, job, moving=moving)
+    if len(tries) == 1:
+        kind = session.pod_class[tries[0]]
+        job.ask = kind.charge
+        job.shape = kind.index if job.tree is None and not kind.solitary else None
+        return
+    cpu = memory = device = 0
+    solitary = job.tree is not None and job.active > 0
+    runs: list[tuple[int, int]] = []
+    last, count = -1, 0
+    for pod in tries:
+        kind = session.pod_class[pod]
+        cpu += kind.charge[0]
+        memory += kind.charge[1]
+        device += kind.charge[2]
+        solitary |= kind.solitary
+        if kind.index == last:
+            count += 1
+        else:
+            if count:
+                runs.append((last, count))
+            last, count = kind.index, 1
+    runs.append((last, count))
+    job.ask = (cpu, memory, device)
+    # Pods that look at other pods, or at those of their own gang that run, may fit later in the cycle.
+    job.shape = None if solitary else tuple(runs) if job.tree is None else _tree_shape(session, job, tries)
+
+
+def _tree_shape(session: Session, job: Job, tries: list[int]) -> object:
+    """Return what makes two gangs with sub-groups or topology alike."""
+    group = job.group
+    kinds = tuple((session.pod_class[pod].index, session.pods[pod].sub_group) for pod in tries)
+    return group.sub_groups, group.topology, kinds
+
+
+def job_key(session: Session, job: Job) -> tuple[object, ...]:
+    """Return a sort key: priority, plug-in orders, gangs below minimum before growth, age, name."""
+    off = session.settings.disabled_rules
+    elastic = 0 if "elastic" in off else _elastic_state(job)
+    priority = 0 if "priority" in off else -job.priority
+    extra = tuple(rule.function(job.group) for rule in session.rules.workload_orders)
+    return (priority, *extra, elastic, job.created, job.name)
+
+
+def _elastic_state(job: Job) -> int:
+    """Return 0 where a pod set is below its minimum, 1 where all are exactly at it, 2 above."""
+    state = 1
+    for part in job.sets.values():
+        if part.active < part.minimum:
+            return 0
+        if part.active > part.minimum:
+            state = 2
+    return state
+
+
+def queue_key(session: Session, node: QueueNode, job: Job) -> QueueKey:
+    """Return a queue's sort key with the job that represents it: smaller is served first."""
+    return share_key(session, node, job.ask, (0, 0, 0))
+
+
+def share_key(
+    session: Session, node: QueueNode, ask: tuple[int, int, int], taken: tuple[int, int, int] | list[int]
+) -> QueueKey:
+    """Return the key of a queue that asks for `ask` after `taken` was taken from it (rules 1 to 8 of 2.6)."""
+    extra = tuple(rule.function(node.queue) for rule in session.rules.queue_orders)
+    if not session.quota_on:
+        return (*extra, node.queue.created_at, node.name)
+    allocated, fair, deserved = node.allocated, node.fair, node.deserved
+    a0, a1, a2 = allocated[0] - taken[0], allocated[1] - taken[1], allocated[2] - taken[2]
+    b0, b1, b2 = a0 + ask[0], a1 + ask[1], a2 + ask[2]
+    over = fair[0] < allocated[0] and fair[1] < allocated[1] and fair[2] < allocated[2]
+    starved = b0 <= deserved[0] and b1 <= deserved[1] and b2 <= deserved[2]
+    share = node.allocatable
+    without_claim = (share[0] == 0 and b0 > 0) or (share[1] == 0 and b1 > 0) or (share[2] == 0 and b2 > 0)
+    d0, d1, d2 = node.divisor
+    with_job = max(
+        b0 / d0 if d0 else b0 * 1000.0, b1 / d1 if d1 else b1 * 1000.0, b2 / d2 if d2 else float(b2)
+    )
+    without_job = max(
+        a0 / d0 if d0 else a0 * 1000.0, a1 / d1 if d1 else a1 * 1000.0, a2 / d2 if d2 else float(a2)
+    )
+    return (*extra, over, not starved, -node.priority, without_claim, with_job, without_job, node.rank)
+
+
+class _Leaf:
+    """The jobs of one leaf queue: sorted once, plus those that came back."""
+
+    __slots__ = ("left", "node", "popped", "returned", "waiting")
+
+    def __init__(self, node: QueueNode, jobs: list[Job], depth: int | None) -> None:
+        self.node = node
+        jobs.sort(key=_stored_key)
+        if depth is not None:
+            del jobs[depth:]
+        jobs.reverse()
+        self.waiting = jobs
+        self.returned: list[tuple[tuple[object, ...], Job]] = []
+
+    def best(self) -> Job | None:
+        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):  # type: ignore[operator]
+            return self.returned[0][1]
+        return self.waiting[-1] if self.waiting else None
+
+    def pop(self) -> Job:
+        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):  # type: ignore[operator]
+            return heappop(self.returned)[1]
+        return self.waiting.pop()
+
+    def push(self, job: Job) -> None:
+        heappush(self.returned, (job.key, job))
+
+
+def _stored_key(job: Job) -> tuple[object, ...]:
+    return job.key
+
+
+class _Inner:
+    """Sibling queues in a heap; one alone needs no key."""
+
+    __slots__ = ("children", "heap", "node", "popped")
+
+    def __init__(self, node: QueueNode | None, children: "list[_Inner | _Leaf]") -> None:
+        self.node = node
+        self.children = children
+        self.heap: list[tuple[QueueKey, int]] = []
+        self.popped = False
+
+    def best(self) -> Job | None:
+        if len(self.children) == 1:
+            return self.children[0].best()
+        return self.children[self.heap[0][1]].best() if self.heap else None
+
+
+class JobOrder:
+    """The pod groups that an action may try, best first; a group that still wants more is pushed back."""
+
+    def __init__(self, session: Session, jobs: Iterable[Job], *, depth: int | None = None) -> None:
+        self.session = session
+        by_leaf: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.queue is not None:
+                job.key = job_key(session, job)
+                by_leaf.setdefault(job.queue.name, []).append(job)
+        self._leaves: dict[str, _Leaf] = {}
+        self._path: list[_Inner] = []
+        self._root = self._grow(None, session.roots, by_leaf, depth)
+
+    def _grow(
+        self, node: QueueNode | None, queues: list[QueueNode], by_leaf: dict[str, list[Job]], depth: int | None
+    ) -> _Inner:
+        children: list[_Inner | _Leaf] = []
+        for queue in queues:
+            if queue.children:
+                inner = self._grow(queue, queue.children, by_leaf, depth)
+                if inner.children:
+                    children.append(inner)
+            elif queue.name in by_leaf:
+                leaf = self._leaves[queue.name] = _Leaf(queue, by_leaf[queue.name], depth)
+                children.append(leaf)
+        made = _Inner(node, children)
+        if len(children) > 1:
+            made.heap = [(self._key(child), number) for number, child in enumerate(children)]
+            heapify(made.heap)
+        return made
+
+    def _key(self, child: "_Inner | _Leaf") -> QueueKey:
+        job = child.best()
+        assert job is not None and child.node is not None
+        if job.tries is None:
+            refresh(self.session, job)
+        return queue_key(self.session, child.node, job)
+
+    def pop(self) -> Job | None:
+        """Return the next job, or `None` when none is left."""
+        self._repair()
+        node: _Inner = self._root
+        if node.best() is None:
+            return None
+        while True:
+            self._path.append(node)
+            child = node.children[node.heap[0][1] if len(node.children) > 1 else 0]
+            if isinstance(child, _Leaf):
+                job = child.pop()
+                if job.tries is None:
+                    refresh(self.session, job)
+                return job
+            node = child
+
+    def push(self, job: Job) -> None:
+        """Put the job that was popped last back, with its new key."""
+        assert job.queue is not None
+        job.key = job_key(self.session, job)
+        self._leaves[job.queue.name].push(job)
+
+    def _repair(self) -> None:
+        """Key the path of the last pop anew: only its queues' numbers have changed."""
+        while self._path:
+            node = self._path.pop()
+            if len(node.children) == 1:
+                continue
+            number = node.heap[0][1]
+            child = node.children[number]
+            if child.best() is None:
+                heappop(node.heap)
+            else:
+                heapreplace(node.heap, (self._key(child), number))
+
+
+Blocked = tuple[str, QueueNode, int]
+"""A queue check that failed: `limit` or `quota`, the queue, the column."""
+
+
+def blocked_by_queue(job: Job, ask: tuple[int, int, int]) -> Blocked | None:
+    """Return the first ancestor whose limit, or quota for non-preemptible work, the ask would break."""
+    for node in job.path:
+        if node.limited:
+            allocated, limit = node.allocated, node.limit
+            for column in (0, 1, 2):
+                if ask[column] > 0 and allocated[column] + ask[column] > limit[column]:
+                    return "limit", node, column
+    if not job.preemptible:
+        for node in job.path:
+            held, deserved = node.non_preemptible, node.deserved
+            for column in (0, 1, 2):
+                if ask[column] > 0 and held[column] + ask[column] > deserved[column]:
+                    return "quota", node, column
+    return None
+
+
+def is_ready(job: Job) -> bool:
+    """Return whether a gang has pods to place, and every pod set has enough pods that exist."""
+    waiting = False
+    for part in job.sets.values():
+        if part.existing < part.minimum:
+            return False
+        waiting = waiting or part.waiting > 0
+    return waiting
+
+
+__all__ = ["Blocked", "JobOrder", "blocked_by_queue", "is_ready", "refresh", "tasks_to_try"]

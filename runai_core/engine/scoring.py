@@ -1,0 +1,243 @@
+"""Which feasible node is best for a pod: sharing, room now, node kind, bin packing or spreading.
+
+The scores are KAI's (scheduler semantics, 3.2). Their magnitudes make the sum
+lexicographic, so the best node of an ordinary class is found without scoring:
+nodes are kept in buckets by how full they are, and the first set bit of
+(bucket AND nodes with room) is the answer, ties to the smaller name. Classes
+that depend on other pods, and plug-in scores, are scored node by node with the
+same numbers.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+from runai_core.engine.entities import CPU, GPU, NO_GPU, SHARED, PodClass
+from runai_core.engine.feasibility import (
+    LATER,
+    NO,
+    NOW,
+    bits,
+    can_join,
+    passes_neighbours,
+    preferred_affinity,
+    prepare,
+    room,
+)
+from runai_core.engine.session import Session
+
+NOMINATED, AFFINITY, DOMAIN, SHARING, AVAILABLE, NODE_KIND, FULLNESS = 1_000_000, 100_000, 10_000, 1_000, 100, 10, 9
+"""Weights of the built-in scores."""
+
+SHARING_SCORE_FOR_CPU_PODS = "sharing_score_for_cpu_pods"
+"""Compatibility: KAI also prefers nodes with a shared device for pods that want no GPU."""
+
+Layers = Sequence[tuple[int, int]]
+"""Node sets with their topology bonus, best first; each node is in one of them at most."""
+
+Key = int | float | tuple[int, float]
+
+
+class NodeIndex:
+    """Nodes in buckets by fullness, repaired from the session's log of touched nodes."""
+
+    __slots__ = ("buckets", "cursor", "key_of", "keys", "measure", "sorted_by_gpus")
+
+    def __init__(self, session: Session, measure: Callable[[int], Key], sorted_by_gpus: bool) -> None:
+        self.measure = measure
+        self.sorted_by_gpus = sorted_by_gpus
+        self.buckets: dict[Key, int] = {}
+        self.key_of: list[Key] = [measure(node) for node in range(len(session.nodes))]
+        for node, key in enumerate(self.key_of):
+            self.buckets[key] = self.buckets.get(key, 0) | 1 << node
+        self.keys: list[Key] = sorted(self.buckets)  # type: ignore[type-var]
+        self.cursor = len(session.touched)
+
+    def repair(self, session: Session) -> None:
+        """Move the nodes that were touched since the last use to their new buckets."""
+        touched = session.touched
+        if self.cursor == len(touched):
+            return
+        for node in touched[self.cursor :]:
+            key, old = self.measure(node), self.key_of[node]
+            if key != old:
+                bit = 1 << node
+                left = self.buckets[old] ^ bit
+                if left:
+                    self.buckets[old] = left
+                else:
+                    del self.buckets[old]
+                    self.keys.remove(old)
+                if key in self.buckets:
+                    self.buckets[key] |= bit
+                else:
+                    self.buckets[key] = bit
+                    self.keys.insert(bisect_left(self.keys, key), key)  # type: ignore[type-var]
+                self.key_of[node] = key
+        self.cursor = len(touched)
+
+
+def index_for(session: Session, kind: PodClass) -> NodeIndex:
+    """Return the index that orders nodes for a class: by GPUs, or by CPU for pods without GPUs."""
+    name = "cpu" if kind.form == NO_GPU else "gpu"
+    known = session.cache.get(("index", name))
+    if isinstance(known, NodeIndex):
+        known.repair(session)
+        return known
+    made = NodeIndex(session, *_measure(session, name))
+    session.cache["index", name] = made
+    return made
+
+
+def _measure(session: Session, name: str) -> tuple[Callable[[int], Key], bool]:
+    """Return the fullness of a node as a sort key (smaller = better), and whether it is its number of free GPUs."""
+    later, nodes, off = session.later, session.nodes, session.settings.disabled_rules
+    if name == "gpu":
+        if "placement" in off:
+            return (lambda node: 0), False
+        if session.settings.gpu_placement != "spread":
+            return (lambda node: later[node][GPU]), True
+        return (lambda node: -later[node][GPU] / max(nodes[node].gpus, 1)), False
+    kinds = [0 if "node_kind" in off else int(_has_gpus(session, node)) for node in range(len(nodes))]
+    if "placement" in off:
+        return (lambda node: kinds[node]), False
+    if session.settings.cpu_placement != "spread":
+        return (lambda node: (kinds[node], later[node][CPU])), False
+    return (lambda node: (kinds[node], -later[node][CPU] / max(nodes[node].cpu, 1))), False
+
+
+def _has_gpus(session: Session, node: int) -> bool:
+    entry = session.nodes[node]
+    return bool(entry.gpus or entry.dra_gpus or any("mig-" in name for name, _ in entry.extended))
+
+
+def best_node(session: Session, pod: int, layers: Layers) -> tuple[int, int]:
+    """Return the best node for a pod in the first layer that has one, and whether it has room now or later.
+
+    The node is -1 where no node can take the pod.
+    """
+    kind = session.pod_class[pod]
+    prepare(session, kind)
+    nominated = session.nominated.get(pod, -1)
+    if kind.solitary:
+        return _best_by_score(session, kind, layers, nominated)
+    if nominated >= 0 and kind.static >> nominated & 1 and any(mask >> nominated & 1 for _, mask in layers):
+        answer = room(session, kind, nominated)
+        if answer and "nominated" not in session.settings.disabled_rules:
+            return nominated, answer
+    index = index_for(session, kind)
+    for _, within in layers:
+        node, answer = _best_in(session, kind, index, within)
+        if node >= 0:
+            return node, answer
+    return -1, NO
+
+
+def _best_in(session: Session, kind: PodClass, index: NodeIndex, within: int) -> tuple[int, int]:
+    off = session.settings.disabled_rules
+    if kind.form == SHARED and "sharing_first" not in off:
+        node, answer = _best_joining(session, kind, index, within)
+        if node >= 0:
+            return node, answer
+    elif kind.form == NO_GPU and SHARING_SCORE_FOR_CPU_PODS in session.settings.compatibility:
+        sharing = sum(1 << node for node in bits(within) if session.devices[node])
+        node, answer = _best_with_room(session, kind, index, within & sharing) if sharing else (-1, NO)
+        if node >= 0:
+            return node, answer
+    return _best_with_room(session, kind, index, within)
+
+
+def _best_with_room(session: Session, kind: PodClass, index: NodeIndex, within: int) -> tuple[int, int]:
+    """Return the best node by fullness: those with room now first."""
+    start = bisect_left(index.keys, kind.gpus) if index.sorted_by_gpus else 0  # type: ignore[type-var]
+    keys, buckets = index.keys, index.buckets
+    wants = (NOW, LATER) if "idle_first" not in session.settings.disabled_rules else (LATER,)
+    for want in wants:
+        mask = kind.fits_idle if want == NOW else kind.fits_later
+        for key in keys[start:] if start else keys:
+            hit = buckets[key] & mask & within
+            while hit:
+                low = hit & -hit
+                node = low.bit_length() - 1
+                answer = room(session, kind, node)
+                if answer >= want:
+                    _keep(kind, want, mask)
+                    return node, answer
+                mask ^= low
+                hit ^= low
+        _keep(kind, want, mask)
+    return -1, NO
+
+
+def _keep(kind: PodClass, want: int, mask: int) -> None:
+    if want == NOW:
+        kind.fits_idle = mask
+    else:
+        kind.fits_later = mask
+
+
+def _best_joining(session: Session, kind: PodClass, index: NodeIndex, within: int) -> tuple[int, int]:
+    """Return the best node where a device that is shared already takes the pod: room now first."""
+    later_hit = (-1, NO)
+    for key in index.keys:
+        hit = index.buckets[key] & kind.fits_shared & within
+        while hit:
+            low = hit & -hit
+            hit ^= low
+            node = low.bit_length() - 1
+            answer = room(session, kind, node) if can_join(session, kind, node) else NO
+            if answer == NOW:
+                return node, NOW
+            if answer == NO:
+                kind.fits_shared ^= low
+            elif later_hit[0] < 0:
+                later_hit = (node, LATER)
+    return later_hit
+
+
+# -- node by node ------------------------------------------------------------------------------------------------------
+
+
+def _best_by_score(session: Session, kind: PodClass, layers: Layers, nominated: int) -> tuple[int, int]:
+    """Score every feasible node with the full sum; the reference for the fast way."""
+    column, strategy = (
+        (CPU, session.settings.cpu_placement) if kind.form == NO_GPU else (GPU, session.settings.gpu_placement)
+    )
+    free = [session.later[node][column] for _, mask in layers for node in bits(mask)]
+    low, high = min(free, default=0), max(free, default=0)
+    best, best_score, best_answer = -1, float("-inf"), NO
+    for bonus, mask in layers:
+        for node in bits(mask & kind.static):
+            answer = room(session, kind, node)
+            if not answer or passes_neighbours(session, kind, node):
+                continue
+            score = _total_score(session, kind, node, answer) + DOMAIN * bonus + NOMINATED * (node == nominated)
+            score += _fullness(session, node, column, strategy, (low, high))
+            if score > best_score or (score == best_score and node < best):
+                best, best_score, best_answer = node, score, answer
+    return best, best_answer
+
+
+def _total_score(session: Session, kind: PodClass, node: int, answer: int) -> float:
+    off = session.settings.disabled_rules
+    score: float = AFFINITY * preferred_affinity(session, kind, node)
+    if kind.form == SHARED and "sharing_first" not in off and can_join(session, kind, node):
+        score += SHARING
+    if answer == NOW and "idle_first" not in off:
+        score += AVAILABLE
+    if kind.form == NO_GPU and "node_kind" not in off and not _has_gpus(session, node):
+        score += NODE_KIND
+    for rule in session.rules.scores:
+        score += rule.weight * rule.function(kind.example, session.nodes[node])
+    return score
+
+
+def _fullness(session: Session, node: int, column: int, strategy: str, free_range: tuple[int, int]) -> float:
+    """Return 0..9 for bin packing (fuller is better) or 0..1 for spreading (emptier is better)."""
+    if "placement" in session.settings.disabled_rules:
+        return 0.0
+    free = session.later[node][column]
+    if strategy == "spread":
+        entry = session.nodes[node]
+        return free / max(entry.cpu if column == CPU else entry.gpus, 1)
+    low, high = free_range
+    return FULLNESS * (1 - (free - low) / (high - low)) if high > low else float(FULLNESS)
