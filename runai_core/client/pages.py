@@ -1,0 +1,23 @@
+"""Reading a list page by page."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from runai_core.client.requests import PAGE, Call
+from runai_core.client.transport import AsyncTransport
+
+T = TypeVar("T")
+
+
+async def all_pages(
+    transport: AsyncTransport, page: Callable[[int, int], Call[tuple[T, ...]]], limit: int | None
+) -> tuple[T, ...]:
+    """Return all objects of a list, or the first `limit` of them."""
+    found: list[T] = []
+    while limit is None or len(found) < limit:
+        size = PAGE if limit is None else min(PAGE, limit - len(found))
+        items = await transport.call(page(len(found), size))
+        found += items
+        if len(items) < size:
+            break
+    return tuple(found)

@@ -1,0 +1,15 @@
+"""What an exec session needs of a WebSocket."""
+
+from typing import Protocol
+
+
+class AsyncSocket(Protocol):
+    """Frames, both ways."""
+
+    async def recv(self) -> bytes:
+        """Return the next frame; empty when the other side has closed."""
+        ...
+
+    async def send(self, frame: bytes) -> None:
+        """Send a frame."""
+        ...

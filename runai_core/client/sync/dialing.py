@@ -1,0 +1,55 @@
+"""Generated from runai_core/client/dialing.py by tests/unit/client/test_sync_twin.py: change that file instead."""
+
+# ruff: noqa: C416, RUF100, UP028
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import websockets.sync.client
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from runai_core.client.answers import read_error
+from runai_core.client.sync.sockets import Socket
+from runai_core.model.errors import Unavailable
+
+
+class NetworkSocket:
+    """A WebSocket of the `websockets` library."""
+
+    def __init__(self, connection: websockets.sync.client.ClientConnection) -> None:
+        self._connection = connection
+
+    def recv(self) -> bytes:
+        """Return the next frame; empty when the other side has closed."""
+        try:
+            frame = self._connection.recv()
+        except ConnectionClosed:
+            return b""
+        return frame.encode() if isinstance(frame, str) else frame
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame; nobody listens any more once the other side has closed."""
+        try:
+            self._connection.send(frame)
+        except ConnectionClosed:
+            return
+
+
+@contextmanager
+def dial(url: str, headers: dict[str, str]) -> Iterator[Socket]:
+    """Open a WebSocket; leaving the context closes it.
+
+    Raises:
+        RunaiError: the server refused; the class that its answer stands for.
+        Unavailable: nobody answers.
+    """
+    address = url.replace("http", "ws", 1)
+    try:
+        with websockets.sync.client.connect(
+            address, additional_headers=headers, max_size=None, open_timeout=5, proxy=None
+        ) as connection:
+            yield NetworkSocket(connection)
+    except InvalidStatus as refused:
+        raise read_error(refused.response.status_code, bytes(refused.response.body or b"")) from None
+    except (OSError, WebSocketException) as error:
+        raise Unavailable(f"no connection to {url.partition('?')[0]}: {error}") from None
