@@ -28,6 +28,7 @@ RUNS = frozenset({Phase.RUNNING, Phase.DEGRADED})
 WAITS = frozenset({Phase.CREATING, Phase.RESUMING, Phase.PENDING})
 """Phases whose time counts as pending (Run:ai API: totalPendingTimeSeconds)."""
 
+
 def step(phase: Phase, signal: Signal) -> Transition:
     """Return what the signal does in this phase.
 
