@@ -100,7 +100,7 @@ class PodClass:
         self.fits_idle = self.fits_later = self.fits_shared = 0
         self.seen = 0
         # Where one pod's place changes what another may do, pods are looked at one by one.
-        self.solitary = bool(self.constraints.pod_affinity or self.constraints.host_ports)
+        self.solitary = bool(self.constraints.pod_affinity or self.constraints.host_ports or example.resource_claims)
 
 
 def _gpu_charge(request: PodRequest, device_mib: int) -> int:

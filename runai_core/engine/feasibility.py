@@ -275,6 +275,8 @@ def passes_neighbours(session: Session, kind: PodClass, node: int) -> str:
     """
     if not session.constraints_on:
         return ""
+    if kind.example.resource_claims and _claimed_elsewhere(session, kind, node):
+        return "a resource claim that another pod took elsewhere"
     for term in kind.constraints.pod_affinity:
         if term.required and not _term_holds(session, kind, term, node):
             return "the pod anti-affinity" if term.anti else "the pod affinity"
@@ -283,6 +285,15 @@ def passes_neighbours(session: Session, kind: PodClass, node: int) -> str:
     if kind.constraints.host_ports and _ports_taken(session, kind, node):
         return "a host port that is taken"
     return ""
+
+
+def _claimed_elsewhere(session: Session, kind: PodClass, node: int) -> bool:
+    """Return whether a pod of this cycle took one of the claims on another node."""
+    wanted = set(kind.example.resource_claims)
+    return any(
+        session.pod_node[pod] != node and not wanted.isdisjoint(session.pods[pod].resource_claims)
+        for pod in placed_pods(session)
+    )
 
 
 def placed_pods(session: Session) -> list[int]:

@@ -133,7 +133,7 @@ def share_key(
     """Return the key of a queue that asks for `ask` after `taken` was taken from it (rules 1 to 8 of 2.6)."""
     extra = tuple(rule.function(node.queue) for rule in session.rules.queue_orders)
     if not session.quota_on:
-        return (*extra, node.queue.created_at, node.name)
+        return (*extra, node.queue.created_at, node.rank)
     allocated, fair, deserved = node.allocated, node.fair, node.deserved
     a0, a1, a2 = allocated[0] - taken[0], allocated[1] - taken[1], allocated[2] - taken[2]
     b0, b1, b2 = a0 + ask[0], a1 + ask[1], a2 + ask[2]
@@ -212,18 +212,15 @@ class JobOrder:
                 by_leaf.setdefault(job.queue.name, []).append(job)
         self._leaves: dict[str, _Leaf] = {}
         self._path: list[_Inner] = []
-        self._root = self._grow(None, session.roots, by_leaf, depth)
+        self._below = children_in(session, by_leaf)
+        self._root = self._grow(None, by_leaf, depth)
 
-    def _grow(
-        self, node: QueueNode | None, queues: list[QueueNode], by_leaf: dict[str, list[Job]], depth: int | None
-    ) -> _Inner:
+    def _grow(self, node: QueueNode | None, by_leaf: dict[str, list[Job]], depth: int | None) -> _Inner:
         children: list[_Inner | _Leaf] = []
-        for queue in queues:
+        for queue in self._below.get(None if node is None else node.name, ()):
             if queue.children:
-                inner = self._grow(queue, queue.children, by_leaf, depth)
-                if inner.children:
-                    children.append(inner)
-            elif queue.name in by_leaf:
+                children.append(self._grow(queue, by_leaf, depth))
+            else:
                 leaf = self._leaves[queue.name] = _Leaf(queue, by_leaf[queue.name], depth)
                 children.append(leaf)
         made = _Inner(node, children)
@@ -273,6 +270,19 @@ class JobOrder:
                 heappop(node.heap)
             else:
                 heapreplace(node.heap, (self._key(child), number))
+
+
+def children_in(session: Session, leaves: Iterable[str]) -> dict[str | None, list[QueueNode]]:
+    """Return the part of the queue tree that leads to the given leaves: children by their parent's name."""
+    below: dict[str | None, list[QueueNode]] = {}
+    seen: set[str] = set()
+    for leaf in leaves:
+        for node in session.queues[leaf].path:
+            if node.name in seen:
+                break
+            seen.add(node.name)
+            below.setdefault(None if node.parent is None else node.parent.name, []).append(node)
+    return below
 
 
 Blocked = tuple[str, QueueNode, int]

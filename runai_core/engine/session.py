@@ -290,6 +290,14 @@ class Session:
         part = memory_charge(kind.mib, self.nodes[node].gpu_memory_mib or self.smallest_device_mib)
         return kind.cpu, kind.memory, part * kind.devices
 
+    def has_device_room(self, pod: int, node: int, name: str) -> bool:
+        """Return whether a pod would still fit on a device that it shared before."""
+        entry = self.devices[node].get(name)
+        used = 0 if entry is None else entry[0] - entry[1] + entry[2]
+        if used == 0:
+            return self.later[node][GPU] >= 1
+        return gpu.capacity(self.nodes[node].gpu_memory_mib) - used >= self._amount(pod, node)
+
     # -- the five moves -----------------------------------------------------------------------------------------
 
     def place(self, pod: int, node: int, devices: tuple[str, ...] = ()) -> None:

@@ -226,7 +226,7 @@ def _sub_groups(tree: Json, parent: str | None) -> Iterable[SubGroup]:
 
 
 def _topology(given: Json | None) -> TopologyConstraint | None:
-    if not given:
+    if not given or not given["topology"]:
         return None
     return TopologyConstraint(
         topology=given["topology"],

@@ -1,5 +1,46 @@
+"""Let a higher priority in by evicting lower ones of the same queue (scheduler semantics, 2.15)."""
+
+from runai_core.engine.entities import Job
+from runai_core.engine.ordering import JobOrder, is_ready
+from runai_core.engine.protection import is_protected, may_be_victim, runtime_for_preempt
 from runai_core.engine.session import Session
+from runai_core.engine.statement import commit
+from runai_core.engine.victims import Search, solve
+
+NAME = "preempt"
 
 
 def preempt(session: Session) -> None:
-    pass
+    """Try each waiting pod group once, best first. Limits and quota bind; fair shares do not matter."""
+    jobs = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
+    order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(NAME))
+    failed: set[object] = set()
+    while (job := order.pop()) is not None:
+        memo = (job.path[0].name, job.shape, job.preemptible, job.priority)
+        if not job.tries or (job.shape is not None and memo in failed):
+            continue
+        mark = session.mark()
+        search = _search(session, job)
+        if search is not None and solve(search):
+            session.decided.append((NAME, job, search.pods))
+            commit(session, mark, NAME, job.name, None)
+        else:
+            failed.add(memo)
+
+
+def _search(session: Session, job: Job) -> Search | None:
+    leaf = job.path[0]
+    if not any(other.preemptible and other.priority < job.priority and other.active for other in leaf.jobs):
+        return None
+    return Search(
+        session=session,
+        job=job,
+        pods=list(job.tries or ()),
+        ask=job.ask,
+        leaves=[leaf],
+        eligible=lambda victim: victim.priority < job.priority
+        and may_be_victim(session, victim, job, runtime_for_preempt),
+        protected=lambda victim: is_protected(session, victim, runtime_for_preempt(session, victim, job)),
+        valid=lambda search, lost: True,
+        takeable=lambda search, node: True,
+    )
