@@ -61,7 +61,9 @@ def runai_lifecycle_observers(settings: Mapping[str, SettingValue]) -> Iterable[
 
 
 @hookspec
-def runai_pod_environment(workload: Workload, pod: Pod) -> Mapping[str, str] | None:
+def runai_pod_environment(
+    workload: Workload, pod: Pod, settings: Mapping[str, SettingValue]
+) -> Mapping[str, str] | None:
     """Return environment variables for a pod, or nothing.
 
     Called each time before a pod is launched; pure. Two plug-ins that give one

@@ -66,7 +66,7 @@ class Registry:
         """
         given: dict[str, tuple[str, str]] = {}
         for name, plugin in self.opened:
-            for variable, value in _environment_of(name, plugin, workload, pod).items():
+            for variable, value in _environment_of(name, plugin, workload, pod, self.values).items():
                 other, present = given.setdefault(variable, (name, value))
                 if present != value:
                     raise Conflict(
@@ -94,9 +94,11 @@ class Registry:
         return found, tuple(refused)
 
 
-def _environment_of(name: str, plugin: pluggy.PluginManager, workload: Workload, pod: Pod) -> dict[str, str]:
+def _environment_of(
+    name: str, plugin: pluggy.PluginManager, workload: Workload, pod: Pod, settings: Mapping[str, SettingValue]
+) -> dict[str, str]:
     try:
-        results = plugin.hook.runai_pod_environment(workload=workload, pod=pod)
+        results = plugin.hook.runai_pod_environment(workload=workload, pod=pod, settings=dict(settings))
         variables = {variable: value for result in results for variable, value in dict(result).items()}
     except Exception as error:
         raise Unavailable(f"plug-in {name} failed while it prepared pod {pod.name}: {said(error)}") from error

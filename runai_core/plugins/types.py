@@ -223,13 +223,14 @@ PAGE_KINDS = ("workload", "site")
 class Page:
     """Something to show: a part of a workload's page, or a page of the site.
 
-    `loader` gets the workload (None for a page of the site) and returns the
-    values for `template`, a Jinja template as text; all values are escaped.
+    `loader` gets the workload (None for a page of the site) and the values of
+    all settings, and returns the values for `template`, a Jinja template as
+    text; all values are escaped.
     """
 
     kind: str  # workload | site
     title: str
-    loader: Callable[[Workload | None], Awaitable[Mapping[str, Any]]]
+    loader: Callable[[Workload | None, Mapping[str, SettingValue]], Awaitable[Mapping[str, Any]]]
     template: str
     order: int = 100  # smaller is shown first
 
