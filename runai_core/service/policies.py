@@ -81,7 +81,7 @@ class PolicyService:
             return Evaluation(spec=dict(spec), violations=(), origins={})
         return evaluate(policy_type, spec, await self._applying(policy_type, project))
 
-    async def _applying(self, policy_type: PolicyType, project: Project) -> list[Policy]:
+    async def _applying(self, policy_type: PolicyType, project: Project) -> Sequence[Policy]:
         page = await self._store.list(Policy, Query(filters=(Filter("type", Op.EQ, policy_type.value),)))
         scopes = {("tenant", ""), ("cluster", ""), ("department", project.department), ("project", project.name)}
         applying = [

@@ -13,15 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runai_core.lifecycle.gang import RunContext, gang_of
-from runai_core.lifecycle.machine import Transition, step
-from runai_core.lifecycle.observe import observe
+from runai_core.lifecycle.machine import advance
+from runai_core.lifecycle.observe import LEAVING, Observed, counts, look_again_at, observe, surplus, wants_pods
 from runai_core.lifecycle.phases import Effect, Signal
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
-from runai_core.model.nodes import NodePool
-from runai_core.model.snapshot import PodState
+from runai_core.model.spec import CleanPodPolicy
 from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload
-from runai_core.ports import Backend, Filter, Op, Query
+from runai_core.ports import Backend, Query
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 
@@ -30,45 +29,8 @@ log = logging.getLogger(__name__)
 WORKERS = 16
 """Workloads that are looked at side by side."""
 
-NEEDS_PODS = frozenset(
-    {Phase.CREATING, Phase.RESUMING, Phase.PENDING, Phase.INITIALIZING, Phase.RUNNING, Phase.DEGRADED, Phase.UPDATING}
-)
-BEFORE_PODS = frozenset({Phase.CREATING, Phase.RESUMING})
-FINISHED = frozenset({PodState.SUCCEEDED, PodState.FAILED})
-MAX_RETRY_DELAY = 60.0
-"""Longest wait before a failed workload is tried again, in seconds."""
-
 RECHECK = 1.0
 """Seconds until a workload that could not be handled is looked at again."""
-
-
-def advance(workload: Workload, transition: Transition, signal: Signal, cause: str, now: float) -> Workload:
-    """Return the workload after a transition: its phase, counters and times. Pure."""
-    effects = frozenset(transition.effects)
-    spent = max(0.0, now - workload.phase_updated_at) if workload.phase_updated_at else 0.0
-    running = workload.phase in (Phase.RUNNING, Phase.DEGRADED)
-    return replace(
-        workload,
-        phase=transition.phase,
-        phase_message=cause,
-        phase_reason=signal.value,
-        phase_updated_at=now,
-        attempt=workload.attempt + (Effect.NEW_ATTEMPT in effects),
-        failures=workload.failures + (Effect.COUNT_FAILURE in effects),
-        evictions=workload.evictions + (Effect.COUNT_EVICTION in effects),
-        completed_at=now if Effect.RECORD_END in effects else workload.completed_at,
-        running_seconds=workload.running_seconds + (spent if running else 0.0),
-        pending_seconds=workload.pending_seconds + (spent if workload.phase is Phase.PENDING else 0.0),
-        last_start=now if signal is Signal.ALL_SCHEDULED else workload.last_start,
-        verdict=None if transition.phase is not Phase.PENDING else workload.verdict,
-        stop_requested=transition.phase in (Phase.STOPPING, Phase.STOPPED),
-        delete_requested=transition.phase in (Phase.DELETING, Phase.TERMINATING),
-    )
-
-
-def retry_delay(failures: int) -> float:
-    """Return the seconds to wait before the next attempt: none, then 1, 2, 4, ... up to a minute."""
-    return 0.0 if failures == 0 else min(2.0 ** (failures - 1), MAX_RETRY_DELAY)
 
 
 class Reconciler:
@@ -166,71 +128,71 @@ class Reconciler:
             await self._cluster.remove(workload, reason="Deleted")
             return
         pods = await self._cluster.pods(workload)
-        if workload.phase in TERMINAL:
-            await self._end(workload, pods)
-            return
-        if workload.phase in NEEDS_PODS and not await self._ensure_pods(workload, pods):
-            return
-        if workload.phase not in NEEDS_PODS and pods:
-            await self._cluster.remove(workload, reason=workload.phase.value)
-        await self._observe(workload, await self._cluster.pods(workload))
+        if await self._end_surplus(workload, pods):
+            pods = await self._cluster.pods(workload)
+        if wants_pods(workload, pods, self._clock.now()):
+            await self._cluster.launch(workload, await self._gang(workload, pods))
+            self._scheduling.wake()
+            pods = await self._cluster.pods(workload)
+        await self._follow(workload, pods)
 
-    async def _ensure_pods(self, workload: Workload, pods: Sequence[Pod]) -> bool:
-        """Return whether the pods of this attempt exist; those of earlier attempts must be gone first."""
-        older = {pod.attempt for pod in pods if pod.attempt != workload.attempt}
-        for attempt in sorted(older):
-            await self._cluster.remove(workload, reason=workload.phase_reason or "Replaced", attempt=attempt)
-        if older and any(pod.attempt in older for pod in await self._cluster.pods(workload)):
-            return False
-        if any(pod.attempt == workload.attempt for pod in pods):
-            return True
-        start = workload.phase_updated_at + retry_delay(workload.failures)
-        if workload.phase_reason == Signal.RETRY and self._clock.now() < start:
-            self._later(workload.meta.uid, start)
-            return False
-        await self._cluster.launch(workload, await self._gang(workload))
-        self._scheduling.wake()
-        return True
+    async def _end_surplus(self, workload: Workload, pods: Sequence[Pod]) -> bool:
+        """Ask pods that nobody wants to end; return whether there were any."""
+        if workload.phase in LEAVING:
+            if pods:
+                await self._cluster.remove(workload, reason=str(workload.phase))
+            return bool(pods)
+        for attempt in sorted({pod.attempt for pod in surplus(workload, pods)}):
+            keep = workload.phase in TERMINAL and workload.spec.clean_pod_policy is not CleanPodPolicy.ALL
+            await self._cluster.remove(
+                workload, reason=workload.phase_reason or str(workload.phase), attempt=attempt, keep_finished=keep
+            )
+        return bool(surplus(workload, pods))
 
-    async def _gang(self, workload: Workload) -> Gang:
+    async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:
         address, port = await self._cluster.rendezvous(workload)
-        return gang_of(
-            workload,
-            run_context=RunContext(
-                master_address=address,
-                master_port=port,
-                created_at=workload.meta.created_at or self._clock.now(),
-                environment=self._environment,
-            ),
+        context = RunContext(
+            master_address=address, master_port=port, created_at=self._clock.now(), environment=self._environment
         )
+        return gang_of(workload, run_context=context, existing=pods)
 
-    async def _observe(self, workload: Workload, pods: Sequence[Pod]) -> None:
+    async def _follow(self, workload: Workload, pods: Sequence[Pod]) -> None:
         """Follow the signals that the pods give until there is none, then save once."""
         first, now = workload, self._clock.now()
-        steps: list[tuple[Phase, Phase, Signal, str]] = []
-        while (seen := observe(workload, pods, now)) is not None and len(steps) < len(Phase):
+        told: list[tuple[Phase, Phase, Observed]] = []
+        effects: set[Effect] = set()
+        while (seen := observe(workload, pods, now)) is not None and len(told) < len(Phase):
             before = workload.phase
-            workload = replace(
-                advance(workload, step(before, seen.signal), seen.signal, seen.cause, now),
-                pods_requested=seen.pods_requested,
-                pods_running=seen.pods_running,
-            )
-            steps.append((before, workload.phase, seen.signal, seen.cause))
-            if workload.attempt != first.attempt:
+            workload, transition = advance(workload, seen.signal, now=now, cause=seen.cause, count=seen.count)
+            effects.update(transition.effects)
+            told.append((before, workload.phase, seen))
+            if effects & {Effect.NEW_ATTEMPT, Effect.FORGET}:
                 break
+        shown = counts(workload, pods)
+        workload = replace(workload, pods_requested=shown.requested, pods_running=shown.running)
         if workload != first:
-            forgotten = bool(steps) and Effect.FORGET in step(steps[-1][0], steps[-1][2]).effects
-            saved = await self._store.update(workload)
-            for before, after, signal, cause in steps:
-                await self._journal.transition(saved, before, after, signal=signal.value, cause=cause, actor="system")
-            if forgotten:
-                await self._store.delete(Workload, saved.meta.uid)
-            self.poke(saved.meta.uid)
-            self._scheduling.wake()
+            await self._save(workload, told, forget=Effect.FORGET in effects)
+            return
+        if (at := look_again_at(workload, pods, now)) is not None:
+            self._later(workload.meta.uid, at)
+        if workload.phase in TERMINAL:
+            await self._delete_when_due(workload)
 
-    async def _end(self, workload: Workload, pods: Sequence[Pod]) -> None:
-        if any(pod.status.state not in FINISHED for pod in pods):
-            await self._cluster.remove(workload, reason=workload.phase.value, keep_finished=True)
+    async def _save(self, workload: Workload, told: Sequence[tuple[Phase, Phase, Observed]], *, forget: bool) -> None:
+        saved = await self._store.update(workload)
+        for before, after, seen in told:
+            if before is not after:
+                await self._journal.transition(
+                    saved, before, after, signal=str(seen.signal), cause=seen.cause, actor="system"
+                )
+            elif not forget:
+                await self._journal.event(saved, str(seen.signal), seen.cause)
+        if forget:
+            await self._store.delete(Workload, saved.meta.uid)
+        self.poke(saved.meta.uid)
+        self._scheduling.wake()
+
+    async def _delete_when_due(self, workload: Workload) -> None:
         after = workload.spec.auto_deletion_time_after_completion_seconds
         if after is None or workload.completed_at is None:
             return
@@ -239,19 +201,9 @@ class Reconciler:
             self._later(workload.meta.uid, due)
             return
         cause = f"deleted {after} s after its end, as its specification asks"
-        changed = advance(
-            workload, step(workload.phase, Signal.DELETE_ASKED), Signal.DELETE_ASKED, cause, self._clock.now()
-        )
+        changed, _ = advance(workload, Signal.DELETE_ASKED, now=self._clock.now(), cause=cause)
         saved = await self._store.update(changed)
         await self._journal.transition(
-            saved, workload.phase, saved.phase, signal=Signal.DELETE_ASKED.value, cause=cause, actor="system"
+            saved, workload.phase, saved.phase, signal=str(Signal.DELETE_ASKED), cause=cause, actor="system"
         )
         self.poke(saved.meta.uid)
-
-
-async def waiting_in(backend: Backend, pool: NodePool) -> Sequence[Workload]:
-    """Return the workloads that wait for a place in the pool."""
-    page = await backend.store.list(
-        Workload, Query(filters=(Filter("phase", Op.EQ, Phase.PENDING.value), Filter("node_pool", Op.EQ, pool.name)))
-    )
-    return page.items

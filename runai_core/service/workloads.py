@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runai_core import wire
-from runai_core.lifecycle.gang import requests_of
-from runai_core.lifecycle.machine import step
+from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.phases import Signal
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import (
@@ -49,7 +49,7 @@ from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Que
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
 from runai_core.service.policies import PolicyService
-from runai_core.service.reconciling import Reconciler, advance
+from runai_core.service.reconciling import Reconciler
 
 RESOURCE = "workloads"
 MAX_NAME = 63
@@ -191,19 +191,19 @@ class WorkloadService:
         workload = await self._owned(actor, Action.UPDATE, uid)
         if not TYPE_DEFAULTS[workload.type].can_stop:
             raise Unsupported(f"{workload.key}: {workload.type} workloads cannot be stopped; delete it instead")
-        return await self._signal(actor, workload, Signal.STOP_ASKED, f"stopped by {actor.name}")
+        return await self._signal(actor, workload, Signal.STOP_ASKED, cause=f"stopped by {actor.name}")
 
     async def resume(self, actor: Actor, uid: str) -> Workload:
         """Run a stopped workload again: it waits in its queue like a new one. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
-        return await self._signal(actor, workload, Signal.RESUME_ASKED, f"resumed by {actor.name}")
+        return await self._signal(actor, workload, Signal.RESUME_ASKED, cause=f"resumed by {actor.name}")
 
     async def delete(self, actor: Actor, uid: str) -> Workload:
         """Delete a workload and its pods; its record and story are kept for a while. Idempotent."""
         workload = await self._owned(actor, Action.DELETE, uid)
         if workload.meta.deleted_at is not None:
             return workload
-        return await self._signal(actor, workload, Signal.DELETE_ASKED, f"deleted by {actor.name}")
+        return await self._signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
 
     async def update(self, actor: Actor, uid: str, changes: Mapping[str, Any]) -> Workload:
         """Change the specification of an inference workload; its pods are replaced.
@@ -226,7 +226,7 @@ class WorkloadService:
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
         changed = replace(workload, spec=resolved.spec, origins=resolved.origins)
-        return await self._signal(actor, changed, Signal.UPDATE_ASKED, f"changed by {actor.name}")
+        return await self._signal(actor, changed, Signal.UPDATE_ASKED, Signal.UPDATED, cause=f"changed by {actor.name}")
 
     async def pods(self, actor: Actor, uid: str) -> Sequence[Pod]:
         """Return the pods of a workload."""
@@ -305,14 +305,17 @@ class WorkloadService:
         self._access.require(actor, action, RESOURCE, workload.meta.project)
         return workload
 
-    async def _signal(self, actor: Actor, workload: Workload, signal: Signal, cause: str) -> Workload:
+    async def _signal(self, actor: Actor, workload: Workload, *signals: Signal, cause: str) -> Workload:
+        """Follow what a user asked for; asking again for what is so already changes nothing."""
         if workload.meta.deleted_at is not None:
             raise NotFound(f"{workload.key} was deleted")
         while True:
-            transition = step(workload.phase, signal)
-            if transition.phase is workload.phase and not transition.effects:
-                return workload  # it is so already
-            changed = advance(workload, transition, signal, cause, self._clock.now())
+            changed, effects = workload, 0
+            for signal in signals:
+                changed, transition = advance(changed, signal, now=self._clock.now(), cause=cause)
+                effects += len(transition.effects)
+            if changed.phase is workload.phase and not effects:
+                return workload
             try:
                 saved = await self._store.update(changed)
                 break
@@ -320,7 +323,7 @@ class WorkloadService:
                 newer = await self._store.get_by_uid(Workload, workload.meta.uid)
                 workload = replace(newer, spec=workload.spec, origins=workload.origins)
         await self._journal.transition(
-            saved, workload.phase, saved.phase, signal=signal.value, cause=cause, actor=actor.name
+            saved, workload.phase, saved.phase, signal=str(signals[0]), cause=cause, actor=actor.name
         )
         self._reconciler.poke(saved.meta.uid)
         return saved
@@ -344,7 +347,7 @@ class WorkloadService:
         _check_fields(submission.type, spec)
         master = submission.master_spec
         master_spec = None if master is None else wire.decode(WorkloadSpec, master, at="masterSpec")
-        requests_of(spec.compute)
+        pools = await self._node_pools(spec, project)
         defaults = TYPE_DEFAULTS[submission.type]
         priority_class = spec.priority_class or defaults.priority_class
         workload = Workload(
@@ -361,12 +364,15 @@ class WorkloadService:
             priority=_priority(priority_class),
             preemptibility=_preemptibility(spec, defaults.preemptibility),
             category=spec.category or defaults.category,
-            node_pools=await self._node_pools(spec, project),
+            node_pools=pools,
+            node_pool=pools[0],
             origins=evaluation.origins,
             source=submission.source,
             attempt=1,
             phase_updated_at=self._clock.now(),
         )
+        if workload.type is not WorkloadType.EXTERNAL:
+            gang_of(workload, run_context=RunContext())  # contradictions are refused now, not when it would start
         return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=evaluation.violations)
 
     async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
