@@ -14,7 +14,8 @@ from runai_core.backends.local.backend import open_local
 from runai_core.model.errors import Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.workload import HistoryRecord, Pod, Workload
-from runai_core.plugins.manager import Registry, load_plugins
+from runai_core.plugins.manager import load_plugins
+from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend
 from runai_core.service.access import AccessService, Credentials
 from runai_core.service.journal import Journal
@@ -100,9 +101,9 @@ def build(settings: Settings, backend: Backend, identity: Identity) -> tuple[Orc
     registry = load_plugins(settings.plugins)
     access = AccessService(backend, identity.signing_key)
     journal = Journal(backend, registry.observers)
-    scheduling = SchedulingService(backend, journal)
+    scheduling = SchedulingService(backend, journal, registry.rules)
     policies = PolicyService(backend, access)
-    reconciler = Reconciler(backend, journal, scheduling, {})
+    reconciler = Reconciler(backend, journal, scheduling, registry)
     orchestrator = Orchestrator(
         settings=settings,
         backend=backend,

@@ -9,7 +9,7 @@ lead to another look.
 import asyncio
 import heapq
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from runai_core.lifecycle.gang import RunContext, gang_of
@@ -20,6 +20,7 @@ from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
 from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload
+from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, Query
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
@@ -36,15 +37,13 @@ RECHECK = 1.0
 class Reconciler:
     """Looks at each workload that changed and does what is missing."""
 
-    def __init__(
-        self, backend: Backend, journal: Journal, scheduling: SchedulingService, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, backend: Backend, journal: Journal, scheduling: SchedulingService, plugins: Registry) -> None:
         self._store = backend.store
         self._cluster = backend.cluster
         self._clock = backend.clock
         self._journal = journal
         self._scheduling = scheduling
-        self._environment = dict(environment)
+        self._plugins = plugins
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._busy: set[str] = set()
@@ -151,10 +150,16 @@ class Reconciler:
 
     async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:
         address, port = await self._cluster.rendezvous(workload)
-        context = RunContext(
-            master_address=address, master_port=port, created_at=self._clock.now(), environment=self._environment
-        )
-        return gang_of(workload, run_context=context, existing=pods)
+        context = RunContext(master_address=address, master_port=port, created_at=self._clock.now())
+        gang = gang_of(workload, run_context=context, existing=pods)
+        return Gang(group=gang.group, pods=tuple(self._with_plugins(workload, pod) for pod in gang.pods))
+
+    def _with_plugins(self, workload: Workload, pod: Pod) -> Pod:
+        """Return the pod with the variables that plug-ins add; those of its specification win."""
+        added = self._plugins.pod_environment(workload, pod)
+        if not added:
+            return pod
+        return replace(pod, spec=replace(pod.spec, environment={**added, **pod.spec.environment}))
 
     async def _follow(self, workload: Workload, pods: Sequence[Pod]) -> None:
         """Follow the signals that the pods give until there is none, then save once."""

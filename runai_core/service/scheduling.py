@@ -7,10 +7,11 @@ during a cycle lead to the next one. Each node pool is scheduled alone.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runai_core.engine.cycle import run_cycle
+from runai_core.engine.rules import RuleSet
 from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.nodes import NodePool
@@ -49,7 +50,7 @@ class CycleReport:
 class SchedulingService:
     """Runs cycles and remembers why pod groups wait."""
 
-    def __init__(self, backend: Backend, journal: Journal, rules: object | None = None) -> None:
+    def __init__(self, backend: Backend, journal: Journal, rules: RuleSet) -> None:
         self._backend = backend
         self._journal = journal
         self._rules = rules
@@ -58,7 +59,6 @@ class SchedulingService:
         self._saved: dict[str, float] = {}  # workload uid -> when its verdict was stored
         self._shares: dict[str, tuple[QueueShare, ...]] = {}  # node pool -> newest
         self._reports: dict[str, CycleReport] = {}
-        self._moved: Callable[[Workload, NodePool], None] | None = None
 
     def wake(self) -> None:
         """Say that something changed."""
@@ -132,8 +132,8 @@ class SchedulingService:
 
     async def _decide(self, snapshot: Snapshot) -> CycleResult:
         if len(snapshot.pods) < THREAD_FROM:
-            return run_cycle(snapshot)
-        return await asyncio.to_thread(run_cycle, snapshot)
+            return run_cycle(snapshot, self._rules)
+        return await asyncio.to_thread(run_cycle, snapshot, self._rules)
 
     async def _record(self, snapshot: Snapshot, result: CycleResult) -> None:
         workloads = {group.name: group.workload for group in snapshot.pod_groups}
