@@ -34,7 +34,7 @@ LEADER_READY = "LeaderReady"
 def jobset_gangs(manifest: Manifest) -> Sequence[PodGroupPlan]:
     """Return one gang for each replicated job, or one for all where they start in any order."""
     sizes = {
-        str(job.get("name") or index): _job_pods(job, f"replicatedJobs[{index}]")
+        str(job.get("name") or index): _job_pods(job, f"spec.replicatedJobs[{index}]")
         for index, job in enumerate(list_of(manifest, "spec.replicatedJobs"))
     }
     if not sizes:
@@ -66,12 +66,11 @@ def lws_gangs(manifest: Manifest) -> Sequence[PodGroupPlan]:
     )
 
 
-def _job_pods(job: Mapping[str, object], path: str) -> int:
+def _job_pods(job: Manifest, path: str) -> int:
     """Return how many pods of one replicated job run at once; what is missing or 0 counts as 1."""
-    manifest = {path: job}
-    replicas = count_of(manifest, f"{path}.replicas", 1) or 1
-    parallelism = count_of(manifest, f"{path}.template.spec.parallelism", 1) or 1
-    completions = count_of(manifest, f"{path}.template.spec.completions", parallelism) or parallelism
+    replicas = count_of(job, "replicas", 1, at=path) or 1
+    parallelism = count_of(job, "template.spec.parallelism", 1, at=path) or 1
+    completions = count_of(job, "template.spec.completions", parallelism, at=path) or parallelism
     return replicas * min(parallelism, completions)
 
 

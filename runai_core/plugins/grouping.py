@@ -82,13 +82,16 @@ def field_of(manifest: Manifest, path: str) -> Any:
     return value
 
 
-def count_of(manifest: Manifest, path: str, default: int) -> int:
+def count_of(manifest: Manifest, path: str, default: int, *, at: str = "") -> int:
     """Return the whole number at a dotted path, or the default where it is missing.
+
+    `at` is where a part of a manifest was found, for the error.
 
     Raises:
         InvalidRequest: it is not a whole number, negative, or larger than `MAX_MEMBERS`.
     """
     value = field_of(manifest, path)
+    path = f"{at}.{path}" if at else path
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):

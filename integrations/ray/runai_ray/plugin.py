@@ -44,12 +44,11 @@ def group_place(labels: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _workers(group: Mapping[str, Any], path: str, index: int) -> SubGroup:
-    here = {path: group}
-    replicas = count_of(here, f"{path}.replicas", 0)
-    least = count_of(here, f"{path}.minReplicas", 0)
+    replicas = count_of(group, "replicas", 0, at=path)
+    least = count_of(group, "minReplicas", 0, at=path)
     if least > replicas and "replicas" in group:
         raise InvalidRequest.of(FieldError(f"{path}.minReplicas", f"must be at most replicas, {replicas}", least))
-    hosts = count_of(here, f"{path}.numOfHosts", 1) or 1
+    hosts = count_of(group, "numOfHosts", 1, at=path) or 1
     return SubGroup(
         name=str(group.get("groupName") or f"worker-group-{index}"), min_members=(least or replicas) * hosts
     )

@@ -96,7 +96,7 @@ WRONG = {
     "an entry that is no mapping": ("kind: JobSet\nspec: {replicatedJobs: [a]}", "spec.replicatedJobs.0"),
     "a wrong count in a job of a set": (
         "kind: JobSet\nspec: {replicatedJobs: [{name: a, replicas: x}]}",
-        "replicatedJobs[0].replicas",
+        "spec.replicatedJobs[0].replicas",
     ),
 }
 

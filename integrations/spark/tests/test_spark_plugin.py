@@ -1,0 +1,54 @@
+"""Gangs of Spark's kinds."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from runai_spark.plugin import KINDS
+
+from runai_core.plugins.types import Divides, Suspends, WorkloadKind
+
+BY_KIND: dict[str, WorkloadKind] = {kind.kind: kind for kind in KINDS}
+
+
+def gangs(text: str) -> list[tuple[int, dict[str, int]]]:
+    manifest = yaml.safe_load(text)
+    plans = BY_KIND[manifest["kind"]].adapter.pod_groups(manifest)
+    return [(plan.min_members, {part.name: part.min_members for part in plan.sub_groups}) for plan in plans]
+
+
+def test_an_application_starts_with_its_driver() -> None:
+    text = "kind: SparkApplication\nspec: {driver: {cores: 1}, executor: {instances: 4}}"
+
+    assert gangs(text) == [(1, {"driver": 1, "executor": 0})]
+
+
+def test_a_scheduled_application_leaves_it_to_its_runs() -> None:
+    assert gangs("kind: ScheduledSparkApplication") == []
+
+
+@pytest.mark.parametrize(("role", "part"), [("driver", "driver"), ("executor", "executor"), ("init", "")])
+def test_pods_find_their_role(role: str, part: str) -> None:
+    adapter = BY_KIND["SparkApplication"].adapter
+
+    assert isinstance(adapter, Divides)
+    assert adapter.place_of({"spark-role": role}) == ("", part)
+
+
+def test_a_schedule_can_be_suspended() -> None:
+    manifest: dict[str, Any] = {"spec": {"schedule": "@daily"}}
+    adapter = BY_KIND["ScheduledSparkApplication"].adapter
+
+    assert isinstance(adapter, Suspends)
+    assert adapter.suspend(manifest)["spec"] == {"schedule": "@daily", "suspend": True}
+
+
+def test_the_plugin_loads_without_its_ecosystem() -> None:
+    """Every command of ours imports it: its framework must not come with it."""
+    code = "import sys, runai_spark.plugin; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+    assert not {"pyspark", "py4j"} & set(loaded)
