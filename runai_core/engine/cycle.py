@@ -65,6 +65,8 @@ def _result(session: Session) -> CycleResult:
         state, (origin, _) = session.pod_state[pod], session.evicted_from[pod]
         moved_to = names[nodes[pod]].name if state == PROMISED else None
         assert state in (EVICTED, PROMISED)
+        if moved_to is not None and pod not in seen:
+            promises.append(Pipeline(pods[pod].name, moved_to, session.pod_devices[pod], pods[pod].pod_group, action))
         evictions.append(
             Evict(
                 pods[pod].name,

@@ -38,6 +38,7 @@ STATES = {
     PodState.BOUND: RUNNING,
     PodState.RUNNING: RUNNING,
     PodState.RELEASING: RELEASING,
+    PodState.PIPELINED: PROMISED,
     PodState.SUCCEEDED: SUCCEEDED,
     PodState.FAILED: FAILED,
 }

@@ -45,7 +45,8 @@ def joinable(table: Mapping[str, list[int]], size: int, amount: int) -> list[tup
     for name, (held, leaving, promised) in table.items():
         used = held - leaving + promised
         if used > 0 and size - used >= amount:
-            found.append((used, name, size - held >= amount))
+            # A device that is only promised is not there yet, whatever is free now.
+            found.append((used, name, held > 0 and size - held >= amount))
     return found
 
 

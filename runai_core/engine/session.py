@@ -2,8 +2,8 @@
 
 Speed lives here. Nodes are numbers in name order, sets of nodes are integers
 (bit i stands for node i), pods are numbers into parallel lists. Nothing in this
-room decides anything; every change of placement goes through the five moves
-`place`, `promise`, `evict`, `demote` and `rollback`.
+room decides anything; every change of placement goes through moves `place`,
+`promise`, `evict`, `withdraw`, `demote` and `rollback`.
 
 Two rows are kept for each node: `idle` is free now, `later` is free once all
 who are leaving have left and all promises are kept.
@@ -121,6 +121,7 @@ class Session:
         self.evicted_why: dict[int, tuple[str, str, object]] = {}
         self.pods_on: list[list[int]] | None = None
         self.nominated: dict[int, int] = {}
+        self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
         self.stale: list[str] = []
         self.decided: list[tuple[str, Job, list[int]]] = []  # attempts that were committed, in order
         self._by_identity: dict[tuple[int, int], PodClass] = {}
@@ -130,12 +131,12 @@ class Session:
         self.later = [row.copy() for row in self.idle]
         self.later_extended = [None if row is None else row.copy() for row in self.idle_extended]
         for number, state in enumerate(self.pod_state):
-            if state == RELEASING and self.pod_node[number] >= 0:
-                self._shift_row(number, self.pod_node[number], 0, 1)
+            if state in (RELEASING, PROMISED) and self.pod_node[number] >= 0:
+                self._shift_row(number, self.pod_node[number], 0, 1 if state == RELEASING else -1)
         for index, table in enumerate(self.devices):
-            for held, leaving, _ in table.values():
-                self.idle[index][GPU] -= 1
-                self.later[index][GPU] -= held > leaving
+            for held, leaving, promised in table.values():
+                self.idle[index][GPU] -= held > 0
+                self.later[index][GPU] -= held - leaving + promised > 0
 
     def _open_pod(self, number: int, pod: PodEntry) -> None:
         request = pod.request
@@ -143,7 +144,8 @@ class Session:
         if known is None or self._labels_matter or pod.resource_claims or pod.legacy_mig:
             known = self._class_of(pod)
         state = STATES[pod.state]
-        node = -1 if pod.node is None else self.node_index.get(pod.node, -1)
+        placed = pod.node is not None and state not in (PENDING, GATED)
+        node = self.node_index.get(pod.node or "", -1) if placed else -1
         job = self.jobs.get(pod.pod_group)
         part = None if job is None else job.sets.get("" if "" in job.sets else pod.sub_group)
         self.pod_class.append(known)
@@ -164,7 +166,7 @@ class Session:
                     row[2] += charge[2]
             if pod.nominated_node is not None:
                 self.nominated[number] = self.node_index.get(pod.nominated_node, -1)
-        elif state in (RUNNING, RELEASING):
+        elif state in (RUNNING, RELEASING, PROMISED):
             self._open_holder(number, pod, node, known, state, job, part)
         elif state == SUCCEEDED and job is not None:
             job.finished = True
@@ -174,13 +176,14 @@ class Session:
     ) -> None:
         """Take what a pod holds off its node and charge its queue."""
         if node >= 0:
-            row = self.idle[node]
-            row[0] -= kind.cpu
-            row[1] -= kind.memory
-            row[2] -= kind.gpus
-            row[3] -= 1
-            if kind.extended is not None:
-                _take_extended(self.idle_extended, node, kind.extended, 1)
+            if state != PROMISED:
+                row = self.idle[node]
+                row[0] -= kind.cpu
+                row[1] -= kind.memory
+                row[2] -= kind.gpus
+                row[3] -= 1
+                if kind.extended is not None:
+                    _take_extended(self.idle_extended, node, kind.extended, 1)
             if kind.form == SHARED:
                 self._open_devices(number, pod, node, kind, state)
         if part is None or job is None:
@@ -208,8 +211,9 @@ class Session:
         amount = gpu.need(kind.portion, kind.mib, self.nodes[node].gpu_memory_mib)
         for name in names:
             entry = self.devices[node].setdefault(name, [0, 0, 0])
-            entry[0] += amount
+            entry[0] += amount if state != PROMISED else 0
             entry[1] += amount if state == RELEASING else 0
+            entry[2] += amount if state == PROMISED else 0
 
     def _class_of(self, pod: PodEntry) -> PodClass:
         """Return the class of a pod, made on first sight."""
@@ -298,7 +302,7 @@ class Session:
             return self.later[node][GPU] >= 1
         return gpu.capacity(self.nodes[node].gpu_memory_mib) - used >= self._amount(pod, node)
 
-    # -- the five moves -----------------------------------------------------------------------------------------
+    # -- the moves -----------------------------------------------------------------------------------------
 
     def place(self, pod: int, node: int, devices: tuple[str, ...] = ()) -> None:
         """Give a pod its place now."""
@@ -363,16 +367,29 @@ class Session:
                 self.shift_device(pod, node, name, 0, 1, 0)
             self._grew(node)
 
+    def withdraw(self, pod: int) -> None:
+        """Take back a place, or a promise, that was given in this cycle: nobody is disturbed by it."""
+        state, node, devices = self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod]
+        self.journal.append((-PENDING - 1, pod, state, node, devices))
+        self._count(pod, self.pod_class[pod], node, -1)
+        self._leave(pod, node, state)
+        self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = PENDING, -1, ()
+        self._grew(node)
+
+    def _leave(self, pod: int, node: int, state: int) -> None:
+        """Give back what a place (PLACED) or a promise took."""
+        self._shift_row(pod, node, 1 if state == PLACED else 0, 1)
+        for name in self.pod_devices[pod]:
+            held, promised = (-1, 0) if state == PLACED else (0, -1)
+            self.shift_device(pod, node, name, held, 0, promised)
+
     def demote(self, pod: int) -> None:
         """Turn a place that was given in this cycle into a promise."""
         node = self.pod_node[pod]
         self.journal.append((-PROMISED, pod, PLACED, node, self.pod_devices[pod]))
         self._shift_row(pod, node, 1, 0)
-        amount = self._amount(pod, node)
         for name in self.pod_devices[pod]:
-            now, later = gpu.shift(self.devices[node], name, -amount, 0, amount)
-            self.idle[node][GPU] += now
-            self.later[node][GPU] += later
+            self.shift_device(pod, node, name, -1, 0, 1)
         self.pod_state[pod] = PROMISED
         self._grew(node)
 
@@ -404,21 +421,20 @@ class Session:
             return 0
         if move == -PROMISED:
             self._shift_row(pod, node, -1, 0)
-            amount = self._amount(pod, node)
             for name in old_devices:
-                now, later = gpu.shift(self.devices[node], name, amount, 0, -amount)
-                self.idle[node][GPU] += now
-                self.later[node][GPU] += later
+                self.shift_device(pod, node, name, 1, 0, -1)
             self.pod_state[pod] = PLACED
             return 0
+        if move == -PENDING - 1:
+            self._shift_row(pod, old_node, -1 if old == PLACED else 0, -1)
+            for name in old_devices:
+                self.shift_device(pod, old_node, name, *((1, 0, 0) if old == PLACED else (0, 0, 1)))
+            self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = old, old_node, old_devices
+            self.touched.append(old_node)
+            self._count(pod, kind, old_node, 1)
+            return 0
         self._count(pod, kind, node, -1)
-        self._shift_row(pod, node, 1 if move == PLACED else 0, 1)
-        amount = self._amount(pod, node)
-        for name in self.pod_devices[pod]:
-            held, promised = (-amount, 0) if move == PLACED else (0, -amount)
-            now, later = gpu.shift(self.devices[node], name, held, 0, promised)
-            self.idle[node][GPU] += now
-            self.later[node][GPU] += later
+        self._leave(pod, node, move)
         self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = old, old_node, old_devices
         self.touched.append(node)
         return 1 << node

@@ -8,6 +8,9 @@ to the mark, so a refused gang leaves nothing behind. Nothing here decides;
 from runai_core.engine.entities import EVICTED, PROMISED, RUNNING
 from runai_core.engine.session import Session
 
+TAKING = ("reclaim", "preempt")
+"""Actions by which somebody loses a place; what they promise is not taken away again in the same cycle."""
+
 
 def commit(session: Session, mark: int, action: str, for_group: str, reason: object = None) -> None:
     """Make the moves since the mark final and remember why pods were evicted.
@@ -19,6 +22,8 @@ def commit(session: Session, mark: int, action: str, for_group: str, reason: obj
     moves = session.journal[mark:]
     del session.journal[mark:]
     for move, pod, *_ in moves:
+        if move == PROMISED and action in TAKING:
+            session.kept.add(pod)
         if move != EVICTED:
             continue
         origin = session.evicted_from.get(pod)
@@ -27,6 +32,7 @@ def commit(session: Session, mark: int, action: str, for_group: str, reason: obj
         if session.pod_state[pod] == PROMISED and origin == (session.pod_node[pod], session.pod_devices[pod]):
             _restore(session, pod)
         else:
+            session.kept.add(pod)
             session.evicted_why[pod] = (action, for_group, reason)
 
 

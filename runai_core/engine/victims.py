@@ -13,8 +13,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 
-from runai_core.engine.entities import EVICTED, NO_GPU, RUNNING, SHARED, WHOLE, Job, PodClass, PodSet, QueueNode
-from runai_core.engine.feasibility import bits
+from runai_core.engine import gpu
+from runai_core.engine.entities import (
+    EVICTED,
+    NO_GPU,
+    PENDING,
+    PLACED,
+    PROMISED,
+    RUNNING,
+    SHARED,
+    WHOLE,
+    Job,
+    PodClass,
+    PodSet,
+    QueueNode,
+)
 from runai_core.engine.gang import place_job
 from runai_core.engine.ordering import (
     JobOrder,
@@ -27,6 +40,11 @@ from runai_core.engine.ordering import (
 )
 from runai_core.engine.scoring import best_node
 from runai_core.engine.session import Session
+from runai_core.engine.statement import commit
+from runai_core.model.resources import MILLI
+
+TAKEN_FROM = (RUNNING, PLACED, PROMISED)
+"""States in which a pod has something to give; places of this very cycle are withdrawn, not evicted."""
 
 Unit = tuple[int, ...]
 """Pods that are evicted together: one surplus pod of an elastic gang, or the whole rest of a gang."""
@@ -46,7 +64,35 @@ class Search:
     valid: Callable[["Search", list[int]], bool]  # judges the pods that lose their place
     takeable: Callable[["Search", QueueNode], bool]  # may this queue lose anything at all
     most_victims: int | None = None  # pod groups that one solution may touch
+    rivals: list[Job] = field(default_factory=list)  # of the same queue, served before it, and still waiting
     evicted: list[int] = field(default_factory=list)  # the answer: pods evicted, moved ones included
+
+
+def help_each(
+    session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None]
+) -> None:
+    """Try each waiting group once, best first, and commit what succeeds.
+
+    A group equal to one of its queue that failed is not tried: an eviction
+    that would help it would have helped the other.
+    """
+    order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(action))
+    waiting: dict[str, dict[object, Job]] = {}
+    while (job := order.pop()) is not None:
+        rivals = waiting.setdefault(job.path[0].name, {})
+        memo = (job.shape, job.preemptible, job.priority) if job.shape is not None else job.name
+        if not job.tries or memo in rivals:
+            continue
+        mark = session.mark()
+        search = search_for(job)
+        if search is not None:
+            search.rivals = list(rivals.values())
+        if search is not None and solve(search):
+            session.decided.append((action, job, search.pods))
+            commit(session, mark, action, job.name, None)
+            note_placed(session, job)
+        else:
+            rivals[memo] = job
 
 
 def solve(search: Search) -> bool:
@@ -85,7 +131,7 @@ def _attempt(search: Search, pods: list[int], evicted: list[int]) -> bool:
     session = search.session
     mark = session.mark()
     for pod in evicted:
-        session.evict(pod)
+        _take_away(session, pod)
     if _admit(search, pods, evicted) and search.valid(search, _lost(session, evicted)):
         search.evicted = [pod for pod in evicted if not _is_back(session, pod)]
         return True
@@ -93,15 +139,22 @@ def _attempt(search: Search, pods: list[int], evicted: list[int]) -> bool:
     return False
 
 
+def _take_away(session: Session, pod: int) -> None:
+    if session.pod_state[pod] == RUNNING:
+        session.evict(pod)
+    else:
+        session.withdraw(pod)
+
+
 def _lost(session: Session, evicted: list[int]) -> list[int]:
-    return [pod for pod in evicted if session.pod_state[pod] == EVICTED]
+    return [pod for pod in evicted if session.pod_state[pod] in (EVICTED, PENDING)]
 
 
 def _is_back(session: Session, pod: int) -> bool:
-    return session.pod_state[pod] != EVICTED and session.evicted_from[pod] == (
-        session.pod_node[pod],
-        session.pod_devices[pod],
-    )
+    if session.pod_state[pod] in (EVICTED, PENDING):
+        return False
+    origin = session.evicted_from.get(pod)
+    return origin is None or origin == (session.pod_node[pod], session.pod_devices[pod])
 
 
 def _admit(search: Search, pods: list[int], evicted: list[int]) -> bool:
@@ -119,16 +172,21 @@ def _admit(search: Search, pods: list[int], evicted: list[int]) -> bool:
         refresh(session, victim, moving=True)
     job.tries, job.shape = pods, None
     job.ask = _cost(session, pods)
-    order = JobOrder(session, [*jobs, job])
+    order = JobOrder(session, [*jobs, *search.rivals, job])
     gone = _by_job(session, evicted)
     hopeless: set[object] = set()
+    entered = False
     while (popped := order.pop()) is not None:
         if popped is job:
             if not _enter(search, pods):
                 return False
+            entered = True
+        elif popped in search.rivals:
+            # The next cycle would serve it first: the victims would leave for somebody else.
+            if not entered and _would_enter(session, popped):
+                return False
         else:
-            _put_back(session, popped, gone[popped.name])
-            _move(session, popped, hopeless)
+            _move(session, popped, gone[popped.name], hopeless)
     for victim in reversed(jobs):
         _put_back(session, victim, gone[victim.name])
     return True
@@ -155,16 +213,25 @@ def _enter(search: Search, pods: list[int]) -> bool:
     return place_job(session, job, pods, promise_only=True)
 
 
+def _would_enter(session: Session, rival: Job) -> bool:
+    """Return whether a group that waits would be placed now; the session is left as it was."""
+    refresh(session, rival)
+    if session.quota_on and blocked_by_queue(rival, rival.ask) is not None:
+        return False
+    mark = session.mark()
+    placed = place_job(session, rival, rival.tries or [], promise_only=True)
+    session.rollback(mark)
+    return placed
+
+
 def _put_back(session: Session, job: Job, pods: list[int]) -> None:
-    """Let a victim's pods stay where they are, where nothing needs their room."""
-    for part in {id(session.pod_set[pod]): session.pod_set[pod] for pod in pods}.values():
-        mine = [pod for pod in pods if session.pod_set[pod] is part and session.pod_state[pod] == EVICTED]
-        if part is None or not mine:
-            continue
+    """Let a victim's pods stay where they are, where nothing needs their room; a gang never in part."""
+    mine = [pod for pod in pods if session.pod_state[pod] == EVICTED]
+    if mine:
         mark = session.mark()
         for pod in mine:
             _stay(session, job, pod)
-        if 0 < part.active < part.minimum:
+        if any(part.active < part.minimum for part in job.sets.values()):
             session.rollback(mark)
 
 
@@ -184,13 +251,13 @@ def _stay(session: Session, job: Job, pod: int) -> None:
         session.promise(pod, node, devices)
 
 
-def _move(session: Session, job: Job, hopeless: set[object]) -> None:
+def _move(session: Session, job: Job, gone: list[int], hopeless: set[object]) -> None:
     """Place what a victim lost somewhere else, if that is possible."""
     refresh(session, job, moving=True)
     pods = job.tries or []
     if not pods or (job.shape is not None and job.shape in hopeless):
         return
-    if all(session.pod_state[pod] != EVICTED for pod in pods):
+    if not any(pod in gone for pod in pods):
         return  # only growth that waited before: not this attempt's business
     if session.quota_on and blocked_by_queue(job, job.ask) is not None:
         return
@@ -220,12 +287,13 @@ def _gather(search: Search) -> list[Unit] | None:
                 if unit not in gathered[node] or not _may_fit(session, waiting, node, sums[node]):
                     continue
                 freed = 0
-                for other in gathered[node]:
+                helping = _forget(session, node, gathered, sums)
+                for other in helping:
                     chosen.append(other)
                     for pod in other:
                         freed |= 1 << session.pod_node[pod]
-                        session.evict(pod)
-                _forget(session, gathered[node], gathered, sums)
+                    for pod in other:
+                        _take_away(session, pod)
                 waiting = _fill(search, waiting, freed)
                 if not waiting:
                     break
@@ -253,19 +321,21 @@ def _note(
 
 
 def _forget(
-    session: Session, units: list[Unit], gathered: dict[int, list[Unit]], sums: dict[int, list[int]]
-) -> None:
-    """Take units that are evicted now out of all books."""
-    for unit in list(units):
+    session: Session, node: int, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]
+) -> list[Unit]:
+    """Take a node's units out of all books; return them."""
+    units = list(gathered[node])
+    for unit in units:
         for pod in unit:
-            node, kind = session.pod_node[pod], session.pod_class[pod]
-            row = sums[node]
+            home, kind = session.pod_node[pod], session.pod_class[pod]
+            row = sums[home]
             row[0] -= kind.cpu
             row[1] -= kind.memory
             row[2] -= kind.devices if kind.form == SHARED else kind.gpus
             row[3] -= 1
-            if unit in gathered[node]:
-                gathered[node].remove(unit)
+            if unit in gathered[home]:
+                gathered[home].remove(unit)
+    return units
 
 
 def _may_fit(session: Session, pods: list[int], node: int, extra: list[int]) -> bool:
@@ -360,7 +430,10 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
                 name: [
                     pod
                     for pod in ordered_pods(session, part)
-                    if session.pod_state[pod] == RUNNING and pod not in gone and session.pod_node[pod] >= 0
+                    if session.pod_state[pod] in TAKEN_FROM
+                    and session.pod_node[pod] >= 0
+                    and pod not in gone
+                    and pod not in session.kept
                 ]
                 for name, part in job.sets.items()
             }
@@ -511,6 +584,13 @@ def victims_of(session: Session, leaf: QueueNode) -> list[tuple[tuple[object, ..
     return known
 
 
+def note_placed(session: Session, job: Job) -> None:
+    """Add a group that was placed in this cycle to those that may have to give way."""
+    known = session.cache.get(("victims", job.path[0].name))
+    if job.preemptible and isinstance(known, list):
+        insort(known, (job_key(session, job), job), key=_first)
+
+
 def first_differing(one: QueueNode, other: QueueNode) -> tuple[QueueNode, QueueNode]:
     """Return the ancestors, or the leaves themselves, at which two leaves part."""
     mine, theirs = one.path[::-1], other.path[::-1]
@@ -521,8 +601,16 @@ def first_differing(one: QueueNode, other: QueueNode) -> tuple[QueueNode, QueueN
 
 
 def free_gpus(session: Session) -> int:
-    """Return the whole devices that are free once everybody who leaves has left."""
-    return sum(session.later[node][2] for node in bits(session.all_nodes))
+    """Return the thousandths of GPUs that are free once everybody who leaves has left, parts of shared ones included."""
+    free = 0
+    for node, row in enumerate(session.later):
+        free += row[2] * MILLI
+        table = session.devices[node]
+        if table:
+            size = gpu.capacity(session.nodes[node].gpu_memory_mib)
+            for used, _, _ in gpu.joinable(table, size, 0):
+                free += (size - used) * MILLI // size
+    return free
 
 
 def kinds_of(session: Session, pods: list[int]) -> list[PodClass]:

@@ -22,6 +22,7 @@ class PodState(StrEnum):
     BOUND = "Bound"
     RUNNING = "Running"
     RELEASING = "Releasing"  # terminating: still holds its resources
+    PIPELINED = "Pipelined"  # promised its node by somebody else: holds nothing yet, and is left alone
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 

@@ -237,7 +237,7 @@ def _topology(given: Json | None) -> TopologyConstraint | None:
 
 def _pod(job: Json, task: Json, _number: int) -> PodEntry:
     affinity = task.get("pod_affinity") or {}
-    state = "Pending" if task["state"] == "Pipelined" else task["state"]
+    state = task["state"]
     groups = task.get("gpu_groups") or ()
     return PodEntry(
         name=task["id"],
@@ -245,7 +245,7 @@ def _pod(job: Json, task: Json, _number: int) -> PodEntry:
         sub_group=task["pod_set"],
         request=_request(task["request"]),
         state=PodState(state),
-        node=None if state == "Pending" else task["node"],
+        node=task["node"],  # a waiting pod may name the node that it had: it counts for nothing
         gpu_groups=tuple(name for name in groups if name is not None),
         constraints=_constraints(task, affinity),
         labels=tuple(sorted((affinity.get("pod_labels") or {}).items())),

@@ -1,11 +1,10 @@
 """Let a higher priority in by evicting lower ones of the same queue (scheduler semantics, 2.15)."""
 
 from runai_core.engine.entities import Job
-from runai_core.engine.ordering import JobOrder, is_ready
+from runai_core.engine.ordering import is_ready
 from runai_core.engine.protection import is_protected, may_be_victim, runtime_for_preempt
 from runai_core.engine.session import Session
-from runai_core.engine.statement import commit
-from runai_core.engine.victims import Search, solve
+from runai_core.engine.victims import Search, help_each
 
 NAME = "preempt"
 
@@ -13,19 +12,7 @@ NAME = "preempt"
 def preempt(session: Session) -> None:
     """Try each waiting pod group once, best first. Limits and quota bind; fair shares do not matter."""
     jobs = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
-    order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(NAME))
-    failed: set[object] = set()
-    while (job := order.pop()) is not None:
-        memo = (job.path[0].name, job.shape, job.preemptible, job.priority)
-        if not job.tries or (job.shape is not None and memo in failed):
-            continue
-        mark = session.mark()
-        search = _search(session, job)
-        if search is not None and solve(search):
-            session.decided.append((NAME, job, search.pods))
-            commit(session, mark, NAME, job.name, None)
-        else:
-            failed.add(memo)
+    help_each(session, NAME, jobs, lambda job: _search(session, job))
 
 
 def _search(session: Session, job: Job) -> Search | None:

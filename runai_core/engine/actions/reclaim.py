@@ -9,11 +9,10 @@ within its deserved quota from one above its own.
 from collections.abc import Iterator
 
 from runai_core.engine.entities import UNBOUNDED, Job, QueueNode
-from runai_core.engine.ordering import JobOrder, blocked_by_queue, is_ready
+from runai_core.engine.ordering import blocked_by_queue, is_ready
 from runai_core.engine.protection import is_protected, may_be_victim, runtime_for_reclaim
 from runai_core.engine.session import Session
-from runai_core.engine.statement import commit
-from runai_core.engine.victims import Search, first_differing, free_gpus, solve
+from runai_core.engine.victims import Search, first_differing, free_gpus, help_each
 
 NAME = "reclaim"
 
@@ -23,19 +22,7 @@ def reclaim(session: Session) -> None:
     if not session.quota_on:
         return
     jobs = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
-    order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(NAME))
-    failed: set[object] = set()
-    while (job := order.pop()) is not None:
-        memo = (job.path[0].name, job.shape, job.preemptible)
-        if not job.tries or (job.shape is not None and memo in failed):
-            continue
-        mark = session.mark()
-        search = _search(session, job)
-        if search is not None and solve(search):
-            session.decided.append((NAME, job, search.pods))
-            commit(session, mark, NAME, job.name, None)
-        else:
-            failed.add(memo)
+    help_each(session, NAME, jobs, lambda job: _search(session, job))
 
 
 def _search(session: Session, job: Job) -> Search | None:
@@ -44,8 +31,9 @@ def _search(session: Session, job: Job) -> Search | None:
     for column in range(3):
         if ask[column] > 0 and leaf.allocated[column] + ask[column] > leaf.fair[column]:
             return None
-    if blocked_by_queue(job, ask) is not None:
-        return None
+    blocked = blocked_by_queue(job, ask)
+    if blocked is not None and blocked[0] == "quota":
+        return None  # what others hold does not count towards it, so no eviction helps
     leaves = [node for node in session.queues.values() if not node.children and node is not leaf and node.jobs]
     movable = session.settings.allow_consolidating_reclaim and free_gpus(session) > 0
     allowed: dict[str, bool] = {}
