@@ -1,0 +1,81 @@
+"""The web application: routes, checks before them, and one table of errors."""
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from runai_core import __version__
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import RunaiError
+from runai_core.web import openapi
+from runai_core.web.errors import Json, on_error, on_http, on_invalid
+from runai_core.web.middleware import LOOPBACK, Authenticate, BufferBody, CheckHost, Identify
+from runai_core.web.routes import (
+    departments,
+    node_pools,
+    nodes,
+    policies,
+    projects,
+    properties,
+    streams,
+    system,
+    tokens,
+    typed,
+    workloads,
+)
+
+ROUTERS = (
+    tokens.router,
+    *typed.routers(),  # before workloads/{id}: "trainings" is no id
+    streams.router,  # the same for "watch"
+    workloads.router,
+    workloads.manifests,
+    projects.router,
+    departments.router,
+    node_pools.router,
+    nodes.router,
+    properties.router,
+    policies.router,
+    policies.checks,
+    system.router,
+    system.health,
+)
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Content security policy of the documentation page: it loads and runs nothing."""
+
+
+def create_app(orchestrator: Orchestrator) -> FastAPI:
+    """Return the application that serves this orchestrator; it can be called in process or by uvicorn."""
+    app = FastAPI(title=openapi.TITLE, version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.orchestrator = orchestrator
+    for router in ROUTERS:
+        app.include_router(router)
+    _add_documentation(app)
+    app.add_exception_handler(RunaiError, on_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    _add_checks(app, orchestrator)
+    return app
+
+
+def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
+    """Put the checks around the routes; what is added last is outermost."""
+    settings = orchestrator.settings
+    app.add_middleware(Authenticate, identify=orchestrator.access.authenticate)
+    app.add_middleware(BufferBody, limit=settings.max_body_bytes)
+    app.add_middleware(CheckHost, allowed=(*LOOPBACK, settings.host, *settings.allowed_hosts))
+    app.add_middleware(Identify)
+
+
+def _add_documentation(app: FastAPI) -> None:
+    async def schema(_request: Request) -> Json:
+        return Json(openapi.document(app))
+
+    async def docs(_request: Request) -> HTMLResponse:
+        return HTMLResponse(openapi.page(app), headers={"Content-Security-Policy": POLICY})
+
+    app.add_route("/api/openapi.json", schema, include_in_schema=False)
+    app.add_route("/api/docs", docs, include_in_schema=False)

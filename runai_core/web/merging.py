@@ -1,0 +1,29 @@
+"""Changes of a JSON document: merge patches (RFC 7396) and the removal of fields."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document with the patch merged into it; a null takes the field out (RFC 7396)."""
+    result = dict(document)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            old = result.get(name)
+            result[name] = merged(old if isinstance(old, Mapping) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def without(document: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the document without the field at the dotted path; a path that is not there changes nothing."""
+    head, _, rest = path.partition(".")
+    if head not in document:
+        return dict(document)
+    if not rest:
+        return {name: value for name, value in document.items() if name != head}
+    inner = document[head]
+    return {**document, head: without(inner, rest) if isinstance(inner, Mapping) else inner}

@@ -1,0 +1,207 @@
+"""What every request passes before a route sees it: request id, Host, size, token.
+
+Written as plain ASGI, so that the same checks hold for WebSockets and streams.
+From outside to inside: `Identify` (request id, and no error leaves as a
+traceback), `CheckHost`, `BufferBody`, `Authenticate`.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+
+from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, TooLarge, Unauthenticated
+from runai_core.model.organization import Actor
+from runai_core.web.errors import Json, answer, request_id
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+"""Names of this machine that are always accepted in the Host header."""
+
+OPEN_PATHS = frozenset({"/api/v1/token", "/api/v2/token", "/api/docs", "/api/openapi.json"})
+"""Paths below /api that need no token."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::[0-9]{1,5})?")
+_SURROGATE = re.compile(r"\\u[dD][89abcdefABCDEF]")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+class Identify:
+    """Gives each request an id, and turns an error nobody expected into a plain 500."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = identity
+        started = False
+
+        async def stamped(message: Message) -> None:
+            nonlocal started
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = identity
+            started = started or message["type"] == "websocket.accept"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        except Exception:
+            log.exception("request %s: %s %s failed", identity, scope.get("method", scope["type"]), scope["path"])
+            if not started:
+                await _refuse(scope, receive, stamped, _unexpected(identity))
+
+
+class CheckHost:
+    """Refuses names that are not ours: a page of another site must not reach us through its own DNS."""
+
+    def __init__(self, app: App, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(name.lower() for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] in ("http", "websocket"):
+            given = Headers(scope=scope).get("host", "")
+            match = _HOST.fullmatch(given)
+            if match is None or match[1].lower() not in self._allowed:
+                message = f"must be one of {', '.join(sorted(self._allowed))}; set RUNAI_ALLOWED_HOSTS to add one"
+                error = InvalidRequest.of(FieldError("Host header", message, given[:80]))
+                await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+                return
+        await self._app(scope, receive, send)
+
+
+class BufferBody:
+    """Reads the body before the route does: over the limit, or not text that can be kept, it is refused."""
+
+    def __init__(self, app: App, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+        except RunaiError as error:
+            await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+            return
+        if body is not None:
+            await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body; None when the client went away."""
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdigit() or int(length) > self._limit:
+            raise self._too_large()
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._limit:
+                raise self._too_large()
+        _check_text(bytes(body))
+        return bytes(body)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._limit} bytes, the most that is accepted")
+
+
+class Authenticate:
+    """Finds out who asks; everything below /api but the token, the docs and the schema needs a token."""
+
+    def __init__(self, app: App, identify: Callable[[str], Actor]) -> None:
+        self._app = app
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
+            try:
+                scope.setdefault("state", {})["actor"] = self._identify(_token(scope))
+            except RunaiError as error:
+                await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+                return
+        await self._app(scope, receive, send)
+
+
+def _is_protected(path: str) -> bool:
+    return path.startswith("/api/") and path.rstrip("/") not in OPEN_PATHS
+
+
+def _token(scope: Scope) -> str:
+    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("send the header 'Authorization: Bearer <token>'; POST /api/v1/token gives a token")
+    return token.strip()
+
+
+def _check_text(body: bytes) -> None:
+    """Refuse what could be read as JSON but never be stored: bytes that are not UTF-8, halves of characters, NUL."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest.of(FieldError("body", f"must be UTF-8; byte {error.start} is not")) from None
+    if "\\u" not in text:
+        return
+    escapes = text.replace(r"\\", "")  # an escaped backslash begins no escape
+    if r"\u0000" in escapes:
+        raise InvalidRequest.of(FieldError("body", r"must not contain the character NUL (\u0000)"))
+    if _SURROGATE.search(_PAIR.sub("", escapes)):
+        raise InvalidRequest.of(FieldError("body", r"must not contain half of a surrogate pair (\ud800 to \udfff)"))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _unexpected(identity: str) -> Json:
+    body = {
+        "code": 500,
+        "message": f"something went wrong that should not have; look for {identity} in the orchestrator's log",
+        "details": None,
+        "reason": "InternalError",
+        "requestId": identity,
+    }
+    return Json(body, 500)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, response: Json) -> None:
+    """Send a response, also to a client that wanted a WebSocket."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": request_id(HTTPConnection(scope))})
+        return
+    await response(scope, receive, send)

@@ -1,0 +1,85 @@
+"""The orchestrator itself: is it alive, is it ready, what is it, which plug-ins has it."""
+
+from collections import Counter
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from runai_core import __version__, wire
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import RunaiError
+from runai_core.model.organization import Action, Actor
+from runai_core.model.workload import Phase
+from runai_core.ports import Filter, Op, Query
+from runai_core.web.answers.system import GpuCounts, HealthAnswer, PluginItem, PluginList, StatusAnswer
+from runai_core.web.context import Door, Who
+from runai_core.web.errors import Json
+from runai_core.web.views.units import CLUSTER_NAME, iso, units
+
+health = APIRouter(tags=["health"])
+router = APIRouter(prefix="/api/v1", tags=["orchestrator"])
+
+
+@health.get("/healthz", summary="Is the process alive?")
+async def healthz(door: Door) -> HealthAnswer:
+    """Yes, if this is answered; plug-ins that failed are named."""
+    return HealthAnswer(
+        status="ok", version=__version__, failed_plugins=tuple(item.name for item in door.plugins.failures)
+    )
+
+
+@health.get("/readyz", summary="Can it do its work?", response_model=HealthAnswer)
+async def readyz(door: Door) -> Response:
+    """200 when the store answers, 503 with the reason when it does not."""
+    try:
+        await door.backend.store.version()
+    except RunaiError as error:
+        return Json({"status": "unavailable", "version": __version__, "message": error.message}, 503)
+    return Json({"status": "ok", "version": __version__})
+
+
+@router.get("/status", summary="What runs here (ours)")
+async def status(door: Door, actor: Who) -> StatusAnswer:
+    """Version, backend, nodes and GPUs, workloads by phase, the newest scheduling cycle of each node pool."""
+    nodes = await door.organization.nodes(actor)
+    devices = Counter(
+        {
+            "real": sum(not device.simulated for node in nodes for device in node.devices),
+            "simulated": sum(device.simulated for node in nodes for device in node.devices),
+        }
+    )
+    return StatusAnswer(
+        version=__version__,
+        cluster_id=door.cluster_id,
+        cluster_name=CLUSTER_NAME,
+        backend=door.backend.name,
+        facts=dict(door.backend.facts),
+        started_at=iso(door.started_at),
+        uptime_seconds=int(door.backend.clock.now() - door.started_at),
+        nodes=len(nodes),
+        gpus=GpuCounts(total=sum(node.gpu_count for node in nodes), **devices),
+        cpu_cores=units(sum(node.cpu for node in nodes)),
+        workloads=await _workloads_by_phase(door, actor),
+        cycles=tuple(wire.encode(report) for report in door.scheduling.reports.values()),
+        failed_plugins=tuple(item.name for item in door.plugins.failures),
+    )
+
+
+@router.get("/plugins", summary="List plug-ins (ours)")
+async def list_plugins(door: Door, actor: Who) -> PluginList:
+    """Those that failed, with the reason, as well."""
+    door.access.require(actor, Action.READ, "plugins")
+    return PluginList(plugins=tuple(PluginItem(**_fields(item)) for item in door.plugins.plugins))
+
+
+async def _workloads_by_phase(door: Orchestrator, actor: Actor) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for phase in Phase:
+        only = Query(filters=(Filter("phase", Op.EQ, phase.value),), limit=1)
+        counts[phase.value] = (await door.workloads.list(actor, only)).total
+    return {phase: count for phase, count in counts.items() if count}
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in PluginItem.model_fields}

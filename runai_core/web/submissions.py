@@ -1,0 +1,73 @@
+"""Requests to submit a workload: bodies of the API -> submissions of the service."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.workload import WorkloadType
+from runai_core.service.workloads import Submission
+from runai_core.web.schemas import DistributedCreate, WorkloadCreate, canonical
+from runai_core.web.views.units import CLUSTER_NAME
+from runai_core.web.views.workloads import GROUP_FIELDS
+
+CLI_AGENT = "runai-cli"
+"""Beginning of the User-Agent of our command line."""
+
+
+def submission_of(kind: WorkloadType, body: WorkloadCreate, project: str, agent: str) -> Submission:
+    """Return what the service is asked to submit; `project` is the project's name.
+
+    Raises:
+        InvalidRequest: fields contradict each other.
+    """
+    spec = canonical(body.spec)
+    master = _master(body)
+    if kind is WorkloadType.DISTRIBUTED_INFERENCE:
+        spec, master = split_groups(spec)
+    return Submission(
+        name=body.name,
+        project=project,
+        type=kind,
+        spec=spec,
+        master_spec=master,
+        has_master=body.has_master if isinstance(body, DistributedCreate) else True,
+        name_is_prefix=body.use_given_name_as_prefix,
+        source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
+    )
+
+
+def check_cluster(given: str | None, cluster_id: str) -> None:
+    """Raise InvalidRequest unless the cluster is ours, or was left out."""
+    if given not in (None, "", cluster_id, CLUSTER_NAME):
+        raise InvalidRequest.of(FieldError("clusterId", f"there is one cluster, {cluster_id}; leave it out", given))
+
+
+def split_groups(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the specification of workers and whole, and that of the leader (None: as the workers).
+
+    Raises:
+        InvalidRequest: `leader` or `worker` is no object, or a field stands at both levels.
+    """
+    groups = {name: spec[name] for name in ("leader", "worker") if spec.get(name) is not None}
+    for name, group in groups.items():
+        if not isinstance(group, Mapping):
+            raise InvalidRequest.of(FieldError(f"spec.{name}", "must be a JSON object", str(group)[:80]))
+    common = {name: value for name, value in spec.items() if name not in ("leader", "worker")}
+    worker = canonical(groups.get("worker", groups.get("leader", {})), "spec.worker")
+    for name in sorted(common.keys() & worker.keys()):
+        raise InvalidRequest.of(FieldError(f"spec.worker.{name}", f"is given as spec.{name} already: give it once"))
+    for name in sorted(GROUP_FIELDS & worker.keys()):
+        raise InvalidRequest.of(FieldError(f"spec.worker.{name}", f"belongs to the whole: give it as spec.{name}"))
+    leader = canonical(groups["leader"], "spec.leader") if "leader" in groups and "worker" in groups else None
+    return common | worker, None if leader == worker else leader
+
+
+def _master(body: WorkloadCreate) -> dict[str, Any] | None:
+    if not isinstance(body, DistributedCreate) or body.master_spec is None:
+        return None
+    if body.master_spec_same_as_worker:
+        message = "leave it out, or set masterSpecSameAsWorker to false"
+        raise InvalidRequest.of(FieldError("masterSpec", message))
+    if not body.has_master:
+        raise InvalidRequest.of(FieldError("masterSpec", "there is no master: set hasMaster to true, or leave it out"))
+    return canonical(body.master_spec, "masterSpec")
