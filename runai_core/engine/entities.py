@@ -166,6 +166,7 @@ class Job:
         "group",
         "key",
         "name",
+        "only",
         "path",
         "preemptible",
         "priority",
@@ -194,12 +195,16 @@ class Job:
         if group.sub_groups or group.topology:
             self.tree, sets = _grow_tree(group)
             self.sets = sets
+            self.only: PodSet | None = None
         else:
-            self.sets = {"": PodSet("", max(group.min_members, 1))}
+            self.only = PodSet("", group.min_members if group.min_members > 1 else 1)
+            self.sets = {"": self.only}
 
     @property
     def active(self) -> int:
         """Pods that hold, or are promised, a place."""
+        if self.only is not None:
+            return self.only.active
         return sum(part.active for part in self.sets.values())
 
 
@@ -247,7 +252,7 @@ class QueueNode:
     fair: list[int] = field(default_factory=lambda: [0, 0, 0])
     allocatable: list[int] = field(default_factory=lambda: [0, 0, 0])
     divisor: list[int] = field(default_factory=lambda: [0, 0, 0])
-    limited: bool = False  # some resource has a limit
+    limited: bool = False  # some resource has a limit, here or at an ancestor
     jobs: list[Job] = field(default_factory=list)
     opening: tuple[tuple[int, int, int], tuple[int, int, int]] = ((0, 0, 0), (0, 0, 0))
     # allocated and non-preemptible as the cycle began

@@ -5,7 +5,7 @@ other on their best node, and the first that finds no room fails the set
 (scheduler semantics, 4.1).
 """
 
-from runai_core.engine.entities import NO_GPU, PLACED, PROMISED, RUNNING, WHOLE, GroupNode, Job, PodSet
+from runai_core.engine.entities import PLACED, PROMISED, RUNNING, SHARED, GroupNode, Job, PodClass, PodSet
 from runai_core.engine.feasibility import LATER, NOW, choose_devices, room
 from runai_core.engine.scoring import Layers, best_node
 from runai_core.engine.session import Session
@@ -20,8 +20,10 @@ def place_job(session: Session, job: Job, pods: list[int], *, promise_only: bool
     below its minimum until then, all of them become promises. With
     `promise_only` nothing is placed for now at all.
     """
-    mark = session.mark()
     nodes = session.all_nodes if within < 0 else within
+    if len(pods) == 1 and job.tree is None:
+        return _place_one(session, pods[0], nodes, promise_only=promise_only)
+    mark = session.mark()
     if job.tree is None:
         done = _place_pods(session, pods, ((0, nodes),), promise_only)
     else:
@@ -32,6 +34,27 @@ def place_job(session: Session, job: Job, pods: list[int], *, promise_only: bool
     if not promise_only:
         _hold_back(session, job, pods)
     return True
+
+
+def _place_one(session: Session, pod: int, nodes: int, *, promise_only: bool) -> bool:
+    """Place a single pod: nothing to roll back, nothing to hold back unless its gang is short of it."""
+    node, answer = best_node(session, pod, ((0, nodes),))
+    if node < 0:
+        return False
+    kind = session.pod_class[pod]
+    devices = _devices(session, kind, node)
+    if answer == NOW and not promise_only:
+        session.place(pod, node, devices)
+    else:
+        session.promise(pod, node, devices)
+    return True
+
+
+def _devices(session: Session, kind: PodClass, node: int) -> tuple[str, ...]:
+    if kind.form != SHARED:
+        return ()
+    chosen = choose_devices(session, kind, node)
+    return chosen[0] if chosen is not None else ()
 
 
 def _by_set(session: Session, pods: list[int]) -> dict[str, list[int]]:
@@ -116,14 +139,9 @@ def _place_pods(session: Session, pods: list[int], layers: Layers, promise_only:
             return False
         state = PLACED if answer == NOW and not promise_only else PROMISED
         kind = session.pod_class[pod]
-        if kind.gpus == 0 and kind.form not in (NO_GPU, WHOLE):
-            chosen = choose_devices(session, kind, node) if kind.portion or kind.mib else None
-            (session.place if state == PLACED else session.promise)(pod, node, chosen[0] if chosen else ())
-            position += 1
-            continue
         run = _run_length(session, pods, position, node, answer)
         if run == 1:
-            (session.place if state == PLACED else session.promise)(pod, node)
+            (session.place if state == PLACED else session.promise)(pod, node, _devices(session, kind, node))
         else:
             session.enter_run(pods[position : position + run], node, state)
         position += run
@@ -140,7 +158,8 @@ def _run_length(session: Session, pods: list[int], position: int, node: int, ans
     if position + 1 == len(pods) or session.pod_class[pods[position + 1]] is not kind:
         return 1
     strategy = session.settings.gpu_placement if kind.gpus else session.settings.cpu_placement
-    if kind.solitary or kind.extended is not None or session.nominated or strategy != "binpack":
+    plain = not kind.solitary and kind.extended is None and kind.form != SHARED
+    if not plain or session.nominated or strategy != "binpack" or "placement" in session.settings.disabled_rules:
         return 1
     row = session.later[node]
     room_for = row[3]

@@ -22,6 +22,12 @@ def tasks_to_try(session: Session, job: Job, *, moving: bool = False) -> list[in
     are all satisfied grows by one pod of the set that is relatively smallest.
     With `moving`, pods evicted in a trial may be placed again.
     """
+    only = job.only
+    if only is not None:
+        if len(only.pods) == 1:
+            state = session.pod_state[only.pods[0]]
+            return only.pods if state == PENDING or (moving and state == EVICTED) else []
+        return _waiting_pods(session, only, max(only.minimum - only.active, 1), moving=moving)
     below = [part for part in job.sets.values() if part.active < part.minimum]
     parts = sorted(below, key=_part_order) if below else sorted(job.sets.values(), key=_part_order)
     chosen: list[int] = []
@@ -68,10 +74,10 @@ def _pod_order(session: Session, number: int) -> tuple[bool, bool, int, float, s
 def refresh(session: Session, job: Job, *, moving: bool = False) -> None:
     """Work out what a job would try now and what that costs its queue."""
     job.tries = tries = tasks_to_try(session, job, moving=moving)
-    if len(tries) == 1:
+    if len(tries) == 1 and job.tree is None:
         kind = session.pod_class[tries[0]]
         job.ask = kind.charge
-        job.shape = kind.index if job.tree is None and not kind.solitary else None
+        job.shape = None if kind.solitary else kind.index
         return
     cpu = memory = device = 0
     solitary = job.tree is not None and job.active > 0
@@ -104,15 +110,20 @@ def _tree_shape(session: Session, job: Job, tries: list[int]) -> object:
 
 def job_key(session: Session, job: Job) -> tuple[object, ...]:
     """Return a sort key: priority, plug-in orders, gangs below minimum before growth, age, name."""
-    off = session.settings.disabled_rules
+    off, orders = session.settings.disabled_rules, session.rules.workload_orders
+    if not off and not orders:
+        return (-job.priority, _elastic_state(job), job.created, job.name)
     elastic = 0 if "elastic" in off else _elastic_state(job)
     priority = 0 if "priority" in off else -job.priority
-    extra = tuple(rule.function(job.group) for rule in session.rules.workload_orders)
+    extra = tuple(rule.function(job.group) for rule in orders)
     return (priority, *extra, elastic, job.created, job.name)
 
 
 def _elastic_state(job: Job) -> int:
     """Return 0 where a pod set is below its minimum, 1 where all are exactly at it, 2 above."""
+    only = job.only
+    if only is not None:
+        return 0 if only.active < only.minimum else 1 if only.active == only.minimum else 2
     state = 1
     for part in job.sets.values():
         if part.active < part.minimum:
@@ -131,7 +142,8 @@ def share_key(
     session: Session, node: QueueNode, ask: tuple[int, int, int], taken: tuple[int, int, int] | list[int]
 ) -> QueueKey:
     """Return the key of a queue that asks for `ask` after `taken` was taken from it (rules 1 to 8 of 2.6)."""
-    extra = tuple(rule.function(node.queue) for rule in session.rules.queue_orders)
+    orders = session.rules.queue_orders
+    extra = tuple(rule.function(node.queue) for rule in orders) if orders else ()
     if not session.quota_on:
         return (*extra, node.queue.created_at, node.rank)
     allocated, fair, deserved = node.allocated, node.fair, node.deserved
@@ -140,15 +152,18 @@ def share_key(
     over = fair[0] < allocated[0] and fair[1] < allocated[1] and fair[2] < allocated[2]
     starved = b0 <= deserved[0] and b1 <= deserved[1] and b2 <= deserved[2]
     share = node.allocatable
-    without_claim = (share[0] == 0 and b0 > 0) or (share[1] == 0 and b1 > 0) or (share[2] == 0 and b2 > 0)
     d0, d1, d2 = node.divisor
-    with_job = max(
-        b0 / d0 if d0 else b0 * 1000.0, b1 / d1 if d1 else b1 * 1000.0, b2 / d2 if d2 else float(b2)
-    )
-    without_job = max(
-        a0 / d0 if d0 else a0 * 1000.0, a1 / d1 if d1 else a1 * 1000.0, a2 / d2 if d2 else float(a2)
-    )
-    return (*extra, over, not starved, -node.priority, without_claim, with_job, without_job, node.rank)
+    if d0 and d1 and d2:
+        with_job = max(b0 / d0, b1 / d1, b2 / d2)
+        without_job = max(a0 / d0, a1 / d1, a2 / d2)
+        without_claim = False
+    else:
+        without_claim = (share[0] == 0 and b0 > 0) or (share[1] == 0 and b1 > 0) or (share[2] == 0 and b2 > 0)
+        # Without any share a queue counts as a thousandfold over it; GPUs are in thousandths already.
+        with_job = max(b0 / d0 if d0 else b0 * 1e3, b1 / d1 if d1 else b1 * 1e3, b2 / d2 if d2 else b2)
+        without_job = max(a0 / d0 if d0 else a0 * 1e3, a1 / d1 if d1 else a1 * 1e3, a2 / d2 if d2 else a2)
+    key = (over, not starved, -node.priority, without_claim, with_job, without_job, node.rank)
+    return (*extra, *key) if extra else key
 
 
 class _Leaf:
@@ -214,6 +229,8 @@ class JobOrder:
         self._path: list[_Inner] = []
         self._below = children_in(session, by_leaf)
         self._root = self._grow(None, by_leaf, depth)
+        # One queue alone needs no tree.
+        self._single = next(iter(self._leaves.values())) if len(self._leaves) == 1 else None
 
     def _grow(self, node: QueueNode | None, by_leaf: dict[str, list[Job]], depth: int | None) -> _Inner:
         children: list[_Inner | _Leaf] = []
@@ -238,19 +255,28 @@ class JobOrder:
 
     def pop(self) -> Job | None:
         """Return the next job, or `None` when none is left."""
-        self._repair()
-        node: _Inner = self._root
-        if node.best() is None:
-            return None
-        while True:
-            self._path.append(node)
-            child = node.children[node.heap[0][1] if len(node.children) > 1 else 0]
-            if isinstance(child, _Leaf):
-                job = child.pop()
-                if job.tries is None:
-                    refresh(self.session, job)
-                return job
-            node = child
+        if self._single is not None:
+            if self._single.best() is None:
+                return None
+            job = self._single.pop()
+        else:
+            self._repair()
+            node: _Inner = self._root
+            if node.best() is None:
+                return None
+            while True:
+                if len(node.children) > 1:
+                    self._path.append(node)
+                    child = node.children[node.heap[0][1]]
+                else:
+                    child = node.children[0]
+                if isinstance(child, _Leaf):
+                    job = child.pop()
+                    break
+                node = child
+        if job.tries is None:
+            refresh(self.session, job)
+        return job
 
     def push(self, job: Job) -> None:
         """Put the job that was popped last back, with its new key."""
@@ -262,8 +288,6 @@ class JobOrder:
         """Key the path of the last pop anew: only its queues' numbers have changed."""
         while self._path:
             node = self._path.pop()
-            if len(node.children) == 1:
-                continue
             number = node.heap[0][1]
             child = node.children[number]
             if child.best() is None:
@@ -291,8 +315,8 @@ Blocked = tuple[str, QueueNode, int]
 
 def blocked_by_queue(job: Job, ask: tuple[int, int, int]) -> Blocked | None:
     """Return the first ancestor whose limit, or quota for non-preemptible work, the ask would break."""
-    for node in job.path:
-        if node.limited:
+    if job.path[0].limited:
+        for node in job.path:
             allocated, limit = node.allocated, node.limit
             for column in (0, 1, 2):
                 if ask[column] > 0 and allocated[column] + ask[column] > limit[column]:
@@ -308,11 +332,14 @@ def blocked_by_queue(job: Job, ask: tuple[int, int, int]) -> Blocked | None:
 
 def is_ready(job: Job) -> bool:
     """Return whether a gang has pods to place, and every pod set has enough pods that exist."""
+    only = job.only
+    if only is not None:
+        return only.active < only.existing >= only.minimum
     waiting = False
     for part in job.sets.values():
         if part.existing < part.minimum:
             return False
-        waiting = waiting or part.waiting > 0
+        waiting = waiting or part.existing > part.active
     return waiting
 
 

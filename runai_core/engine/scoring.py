@@ -11,7 +11,7 @@ same numbers.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from runai_core.engine.entities import CPU, GPU, NO_GPU, SHARED, PodClass
+from runai_core.engine.entities import CPU, GPU, NO_GPU, SHARED, WHOLE, PodClass
 from runai_core.engine.feasibility import (
     LATER,
     NO,
@@ -54,38 +54,37 @@ class NodeIndex:
 
     def repair(self, session: Session) -> None:
         """Move the nodes that were touched since the last use to their new buckets."""
-        touched = session.touched
-        if self.cursor == len(touched):
-            return
-        for node in touched[self.cursor :]:
-            key, old = self.measure(node), self.key_of[node]
-            if key != old:
-                bit = 1 << node
-                left = self.buckets[old] ^ bit
-                if left:
-                    self.buckets[old] = left
-                else:
-                    del self.buckets[old]
-                    self.keys.remove(old)
-                if key in self.buckets:
-                    self.buckets[key] |= bit
-                else:
-                    self.buckets[key] = bit
-                    self.keys.insert(bisect_left(self.keys, key), key)  # type: ignore[type-var]
-                self.key_of[node] = key
+        touched, measure, key_of, buckets = session.touched, self.measure, self.key_of, self.buckets
+        for node in touched[self.cursor :] if self.cursor + 1 < len(touched) else touched[-1:]:
+            key, old = measure(node), key_of[node]
+            if key == old:
+                continue
+            bit = 1 << node
+            left = buckets[old] ^ bit
+            if left:
+                buckets[old] = left
+            else:
+                del buckets[old]
+                self.keys.remove(old)
+            if key in buckets:
+                buckets[key] |= bit
+            else:
+                buckets[key] = bit
+                self.keys.insert(bisect_left(self.keys, key), key)  # type: ignore[type-var]
+            key_of[node] = key
         self.cursor = len(touched)
 
 
 def index_for(session: Session, kind: PodClass) -> NodeIndex:
     """Return the index that orders nodes for a class: by GPUs, or by CPU for pods without GPUs."""
-    name = "cpu" if kind.form == NO_GPU else "gpu"
-    known = session.cache.get(("index", name))
-    if isinstance(known, NodeIndex):
+    number = 1 if kind.form == NO_GPU else 0
+    known = session.indexes[number]
+    if known is None:
+        known = session.indexes[number] = NodeIndex(session, *_measure(session, "cpu" if number else "gpu"))
+    assert isinstance(known, NodeIndex)
+    if known.cursor != len(session.touched):
         known.repair(session)
-        return known
-    made = NodeIndex(session, *_measure(session, name))
-    session.cache["index", name] = made
-    return made
+    return known
 
 
 def _measure(session: Session, name: str) -> tuple[Callable[[int], Key], bool]:
@@ -116,8 +115,9 @@ def best_node(session: Session, pod: int, layers: Layers) -> tuple[int, int]:
     The node is -1 where no node can take the pod.
     """
     kind = session.pod_class[pod]
-    prepare(session, kind)
-    nominated = session.nominated.get(pod, -1)
+    if kind.static < 0 or kind.seen != len(session.grown):
+        prepare(session, kind)
+    nominated = session.nominated.get(pod, -1) if session.nominated else -1
     if kind.solitary:
         return _best_by_score(session, kind, layers, nominated)
     if nominated >= 0 and kind.static >> nominated & 1 and any(mask >> nominated & 1 for _, mask in layers):
@@ -125,10 +125,11 @@ def best_node(session: Session, pod: int, layers: Layers) -> tuple[int, int]:
         if answer and "nominated" not in session.settings.disabled_rules:
             return nominated, answer
     index = index_for(session, kind)
+    search = _best_with_room if kind.form == WHOLE else _best_in
     for _, within in layers:
-        node, answer = _best_in(session, kind, index, within)
-        if node >= 0:
-            return node, answer
+        found = search(session, kind, index, within)
+        if found[0] >= 0:
+            return found
     return -1, NO
 
 

@@ -61,7 +61,8 @@ class Session:
         self.touched: list[int] = []
         self.grown: list[int] = []
         self.version = 0  # rises when room, or quota, grew
-        self.cache: dict[object, object] = {}  # of the rooms above: node indexes, label masks, topology trees
+        self.cache: dict[object, object] = {}  # of the rooms above: label masks, topology trees, victim lists
+        self.indexes: list[object] = [None, None]  # of `scoring`: nodes by GPUs, nodes by CPU
         self._open_nodes(snapshot.nodes)
         self._open_queues(snapshot.queues)
         self._open_groups()
@@ -147,7 +148,7 @@ class Session:
         placed = pod.node is not None and state not in (PENDING, GATED)
         node = self.node_index.get(pod.node or "", -1) if placed else -1
         job = self.jobs.get(pod.pod_group)
-        part = None if job is None else job.sets.get("" if "" in job.sets else pod.sub_group)
+        part = None if job is None else job.only or job.sets.get("" if "" in job.sets else pod.sub_group)
         self.pod_class.append(known)
         self.pod_state.append(state)
         self.pod_node.append(node)
@@ -563,7 +564,7 @@ def _queue_node(queue: Queue, parent: QueueNode | None) -> QueueNode:
     node.deserved = [_bound(quota.deserved) for quota in quotas]
     node.limit = [_bound(quota.limit) for quota in quotas]
     node.weight = [quota.over_quota_weight for quota in quotas]
-    node.limited = any(quota.limit is not None for quota in quotas)
+    node.limited = any(quota.limit is not None for quota in quotas) or (parent is not None and parent.limited)
     return node
 
 

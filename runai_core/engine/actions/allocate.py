@@ -37,4 +37,7 @@ def allocate(session: Session) -> None:
 
 
 def _wants_more(job: Job) -> bool:
+    only = job.only
+    if only is not None:
+        return only.existing > only.active
     return any(part.existing > part.active for part in job.sets.values())

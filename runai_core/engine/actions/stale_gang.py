@@ -14,10 +14,8 @@ NAME = "stale_gang"
 def stale_gang(session: Session) -> None:
     """Evict all active pods of every gang whose grace period is over."""
     grace = session.settings.staleness_grace
-    for name in sorted(session.jobs):
+    for name in sorted(name for name, job in session.jobs.items() if is_stale(job)):
         job = session.jobs[name]
-        if not is_stale(job):
-            continue
         session.stale.append(name)
         since = job.group.stale_since
         waited = 0.0 if since is None else session.now - since
@@ -27,6 +25,9 @@ def stale_gang(session: Session) -> None:
 
 def is_stale(job: Job) -> bool:
     """Return whether a gang runs with a pod set below its minimum."""
+    only = job.only
+    if only is not None:
+        return 0 < only.active + only.releasing < only.minimum and not job.finished
     if job.finished:
         return False
     used = [(part.active + part.releasing, part.minimum) for part in job.sets.values()]
