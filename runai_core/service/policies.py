@@ -75,11 +75,16 @@ class PolicyService:
         self._access.require(actor, Action.READ, RESOURCE, project)
         return await self._applying(policy_type, await self._store.get(Project, project))
 
-    async def evaluate(self, policy_type: PolicyType | None, spec: Mapping[str, Any], project: Project) -> Evaluation:
-        """Return the specification completed and judged by the policies of its project."""
+    async def evaluate(
+        self, policy_type: PolicyType | None, spec: Mapping[str, Any], project: Project, *, part: str = "worker"
+    ) -> Evaluation:
+        """Return the specification completed and judged by the policies of its project.
+
+        `part` is "master" for the specification of a distributed workload's master.
+        """
         if policy_type is None:
-            return Evaluation(spec=dict(spec), violations=(), origins={})
-        return evaluate(policy_type, spec, await self._applying(policy_type, project))
+            return Evaluation(spec=dict(spec))
+        return evaluate(policy_type, spec, await self._applying(policy_type, project), part=part)
 
     async def _applying(self, policy_type: PolicyType, project: Project) -> Sequence[Policy]:
         page = await self._store.list(Policy, Query(filters=(Filter("type", Op.EQ, policy_type.value),)))

@@ -342,11 +342,15 @@ class WorkloadService:
     async def _resolve(self, actor: Actor, submission: Submission) -> tuple[Workload, Preview]:
         name = _checked_name(submission)
         project = await self._store.get(Project, submission.project)
-        evaluation = await self._policies.evaluate(POLICY_TYPES.get(submission.type), submission.spec, project)
+        policy_type = POLICY_TYPES.get(submission.type)
+        evaluation = await self._policies.evaluate(policy_type, submission.spec, project)
         spec = wire.decode(WorkloadSpec, evaluation.spec, at="spec")
         _check_fields(submission.type, spec)
-        master = submission.master_spec
-        master_spec = None if master is None else wire.decode(WorkloadSpec, master, at="masterSpec")
+        violations, master_spec = evaluation.violations, None
+        if submission.master_spec is not None:
+            master = await self._policies.evaluate(policy_type, submission.master_spec, project, part="master")
+            master_spec = wire.decode(WorkloadSpec, master.spec, at="masterSpec")
+            violations += master.violations
         pools = await self._node_pools(spec, project)
         defaults = TYPE_DEFAULTS[submission.type]
         priority_class = spec.priority_class or defaults.priority_class
@@ -373,7 +377,7 @@ class WorkloadService:
         )
         if workload.type is not WorkloadType.EXTERNAL:
             gang_of(workload, run_context=RunContext())  # contradictions are refused now, not when it would start
-        return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=evaluation.violations)
+        return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
 
     async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
         wanted = spec.node_pools or project.default_node_pools or (DEFAULT_NODE_POOL,)
