@@ -82,7 +82,28 @@ def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: s
     if code in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(str(path[-1]), _known_fields(kind, path[:-1]), n=2)
         return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
+    if code in _SHAPES:
+        return f"must be {_SHAPES[code]}"
     return text.replace("Input should be", "must be").replace("Value should have", "must have")
+
+
+_SHAPES: Mapping[str, str] = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "mapping_type": "an object",
+    "dataclass_type": "an object",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "json_invalid": "JSON",
+}
+"""Validation code -> what the API's users call the shape."""
 
 
 def _known_fields(kind: Any, path: tuple[int | str, ...]) -> list[str]:

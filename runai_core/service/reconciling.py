@@ -49,6 +49,8 @@ class Reconciler:
         self._busy: set[str] = set()
         self._timers: list[tuple[float, str]] = []
         self._timer_set = asyncio.Event()
+        self._stuck: dict[str, None] = {}  # workloads that may find a place in another node pool, oldest first
+        scheduling.when_waiting(self._consider_moving)
 
     def poke(self, uid: str) -> None:
         """Ask for a look at a workload; asking twice before the look is one look."""
@@ -65,6 +67,10 @@ class Reconciler:
             tasks.create_task(self._tick())
             for _ in range(WORKERS):
                 tasks.create_task(self._work())
+
+    def _consider_moving(self, workload: Workload) -> None:
+        self._stuck[workload.meta.uid] = None
+        self.poke(workload.meta.uid)
 
     def verdict(self, workload: Workload) -> Verdict | None:
         """Return why the workload was not placed in the newest cycle."""
@@ -133,7 +139,30 @@ class Reconciler:
             await self._cluster.launch(workload, await self._gang(workload, pods))
             self._scheduling.wake()
             pods = await self._cluster.pods(workload)
+        if uid in self._stuck:
+            del self._stuck[uid]
+            workload = await self._move(workload)
         await self._follow(workload, pods)
+
+    async def _move(self, workload: Workload) -> Workload:
+        """Take a waiting workload to the first of its other node pools where it would start now.
+
+        Pools are tried in the order of its preference (Run:ai docs 2.25, node pools).
+        """
+        if workload.phase is not Phase.PENDING:
+            return workload
+        for pool in workload.node_pools:
+            if pool == workload.node_pool:
+                continue
+            moved = replace(workload, node_pool=pool, attempt=workload.attempt + 1)
+            verdict = await self.would_wait(moved)
+            if verdict is None or verdict.promised:
+                saved = await self._store.update(moved)
+                message = f"moved from node pool {workload.node_pool} to {pool}, where there is room"
+                await self._journal.event(saved, "NodePoolChanged", message)
+                self.poke(saved.meta.uid)
+                return saved
+        return workload
 
     async def _end_surplus(self, workload: Workload, pods: Sequence[Pod]) -> bool:
         """Ask pods that nobody wants to end; return whether there were any."""

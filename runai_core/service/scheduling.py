@@ -7,7 +7,7 @@ during a cycle lead to the next one. Each node pool is scheduled alone.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runai_core.engine.cycle import run_cycle
@@ -59,10 +59,15 @@ class SchedulingService:
         self._saved: dict[str, float] = {}  # workload uid -> when its verdict was stored
         self._shares: dict[str, tuple[QueueShare, ...]] = {}  # node pool -> newest
         self._reports: dict[str, CycleReport] = {}
+        self._when_waiting: Callable[[Workload], None] = lambda _workload: None
 
     def wake(self) -> None:
         """Say that something changed."""
         self._changed.set()
+
+    def when_waiting(self, tell: Callable[[Workload], None]) -> None:
+        """Have somebody told of each workload that a cycle could not place though it names other node pools."""
+        self._when_waiting = tell
 
     def verdict(self, uid: str) -> Verdict | None:
         """Return why the workload was not placed in the newest cycle."""
@@ -147,6 +152,8 @@ class SchedulingService:
         if workload is None:
             return
         self._verdicts[workload.meta.uid] = verdict
+        if len(workload.node_pools) > 1 and not verdict.promised:
+            self._when_waiting(workload)
         old, now = workload.verdict, self._backend.clock.now()
         same_reason = old is not None and old.reason is verdict.reason
         if workload.phase is not Phase.PENDING or (same_reason and old is not None and old.message == verdict.message):
