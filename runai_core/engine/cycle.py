@@ -64,29 +64,31 @@ def _collector_off() -> Iterator[None]:
 def _result(session: Session) -> CycleResult:
     binds: list[Bind] = []
     promises: list[Pipeline] = []
-    names, pods, nodes = session.nodes, session.pods, session.pod_node
+    names, pods, nodes = [node.name for node in session.nodes], session.pods, session.pod_node
     seen: set[int] = set()
+    states, devices = session.pod_state, session.pod_devices
     for action, job, placed in session.decided:
+        group = job.name
         for pod in placed:
-            state = session.pod_state[pod]
+            state = states[pod]
             if state == PLACED:
-                binds.append(Bind(pods[pod].name, names[nodes[pod]].name, session.pod_devices[pod], job.name))
+                binds.append(Bind(pods[pod].name, names[nodes[pod]], devices[pod], group))
             elif state == PROMISED and pod not in seen:
                 seen.add(pod)
                 promises.append(
-                    Pipeline(pods[pod].name, names[nodes[pod]].name, session.pod_devices[pod], job.name, action)
+                    Pipeline(pods[pod].name, names[nodes[pod]], session.pod_devices[pod], job.name, action)
                 )
     evictions = []
     for pod, (action, for_group, reason) in session.evicted_why.items():
         state, (origin, _) = session.pod_state[pod], session.evicted_from[pod]
-        moved_to = names[nodes[pod]].name if state == PROMISED else None
+        moved_to = names[nodes[pod]] if state == PROMISED else None
         assert state in (EVICTED, PROMISED)
         if moved_to is not None and pod not in seen:
             promises.append(Pipeline(pods[pod].name, moved_to, session.pod_devices[pod], pods[pod].pod_group, action))
         evictions.append(
             Evict(
                 pods[pod].name,
-                names[origin].name if origin >= 0 else pods[pod].node or "",
+                names[origin] if origin >= 0 else pods[pod].node or "",
                 action,
                 pods[pod].pod_group,
                 for_group,

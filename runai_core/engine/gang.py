@@ -132,6 +132,8 @@ def _sets_under(node: GroupNode) -> list[PodSet]:
 def _place_pods(session: Session, pods: list[int], layers: Layers, promise_only: bool) -> bool:
     """Place pods in order; equal neighbours fill a node together where that gives the same answer."""
     position, count = 0, len(pods)
+    first = session.pod_class[pods[0]]
+    uniform = all(session.pod_class[pod] is first for pod in pods)
     while position < count:
         pod = pods[position]
         node, answer = best_node(session, pod, layers)
@@ -139,7 +141,7 @@ def _place_pods(session: Session, pods: list[int], layers: Layers, promise_only:
             return False
         state = PLACED if answer == NOW and not promise_only else PROMISED
         kind = session.pod_class[pod]
-        run = _run_length(session, pods, position, node, answer)
+        run = _run_length(session, pods, position, node, (answer, uniform))
         if run == 1:
             (session.place if state == PLACED else session.promise)(pod, node, _devices(session, kind, node))
         else:
@@ -148,12 +150,13 @@ def _place_pods(session: Session, pods: list[int], layers: Layers, promise_only:
     return True
 
 
-def _run_length(session: Session, pods: list[int], position: int, node: int, answer: int) -> int:
+def _run_length(session: Session, pods: list[int], position: int, node: int, seen: tuple[int, bool]) -> int:
     """Return how many of the next pods are equal and would go to the same node one by one.
 
     With bin packing a node stays the best one until it is full: it only gets
     fuller, and every fuller node was found too small already.
     """
+    answer, uniform = seen
     kind = session.pod_class[pods[position]]
     if position + 1 == len(pods) or session.pod_class[pods[position + 1]] is not kind:
         return 1
@@ -161,22 +164,27 @@ def _run_length(session: Session, pods: list[int], position: int, node: int, ans
     plain = not kind.solitary and kind.extended is None and kind.form != SHARED
     if not plain or session.nominated or strategy != "binpack" or "placement" in session.settings.disabled_rules:
         return 1
-    row = session.later[node]
-    room_for = row[3]
-    for column, amount in enumerate((kind.cpu, kind.memory, kind.gpus)):
-        if amount:
-            room_for = min(room_for, row[column] // amount)
+    room_for = _copies(session.later[node], kind)
     if answer == NOW:
-        idle = session.idle[node]
-        for column, amount in enumerate((kind.cpu, kind.memory, kind.gpus)):
-            if amount:
-                room_for = min(room_for, idle[column] // amount)
-        room_for = min(room_for, idle[3])
-    end = position + 1
+        room_for = min(room_for, _copies(session.idle[node], kind))
     limit = min(len(pods), position + room_for)
+    if uniform:
+        return limit - position
+    end = position + 1
     while end < limit and session.pod_class[pods[end]] is kind:
         end += 1
     return end - position
+
+
+def _copies(row: list[int], kind: PodClass) -> int:
+    count = row[3]
+    if kind.cpu:
+        count = min(count, row[0] // kind.cpu)
+    if kind.memory:
+        count = min(count, row[1] // kind.memory)
+    if kind.gpus:
+        count = min(count, row[2] // kind.gpus)
+    return count
 
 
 def _hold_back(session: Session, job: Job, pods: list[int]) -> None:

@@ -8,6 +8,7 @@ so after a decision only the path from the leaf to the root is keyed anew
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import groupby
 
 from runai_core.engine.entities import EVICTED, PENDING, Job, PodSet, QueueNode
 from runai_core.engine.session import Session
@@ -79,26 +80,21 @@ def refresh(session: Session, job: Job, *, moving: bool = False) -> None:
         job.ask = kind.charge
         job.shape = None if kind.solitary else kind.index
         return
-    cpu = memory = device = 0
-    solitary = job.tree is not None and job.active > 0
-    runs: list[tuple[int, int]] = []
-    last, count = -1, 0
-    for pod in tries:
-        kind = session.pod_class[pod]
-        cpu += kind.charge[0]
-        memory += kind.charge[1]
-        device += kind.charge[2]
-        solitary |= kind.solitary
-        if kind.index == last:
-            count += 1
-        else:
-            if count:
-                runs.append((last, count))
-            last, count = kind.index, 1
-    runs.append((last, count))
-    job.ask = (cpu, memory, device)
+    kinds = [session.pod_class[pod] for pod in tries]
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        runs = [(kinds[0], len(kinds))]
+    else:
+        runs = [(kind, len(list(same))) for kind, same in groupby(kinds)]
+    solitary = (job.tree is not None and job.active > 0) or any(kind.solitary for kind, _ in runs)
+    charges = [(kind.charge, count) for kind, count in runs]
+    job.ask = (
+        sum(charge[0] * count for charge, count in charges),
+        sum(charge[1] * count for charge, count in charges),
+        sum(charge[2] * count for charge, count in charges),
+    )
     # Pods that look at other pods, or at those of their own gang that run, may fit later in the cycle.
-    job.shape = None if solitary else tuple(runs) if job.tree is None else _tree_shape(session, job, tries)
+    shape = tuple((kind.index, count) for kind, count in runs)
+    job.shape = None if solitary else shape if job.tree is None else _tree_shape(session, job, tries)
 
 
 def _tree_shape(session: Session, job: Job, tries: list[int]) -> object:
@@ -343,4 +339,19 @@ def is_ready(job: Job) -> bool:
     return waiting
 
 
-__all__ = ["Blocked", "JobOrder", "blocked_by_queue", "is_ready", "refresh", "tasks_to_try"]
+def waiting_jobs(session: Session) -> list[Job]:
+    """Return the groups that an action may try: in a leaf queue, with enough pods, and some of them waiting.
+
+    Nobody becomes ready in the middle of a cycle, so the first answer is the
+    superset of all later ones.
+    """
+    known = session.cache.get("waiting")
+    if not isinstance(known, list):
+        known = session.cache["waiting"] = [
+            job for job in session.jobs.values() if job.queue is not None and is_ready(job)
+        ]
+        return list(known)
+    return [job for job in known if is_ready(job)]
+
+
+__all__ = ["Blocked", "JobOrder", "blocked_by_queue", "is_ready", "refresh", "tasks_to_try", "waiting_jobs"]

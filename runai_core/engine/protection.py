@@ -9,14 +9,24 @@ Runtime = Callable[[Session, Job, Job], float]
 """Seconds that (victim, preemptor) lets the victim run undisturbed."""
 
 
-def may_be_victim(session: Session, victim: Job, preemptor: Job, runtime: Runtime) -> bool:
-    """Return whether any pod of a group may be evicted for another group."""
-    if not victim.preemptible or victim is preemptor:
-        return False
-    for rule in session.rules.victim_filters:
-        if not rule.function(victim.group, preemptor.group):
+def victim_test(session: Session, preemptor: Job, runtime: Runtime) -> Callable[[Job], bool]:
+    """Return the question whether any pod of a preemptible group may be evicted for the preemptor."""
+    filters = session.rules.victim_filters
+    seconds: dict[str, float] = {}
+
+    def may_be_victim(victim: Job) -> bool:
+        if victim is preemptor:
             return False
-    return is_elastic(victim) or not is_protected(session, victim, runtime(session, victim, preemptor))
+        for rule in filters:
+            if not rule.function(victim.group, preemptor.group):
+                return False
+        leaf = victim.path[0].name
+        protected = seconds.get(leaf)
+        if protected is None:
+            protected = seconds[leaf] = runtime(session, victim, preemptor)
+        return protected <= 0 or is_elastic(victim) or not is_protected(session, victim, protected)
+
+    return may_be_victim
 
 
 def is_elastic(job: Job) -> bool:

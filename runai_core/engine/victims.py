@@ -281,10 +281,11 @@ def _gather(search: Search) -> list[Unit] | None:
     waiting = _fill(search, waiting, session.all_nodes)
     gathered: dict[int, list[Unit]] = {}
     sums: dict[int, list[int]] = {}
+    needs = _needs(session, waiting)
     if waiting:
         for unit in victim_units(search, []):
             for node in _note(session, unit, gathered, sums):
-                if unit not in gathered[node] or not _may_fit(session, waiting, node, sums[node]):
+                if unit not in gathered[node] or not _may_fit(session, needs, node, sums[node]):
                     continue
                 freed = 0
                 helping = _forget(session, node, gathered, sums)
@@ -295,6 +296,7 @@ def _gather(search: Search) -> list[Unit] | None:
                     for pod in other:
                         _take_away(session, pod)
                 waiting = _fill(search, waiting, freed)
+                needs = _needs(session, waiting)
                 if not waiting:
                     break
             if not waiting:
@@ -307,12 +309,17 @@ def _note(
     session: Session, unit: Unit, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]
 ) -> list[int]:
     """Add a unit to the nodes that it lives on; return these."""
-    nodes = sorted({session.pod_node[pod] for pod in unit})
+    nodes = sorted({session.pod_node[pod] for pod in unit}) if len(unit) > 1 else [session.pod_node[unit[0]]]
     for node in nodes:
-        gathered.setdefault(node, []).append(unit)
+        units = gathered.get(node)
+        if units is None:
+            gathered[node] = [unit]
+            sums[node] = [0, 0, 0, 0]
+        else:
+            units.append(unit)
     for pod in unit:
         kind = session.pod_class[pod]
-        row = sums.setdefault(session.pod_node[pod], [0, 0, 0, 0])
+        row = sums[session.pod_node[pod]]
         row[0] += kind.cpu
         row[1] += kind.memory
         row[2] += kind.devices if kind.form == SHARED else kind.gpus
@@ -338,24 +345,23 @@ def _forget(
     return units
 
 
-def _may_fit(session: Session, pods: list[int], node: int, extra: list[int]) -> bool:
+def _needs(session: Session, pods: list[int]) -> list[tuple[int, int, int, int]]:
+    """Return what each class of the pods needs at least: cpu, memory, whole GPUs, and its nodes."""
+    kinds = {session.pod_class[pod].index: session.pod_class[pod] for pod in pods}
+    return [
+        (kind.cpu, kind.memory, kind.gpus, kind.static if kind.static >= 0 else session.all_nodes)
+        for kind in kinds.values()
+    ]
+
+
+def _may_fit(session: Session, needs: list[tuple[int, int, int, int]], node: int, extra: list[int]) -> bool:
     """Return whether some pod might fit on a node with the gathered victims gone (never wrongly no)."""
     row = session.later[node]
-    seen: set[int] = set()
-    for pod in pods:
-        kind = session.pod_class[pod]
-        if kind.index in seen:
-            continue
-        seen.add(kind.index)
-        if kind.static >= 0 and not kind.static >> node & 1:
-            continue
-        gpus = kind.gpus if kind.form in (WHOLE, NO_GPU) else 0
-        if (
-            row[0] + extra[0] >= kind.cpu
-            and row[1] + extra[1] >= kind.memory
-            and row[2] + extra[2] >= gpus
-            and row[3] + extra[3] >= 1
-        ):
+    if row[3] + extra[3] < 1:
+        return False
+    cpu, memory, gpus = row[0] + extra[0], row[1] + extra[1], row[2] + extra[2]
+    for need in needs:
+        if gpus >= need[2] and cpu >= need[0] and memory >= need[1] and need[3] >> node & 1:
             return True
     return False
 
@@ -390,9 +396,10 @@ def _solve_first(search: Search, pods: list[int], recorded: list[int]) -> bool:
     gathered: dict[int, list[Unit]] = {}
     sums: dict[int, list[int]] = {}
     room_decides = _room_decides(search, pods)
+    needs = _needs(session, pods)
     for unit in victim_units(search, recorded):
         for node in _note(session, unit, gathered, sums):
-            if room_decides and not _may_fit(session, pods, node, sums[node]):
+            if room_decides and not _may_fit(session, needs, node, sums[node]):
                 continue
             evicted = recorded + [pod for other in gathered[node] for pod in other]
             if search.most_victims is not None and len(_by_job(session, evicted)) > search.most_victims:
@@ -422,19 +429,20 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
     taken: dict[int, int] = {}
     left: dict[str, dict[str, list[int]]] = {}
     gone = set(recorded)
-    order = _VictimOrder(session, search.leaves, search.eligible)
+    leaves = [leaf for leaf in search.leaves if search.takeable(search, leaf)]
+    order = _VictimOrder(session, leaves, search.eligible)
     while (job := order.pop()) is not None:
+        only = job.only
+        if only is not None and len(only.pods) == 1:  # by far the most frequent
+            pod = only.pods[0]
+            if _may_take(session, pod, gone):  # protection was asked for when it was popped
+                order.charge(job, session.charge_of(session.pod_class[pod], session.pod_node[pod]))
+                yield (pod,)
+            continue
         parts = left.get(job.name)
         if parts is None:
             parts = left[job.name] = {
-                name: [
-                    pod
-                    for pod in ordered_pods(session, part)
-                    if session.pod_state[pod] in TAKEN_FROM
-                    and session.pod_node[pod] >= 0
-                    and pod not in gone
-                    and pod not in session.kept
-                ]
+                name: [pod for pod in ordered_pods(session, part) if _may_take(session, pod, gone)]
                 for name, part in job.sets.items()
             }
             for name, part in job.sets.items():
@@ -442,13 +450,20 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
         unit, more = _next_unit(job, parts, taken)
         if not unit or (not more and search.protected(job)):
             continue
-        if job.queue is not None and not search.takeable(search, job.queue):
-            continue
         for pod in unit:
             order.charge(job, session.charge_of(session.pod_class[pod], session.pod_node[pod]))
         if more:
             order.push(job, _state_after(job, taken))
         yield unit
+
+
+def _may_take(session: Session, pod: int, gone: set[int]) -> bool:
+    return (
+        session.pod_state[pod] in TAKEN_FROM
+        and session.pod_node[pod] >= 0
+        and pod not in gone
+        and pod not in session.kept
+    )
 
 
 def _next_unit(job: Job, parts: dict[str, list[int]], taken: dict[int, int]) -> tuple[Unit, bool]:
@@ -493,6 +508,7 @@ class _VictimOrder:
         names = [leaf.name for leaf in leaves if self._peek(leaf.name) is not None]
         self.below = children_in(session, names)
         self.popped: str | None = None
+        self.single = names[0] if len(names) == 1 else None
         for parent, nodes in self.below.items():
             self.heaps[parent] = [(self._key(node), node.name) for node in nodes]
             heapify(self.heaps[parent])
@@ -504,28 +520,33 @@ class _VictimOrder:
 
     def _peek(self, leaf: str) -> tuple[tuple[object, ...], Job] | None:
         listed, cursor, extra = self.lists[leaf], self.cursor[leaf], self.extra.get(leaf)
-        while cursor and not self._is_victim(listed[cursor - 1][1]):
+        eligible = self.eligible
+        while cursor:
+            job = listed[cursor - 1][1]
+            if job.active and eligible(job):
+                break
             cursor -= 1
         self.cursor[leaf] = cursor
         if extra and (not cursor or extra[-1][0] > listed[cursor - 1][0]):  # type: ignore[operator]
             return extra[-1]
         return listed[cursor - 1] if cursor else None
 
-    def _is_victim(self, job: Job) -> bool:
-        return job.active > 0 and self.eligible(job)
 
     def pop(self) -> Job | None:
         """Return the next victim, which must be the one that can best be done without."""
-        self._repair()
-        heap = self.heaps.get(None)
-        if not heap:
-            return None
-        name = heap[0][1]
-        while name in self.heaps:
-            name = self.heaps[name][0][1]
+        name = self.single
+        if name is None:
+            self._repair()
+            heap = self.heaps.get(None)
+            if not heap:
+                return None
+            name = heap[0][1]
+            while name in self.heaps:
+                name = self.heaps[name][0][1]
+            self.popped = name
         found = self._peek(name)
-        assert found is not None
-        self.popped = name
+        if found is None:
+            return None
         extra = self.extra.get(name)
         if extra and extra[-1] is found:
             extra.pop()
@@ -544,7 +565,7 @@ class _VictimOrder:
             if empty:
                 heappop(heap)
                 empty = not heap
-            elif len(heap) > 1:
+            elif len(heap) > 1:  # a queue alone needs no key
                 heapreplace(heap, (self._key(node), node.name))
         self.popped = None
 
@@ -557,11 +578,16 @@ class _VictimOrder:
         insort(self.extra.setdefault(job.queue.name, []), (key, job), key=_first)
 
     def charge(self, job: Job, amounts: tuple[int, int, int]) -> None:
-        """Remember what was taken from a victim's queues."""
+        """Remember what was taken from a victim's queues; one queue alone is not compared with any."""
+        if self.single is not None:
+            return
         for node in job.path:
-            row = self.taken.setdefault(node.name, [0, 0, 0])
-            for column in range(3):
-                row[column] += amounts[column]
+            row = self.taken.get(node.name)
+            if row is None:
+                row = self.taken[node.name] = [0, 0, 0]
+            row[0] += amounts[0]
+            row[1] += amounts[1]
+            row[2] += amounts[2]
 
 
 def _first(item: tuple[tuple[object, ...], Job]) -> tuple[object, ...]:
@@ -572,11 +598,7 @@ def victims_of(session: Session, leaf: QueueNode) -> list[tuple[tuple[object, ..
     """Return a leaf's preemptible gangs that run, the first to give way last; kept for the whole cycle."""
     known = session.cache.get(("victims", leaf.name))
     if not isinstance(known, list):
-        known = [
-            (job_key(session, job), job)
-            for job in leaf.jobs
-            if job.preemptible and any(part.active for part in job.sets.values())
-        ]
+        known = [(job_key(session, job), job) for job in leaf.jobs if job.preemptible and job.active]
         known.sort(key=_first)
         session.cache["victims", leaf.name] = known
     while known and not known[-1][1].active:

@@ -2,7 +2,7 @@
 
 from runai_core.engine.entities import Job
 from runai_core.engine.gang import place_job
-from runai_core.engine.ordering import JobOrder, blocked_by_queue, is_ready
+from runai_core.engine.ordering import JobOrder, blocked_by_queue, waiting_jobs
 from runai_core.engine.session import Session
 
 NAME = "allocate"
@@ -14,7 +14,7 @@ def allocate(session: Session) -> None:
     A group that fails is dropped for this cycle. Room only shrinks meanwhile,
     so groups that are equal to one that failed are not tried.
     """
-    jobs = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
+    jobs = waiting_jobs(session)
     if not jobs:
         return
     order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(NAME))

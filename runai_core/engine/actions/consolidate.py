@@ -1,8 +1,8 @@
 """Move work to make room: no one loses a place (scheduler semantics, 2.13)."""
 
 from runai_core.engine.entities import Job
-from runai_core.engine.ordering import is_ready
-from runai_core.engine.protection import never, may_be_victim
+from runai_core.engine.ordering import waiting_jobs
+from runai_core.engine.protection import never, victim_test
 from runai_core.engine.session import Session
 from runai_core.engine.victims import Search, free_gpus, help_each
 
@@ -14,8 +14,9 @@ def consolidate(session: Session) -> None:
     settings = session.settings
     if settings.max_consolidation_victims == 0 or "spread" in (settings.gpu_placement, settings.cpu_placement):
         return
-    jobs = [job for job in session.jobs.values() if job.queue is not None and job.preemptible and is_ready(job)]
-    help_each(session, NAME, jobs, lambda job: _search(session, job))
+    jobs = [job for job in waiting_jobs(session) if job.preemptible]
+    if jobs:
+        help_each(session, NAME, jobs, lambda job: _search(session, job))
 
 
 def _search(session: Session, job: Job) -> Search | None:
@@ -29,7 +30,7 @@ def _search(session: Session, job: Job) -> Search | None:
         pods=pods,
         ask=job.ask,
         leaves=[node for node in session.queues.values() if not node.children and node.jobs],
-        eligible=lambda victim: may_be_victim(session, victim, job, never),
+        eligible=victim_test(session, job, never),
         protected=lambda victim: False,
         valid=lambda search, lost: not lost,
         takeable=lambda search, node: True,

@@ -9,8 +9,8 @@ within its deserved quota from one above its own.
 from collections.abc import Iterator
 
 from runai_core.engine.entities import UNBOUNDED, Job, QueueNode
-from runai_core.engine.ordering import blocked_by_queue, is_ready
-from runai_core.engine.protection import is_protected, may_be_victim, runtime_for_reclaim
+from runai_core.engine.ordering import blocked_by_queue, waiting_jobs
+from runai_core.engine.protection import is_protected, victim_test, runtime_for_reclaim
 from runai_core.engine.session import Session
 from runai_core.engine.victims import Search, first_differing, free_gpus, help_each
 
@@ -21,8 +21,9 @@ def reclaim(session: Session) -> None:
     """Try each waiting pod group once, best first."""
     if not session.quota_on:
         return
-    jobs = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
-    help_each(session, NAME, jobs, lambda job: _search(session, job))
+    jobs = waiting_jobs(session)
+    if jobs:
+        help_each(session, NAME, jobs, lambda job: _search(session, job))
 
 
 def _search(session: Session, job: Job) -> Search | None:
@@ -50,7 +51,7 @@ def _search(session: Session, job: Job) -> Search | None:
         pods=pods,
         ask=ask,
         leaves=leaves,
-        eligible=lambda victim: may_be_victim(session, victim, job, runtime_for_reclaim),
+        eligible=victim_test(session, job, runtime_for_reclaim),
         protected=lambda victim: is_protected(session, victim, runtime_for_reclaim(session, victim, job)),
         valid=is_fair,
         takeable=takeable,
