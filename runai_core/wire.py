@@ -7,7 +7,6 @@ raises `InvalidRequest` whose errors name each field by its path in the API.
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,9 +20,14 @@ MAX_GIVEN = 80
 """Characters of a wrong value that are repeated to the user."""
 
 
-@cache
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""One for each class, built when it is first met: building one costs milliseconds."""
+
+
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def encode(value: object) -> dict[str, Any]:

@@ -154,7 +154,13 @@ class Reconciler:
         for pool in workload.node_pools:
             if pool == workload.node_pool:
                 continue
-            moved = replace(workload, node_pool=pool, attempt=workload.attempt + 1)
+            moved = replace(
+                workload,
+                node_pool=pool,
+                attempt=workload.attempt + 1,
+                successes_before=workload.successes,
+                failures_before=workload.failures,
+            )
             verdict = await self.would_wait(moved)
             if verdict is None or verdict.promised:
                 saved = await self._store.update(moved)
