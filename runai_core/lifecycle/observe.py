@@ -284,6 +284,7 @@ RULES: tuple[tuple[frozenset[Phase], Signal, Callable[[Seen], Found]], ...] = (
 
 __all__ = [
     "DEGRADED_TIMEOUT",
+    "LEAVING",
     "RULES",
     "SETTLE_SECONDS",
     "SUCCESS_POLICY",

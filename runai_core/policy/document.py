@@ -5,7 +5,7 @@ Reading never fails; what cannot be understood is left out and reported.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -105,14 +105,15 @@ def read(workload: PolicyType, document: Any) -> Document:
         return Document({"": Part()}, errors=(error,))
     for section in document:
         if section not in _SECTIONS:
-            reader.refuse(str(section), _unknown(str(section), _SECTIONS))
+            reader.refuse(str(section), unknown_name(str(section), _SECTIONS))
     for name in ("defaults", "rules"):
         reader.section(name, document.get(name))
     assets = reader.texts("imposedAssets", document.get("imposedAssets") or [])
     return Document(reader.parts, assets, tuple(reader.errors))
 
 
-def _unknown(name: str, known: Any) -> str:
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a name that is not among the known ones, with the nearest of them."""
     near = difflib.get_close_matches(name, list(known), n=2)
     return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
 
@@ -172,7 +173,7 @@ class _Reader:
             if path in self.fields:
                 return f"{path} is a field of type {self.fields[path].type}: it has no members"
             path = path.rpartition(".")[0]
-        message = _unknown(spelled, self.fields)
+        message = unknown_name(spelled, self.fields)
         if message == "unknown field":
             return f"unknown field of a {self.workload} workload"
         return message
@@ -237,7 +238,7 @@ class _Reader:
             if name in entry.attributes:
                 known.append((name, entry.attributes[name], value))
             else:
-                self.refuse(f"{at}.{name}", _unknown(name, entry.attributes))
+                self.refuse(f"{at}.{name}", unknown_name(name, entry.attributes))
         return [found for found in known if found[2] is not None]
 
     def _rule(self, at: str, entry: Field, part: Part, value: Any) -> None:
@@ -320,7 +321,7 @@ class _Reader:
             return False
         for name in tree:
             if name not in known:
-                near = _unknown(str(name), known)
+                near = unknown_name(str(name), known)
                 self.refuse(
                     f"{at}.{name}", near if "mean" in near or not otherwise else f"{otherwise}: use {', '.join(known)}"
                 )

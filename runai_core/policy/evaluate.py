@@ -18,7 +18,7 @@ from runai_core.policy.items import merge_items
 from runai_core.policy.literals import literal_of, number_of, shown
 from runai_core.policy.rules import broken_rule, same
 from runai_core.policy.scopes import NEAREST_FIRST, authority_of, name_of
-from runai_core.policy.tree import copied, drop_at, get_at, set_at
+from runai_core.policy.tree import camel_keys, copied, drop_at, get_at, set_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def evaluate(
 
 
 def _with_usual_names(spec: Mapping[str, Any]) -> dict[str, Any]:
-    completed: dict[str, Any] = copied(spec)
+    """Return a copy in the catalogue's spelling: a field must not slip past its rules under another name."""
+    completed: dict[str, Any] = camel_keys(spec)
     for alias, path in ALIASES.items():
         value = get_at(completed, alias)
         if value is not None and get_at(completed, path) is None:

@@ -121,10 +121,11 @@ def _check(
     rest: Sequence[Any],
 ) -> None:
     authority = authority_of(rules.policy)
-    broken: list[tuple[str, str, Any]] = []
-    for key in rules.value.locked:
-        if key in base and key in mentioned and _changes(base[key].value, mentioned[key]):
-            broken.append((f".{key}", "is locked: it can be neither changed nor excluded", None))
+    broken: list[tuple[str, str, Any]] = [
+        (f".{key}", "is locked: it can be neither changed nor excluded", None)
+        for key in rules.value.locked
+        if key in base and key in mentioned and _changes(base[key].value, mentioned[key])
+    ]
     if not rules.value.can_add:
         added = (item.get(entry.key) or "(no name)" for item in rest if _is_active(item))
         broken += [("", "takes no further instances: leave it out", name) for name in added]

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runai_core.model.meta import to_camel
+
 
 def get_at(tree: Mapping[str, Any], path: str) -> Any:
     """Return the value at the path, or None."""
@@ -42,6 +44,17 @@ def copied(value: Any) -> Any:
         return {str(key): copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [copied(item) for item in value]
+    return value
+
+
+def camel_keys(value: Any) -> Any:
+    """Return a deep copy whose keys are the API's spelling; of two spellings of a key, the API's is kept."""
+    if isinstance(value, Mapping):
+        usual = {str(key) for key in value}
+        pairs = ((str(key), to_camel(str(key)), item) for key, item in value.items())
+        return {camel: camel_keys(item) for key, camel, item in pairs if key == camel or camel not in usual}
+    if isinstance(value, list | tuple):
+        return [camel_keys(item) for item in value]
     return value
 
 
