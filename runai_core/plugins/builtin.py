@@ -1,4 +1,4 @@
-"""The built-in plug-in: Kubernetes' own workload objects, by the same door as everybody's.
+"""The built-in plug-in: our own types and Kubernetes' workload objects, by the same door as everybody's.
 
 Each pod of a Job or Deployment is scheduled alone, as KAI's pod grouper does
 it; the pods of a JobSet or LeaderWorkerSet wait for each other.
@@ -6,7 +6,9 @@ it; the pods of a JobSet or LeaderWorkerSet wait for each other.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from runai_core.lifecycle.gang import gang_of
 from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.workload import TYPE_DEFAULTS, Gang, Pod, Workload, WorkloadType
 from runai_core.plugins.grouping import (
     Divided,
     DividedSuspendable,
@@ -20,7 +22,7 @@ from runai_core.plugins.grouping import (
     one_gang,
 )
 from runai_core.plugins.markers import hookimpl
-from runai_core.plugins.types import Manifest, PodGroupPlan, SubGroup, WorkloadKind
+from runai_core.plugins.types import Manifest, PodGroupPlan, RunContext, SubGroup, WorkloadKind
 
 JOBSET_JOB_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
 LWS_GROUP_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
@@ -112,7 +114,38 @@ def lws_place(labels: Mapping[str, str]) -> tuple[str, str]:
     return group, "leader" if labels.get(LWS_WORKER_LABEL, "0") == "0" else "workers"
 
 
+class Native:
+    """A type of workload of our own: its pods are made from its specification, not from a manifest."""
+
+    def pod_groups(self, _: Manifest) -> Sequence[PodGroupPlan]:
+        """Return no gang: `gang` makes it together with the pods."""
+        return ()
+
+    def gang(self, workload: Workload, run_context: RunContext, existing: Sequence[Pod]) -> Gang:
+        """Return the pods of the attempt and their group."""
+        return gang_of(workload, run_context=run_context, existing=existing)
+
+
+NATIVE_KINDS: Mapping[str, WorkloadType] = {
+    "InteractiveWorkload": WorkloadType.WORKSPACE,
+    "TrainingWorkload": WorkloadType.TRAINING,
+    "DistributedWorkload": WorkloadType.DISTRIBUTED,
+    "InferenceWorkload": WorkloadType.INFERENCE,
+    "DistributedInferenceWorkload": WorkloadType.DISTRIBUTED_INFERENCE,
+}
+"""Kind in the group run.ai (v2alpha1) -> type."""
+
 KINDS: tuple[WorkloadKind, ...] = (
+    *(
+        WorkloadKind(
+            api_version="run.ai/v2alpha1",
+            kind=kind,
+            adapter=Native(),
+            workload_type=native,
+            priority_class=TYPE_DEFAULTS[native].priority_class,
+        )
+        for kind, native in NATIVE_KINDS.items()
+    ),
     WorkloadKind(api_version="v1", kind="Pod", adapter=Gangs(one_gang)),
     WorkloadKind(api_version="apps/v1", kind="Deployment", adapter=Gangs(each_pod), priority_class="inference"),
     WorkloadKind(api_version="apps/v1", kind="ReplicaSet", adapter=Gangs(one_gang)),
@@ -132,5 +165,5 @@ KINDS: tuple[WorkloadKind, ...] = (
 
 @hookimpl
 def runai_workload_kinds() -> Iterable[WorkloadKind]:
-    """Return Kubernetes' own workload objects."""
+    """Return our own types, and Kubernetes' workload objects."""
     return KINDS

@@ -1,7 +1,7 @@
 """What plug-ins contributed, frozen: kinds, rules, observers, sources, pages, settings."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import pluggy
 
 from runai_core.engine.rules import RuleSet
 from runai_core.model.errors import Conflict, Unavailable, Unsupported
-from runai_core.model.workload import Pod, Workload
+from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 from runai_core.plugins.calls import PluginError, call, said
 from runai_core.plugins.types import (
     LifecycleObserver,
@@ -17,6 +17,8 @@ from runai_core.plugins.types import (
     Page,
     PluginInfo,
     PolicyRule,
+    RunContext,
+    RunsLocally,
     Setting,
     SettingValue,
     WorkloadKind,
@@ -56,6 +58,25 @@ class Registry:
     def failures(self) -> tuple[PluginInfo, ...]:
         """The plug-ins that were left out because something is wrong with them."""
         return tuple(plugin for plugin in self.plugins if plugin.status == "failed")
+
+    def gang_of(self, workload: Workload, *, run_context: RunContext, existing: Sequence[Pod] = ()) -> Gang:
+        """Return the pods that the workload's attempt should have now, and their group, from the adapter of its kind.
+
+        Raises:
+            InvalidRequest: the workload contradicts itself; names each field.
+            Unsupported: its kind is not known, or cannot run as processes of one machine.
+        """
+        kind = self._kind_of_workload(workload)
+        if not isinstance(kind.adapter, RunsLocally):
+            raise Unsupported(
+                f"{kind.kind} of {kind.api_version} cannot run on one machine: it needs the Kubernetes backend"
+            )
+        return kind.adapter.gang(workload, run_context, existing)
+
+    def _kind_of_workload(self, workload: Workload) -> WorkloadKind:
+        if workload.type is WorkloadType.EXTERNAL:
+            return self.kind_of(workload.api_version, workload.kind)
+        return next(kind for kind in self.kinds.values() if kind.workload_type is workload.type)
 
     def pod_environment(self, workload: Workload, pod: Pod) -> dict[str, str]:
         """Return the variables that plug-ins want in a pod's environment.

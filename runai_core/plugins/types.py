@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from runai_core.engine.rules import Filter, QueueOrder, Score, VictimFilter, WorkloadOrder
+from runai_core.lifecycle.gang import RunContext
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.snapshot import SubGroup
-from runai_core.model.workload import HistoryRecord, PolicyType, Workload, WorkloadType
+from runai_core.model.workload import Gang, HistoryRecord, Pod, PolicyType, Workload, WorkloadType
 
 Manifest = Mapping[str, Any]
 """A framework object as it is written down: ``apiVersion``, ``kind``, ``metadata``, ``spec``, ``status``."""
@@ -70,6 +71,19 @@ class Divides(Protocol):
 
     def place_of(self, labels: Mapping[str, str]) -> tuple[str, str]:
         """Return the names of the pod's `PodGroupPlan` and `SubGroup`, by the pod's labels; empty where it has none."""
+        ...
+
+
+@runtime_checkable
+class RunsLocally(Protocol):
+    """Capability: the workload can run as processes of one machine."""
+
+    def gang(self, workload: Workload, run_context: RunContext, existing: Sequence[Pod]) -> Gang:
+        """Return the pods that the workload's attempt should have now, and their group; as `lifecycle.gang.gang_of`.
+
+        Raises:
+            InvalidRequest: the workload contradicts itself; names each field.
+        """
         ...
 
 
@@ -272,6 +286,8 @@ __all__ = [
     "PolicyRule",
     "QueueOrder",
     "RbacRule",
+    "RunContext",
+    "RunsLocally",
     "Sample",
     "SchedulingRule",
     "Score",

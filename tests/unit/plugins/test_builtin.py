@@ -5,9 +5,14 @@ from typing import Any
 import pytest
 import yaml
 
-from runai_core.model.errors import InvalidRequest
+from runai_core.lifecycle.gang import gang_of
+from runai_core.model.errors import InvalidRequest, Unsupported
+from runai_core.model.meta import Meta
+from runai_core.model.spec import DistributedFramework, WorkloadSpec
+from runai_core.model.workload import Workload, WorkloadType
 from runai_core.plugins.builtin import KINDS
-from runai_core.plugins.types import Divides, PodGroupPlan, Suspends, WorkloadKind
+from runai_core.plugins.manager import load_plugins
+from runai_core.plugins.types import Divides, PodGroupPlan, RunContext, Suspends, WorkloadKind
 
 BY_KIND: dict[str, WorkloadKind] = {kind.kind: kind for kind in KINDS}
 
@@ -131,6 +136,29 @@ def test_pods_find_their_place_by_labels(kind: str, labels: dict[str, str], plac
 
     assert isinstance(adapter, Divides)
     assert adapter.place_of(labels) == place
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in WorkloadType if type_ is not WorkloadType.EXTERNAL])
+def test_our_own_types_come_by_the_same_door(type_: WorkloadType) -> None:
+    spec = WorkloadSpec(
+        command="true",
+        distributed_framework=DistributedFramework.PYTORCH if type_ is WorkloadType.DISTRIBUTED else None,
+        num_workers=1 if type_ is WorkloadType.DISTRIBUTED else None,
+        workers=1 if type_ is WorkloadType.DISTRIBUTED_INFERENCE else None,
+    )
+    workload = Workload(meta=Meta(name="w", project="p", uid="u"), type=type_, spec=spec, attempt=1)
+
+    made = load_plugins(["builtin"]).gang_of(workload, run_context=RunContext())
+
+    assert made == gang_of(workload, run_context=RunContext())
+    assert made.pods != ()
+
+
+def test_a_kind_that_cannot_run_on_one_machine_says_so() -> None:
+    workload = Workload(meta=Meta(name="w"), type=WorkloadType.EXTERNAL, api_version="batch/v1", kind="Job")
+
+    with pytest.raises(Unsupported, match="Job of batch/v1 cannot run on one machine"):
+        load_plugins(["builtin"]).gang_of(workload, run_context=RunContext())
 
 
 def test_what_can_be_suspended_is_suspended_and_resumed_without_touching_the_rest() -> None:
