@@ -13,12 +13,14 @@ from runai_core.engine.actions.consolidate import consolidate
 from runai_core.engine.actions.preempt import preempt
 from runai_core.engine.actions.reclaim import reclaim
 from runai_core.engine.actions.stale_gang import stale_gang
+from runai_core.engine.causes import eviction_message, eviction_shares
 from runai_core.engine.entities import EVICTED, PLACED, PROMISED
 from runai_core.engine.rules import DEFAULT_RULES, RuleSet
 from runai_core.engine.session import Session
-from runai_core.engine.verdicts import all_shares, eviction_message, eviction_shares, verdicts
+from runai_core.engine.verdicts import all_shares, verdicts
 from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline
 from runai_core.model.snapshot import Snapshot
+from runai_core.model.snapshot_check import check_snapshot
 
 ACTIONS: Mapping[str, Callable[[Session], None]] = {
     "allocate": allocate,
@@ -31,7 +33,12 @@ ACTIONS: Mapping[str, Callable[[Session], None]] = {
 
 
 def run_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> CycleResult:
-    """Decide what starts, what must give way, and why the others wait."""
+    """Decide what starts, what must give way, and why the others wait.
+
+    Raises:
+        InvalidSnapshot: the snapshot contradicts itself; the message names the object.
+    """
+    check_snapshot(snapshot)
     return run_actions(open_cycle(snapshot, rules))
 
 
@@ -92,9 +99,9 @@ def _result(session: Session) -> CycleResult:
                 action,
                 pods[pod].pod_group,
                 for_group,
-                eviction_message(session, pod, action, for_group, reason, moved_to),
+                eviction_message(session, pod, action, reason, moved_to),
                 moved_to,
-                eviction_shares(reason),
+                eviction_shares(session, pod, reason),
             )
         )
     return CycleResult(

@@ -47,14 +47,11 @@ def _part_order(part: PodSet) -> tuple[float, str]:
 
 def _waiting_pods(session: Session, part: PodSet, wanted: int, *, moving: bool) -> list[int]:
     states = session.pod_state
-    found = []
-    for pod in ordered_pods(session, part):
-        state = states[pod]
-        if state == PENDING or (moving and state == EVICTED):
-            found.append(pod)
-            if len(found) == wanted:
-                break
-    return found
+    if moving:
+        found = [pod for pod in ordered_pods(session, part) if states[pod] in (PENDING, EVICTED)]
+    else:
+        found = [pod for pod in ordered_pods(session, part) if states[pod] == PENDING]
+    return found[:wanted]
 
 
 def ordered_pods(session: Session, part: PodSet) -> list[int]:
@@ -62,7 +59,13 @@ def ordered_pods(session: Session, part: PodSet) -> list[int]:
     if not part.unsorted:
         return part.pods
     if len(part.pods) > 1:
-        part.pods.sort(key=lambda number: _pod_order(session, number))
+        pods = session.pods
+        if any(pods[number].leader or pods[number].order is not None for number in part.pods):
+            part.pods.sort(key=lambda number: _pod_order(session, number))
+        else:
+            ages = [(pods[number].created_at, pods[number].name, number) for number in part.pods]
+            ages.sort()
+            part.pods = [number for _, _, number in ages]
     part.unsorted = False
     return part.pods
 

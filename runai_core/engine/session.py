@@ -123,6 +123,7 @@ class Session:
         self.pods_on: list[list[int]] | None = None
         self.nominated: dict[int, int] = {}
         self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
+        self.groups_with_gates: set[str] = set()
         self.stale: list[str] = []
         self.decided: list[tuple[str, Job, list[int]]] = []  # attempts that were committed, in order
         self._by_identity: dict[tuple[int, int], PodClass] = {}
@@ -169,8 +170,10 @@ class Session:
                 self.nominated[number] = self.node_index.get(pod.nominated_node, -1)
         elif state in (RUNNING, RELEASING, PROMISED):
             self._open_holder(number, pod, node, known, state, job, part)
-        elif state == SUCCEEDED and job is not None:
+        elif job is not None and state == SUCCEEDED:
             job.finished = True
+        elif job is not None and state == GATED:
+            self.groups_with_gates.add(job.name)
 
     def _open_holder(
         self, number: int, pod: PodEntry, node: int, kind: PodClass, state: int, job: Job | None, part: PodSet | None
@@ -295,6 +298,15 @@ class Session:
         part = memory_charge(kind.mib, self.nodes[node].gpu_memory_mib or self.smallest_device_mib)
         return kind.cpu, kind.memory, part * kind.devices
 
+    def empty_extended(self, node: int) -> dict[str, int] | None:
+        """Return the extended resources that a node has when nobody is on it."""
+        return _extended(self.nodes[node])
+
+    @property
+    def any_promise(self) -> bool:
+        """Whether some pod was promised a place, so that groups with all pods active may still wait."""
+        return any(self.pod_state[pod] == PROMISED for _, _, pods in self.decided for pod in pods[:1])
+
     def has_device_room(self, pod: int, node: int, name: str) -> bool:
         """Return whether a pod would still fit on a device that it shared before."""
         entry = self.devices[node].get(name)
@@ -347,12 +359,12 @@ class Session:
             row[2] -= count * kind.gpus
             row[3] -= count
         self.touched.append(node)
-        states, nodes, journal = self.pod_state, self.pod_node, self.journal
+        states, nodes, devices = self.pod_state, self.pod_node, self.pod_devices
+        self.journal += [(state, pod, states[pod], nodes[pod], devices[pod]) for pod in pods]
         for pod in pods:
-            journal.append((state, pod, states[pod], nodes[pod], self.pod_devices[pod]))
             states[pod] = state
             nodes[pod] = node
-            self.pod_devices[pod] = ()
+            devices[pod] = ()
         self._count(pods[0], kind, node, count)
 
     def evict(self, pod: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 
 from runai_core.engine import gpu
+from runai_core.engine.causes import cause_of
 from runai_core.engine.entities import (
     EVICTED,
     NO_GPU,
@@ -89,7 +90,7 @@ def help_each(
             search.rivals = list(rivals.values())
         if search is not None and solve(search):
             session.decided.append((action, job, search.pods))
-            commit(session, mark, action, job.name, None)
+            commit(session, mark, action, job.name, cause_of(session, job, search.pods, search.evicted))
             note_placed(session, job)
         else:
             rivals[memo] = job

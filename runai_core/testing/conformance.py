@@ -19,6 +19,7 @@ from runai_core.engine.cycle import open_cycle, run_actions
 from runai_core.engine.rules import DEFAULT_RULES
 from runai_core.model.decision import CycleResult
 from runai_core.model.errors import InvalidRequest, InvalidSnapshot, RunaiError
+from runai_core.model.snapshot_check import check_snapshot
 from runai_core.testing.scenarios import Json, World, load_world
 
 LIMITS = {"bind": "binds", "evict": "evictions", "pipeline": "pipelines"}
@@ -72,6 +73,7 @@ def run_scenario(scenario: Json) -> Report:
 
 def _cycle(world: World, report: Report) -> CycleResult:
     snapshot = world.snapshot()
+    check_snapshot(snapshot)
     start = time.perf_counter()
     session = open_cycle(snapshot, DEFAULT_RULES)
     opened = time.perf_counter()
@@ -175,8 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verbose", action="store_true", help="print every scenario, and the decisions of failed ones")
     options = parser.parse_args(arguments)
     try:
-        scenarios = [item for item in load_scenarios(options.paths) if not options.id or item["id"] in options.id]
-        reports = [run_or_refuse(scenario) for scenario in scenarios]
+        reports = [
+            _run(scenario)
+            for scenario in load_scenarios(options.paths)
+            if not options.id or scenario["id"] in options.id
+        ]
     except RunaiError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
@@ -191,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def run_or_refuse(scenario: Json) -> Report:
-    """Run a scenario; one that cannot be understood fails with the reason as its difference."""
+def _run(scenario: Json) -> Report:
+    """Run a scenario; one with an invalid snapshot fails with the reason as its difference."""
     try:
         return run_scenario(scenario)
     except InvalidSnapshot as problem:
