@@ -61,6 +61,13 @@ def read_error(status: int, body: bytes) -> RunaiError:
     return kind(str(data["message"]), data.get("context") or {})
 
 
+def read_batch(data: Any) -> Any:
+    """Return the answer of a batch of one; raise its failure, which the status of the answer does not tell."""
+    for failure in data.get("failed") or () if isinstance(data, Mapping) else ():
+        raise ERRORS.get(int(failure.get("code", 500)), RunaiError)(str(failure.get("message", "")))
+    return data
+
+
 def _field_error(item: Mapping[str, Any]) -> FieldError:
     return FieldError(str(item.get("field", "")), str(item.get("message", "")), item.get("given"), item.get("policy"))
 
@@ -96,7 +103,7 @@ def read_change(lines: Sequence[str]) -> Change | None:
     if "data" not in members or not members["data"].strip():
         return None
     data = json.loads(members["data"])
-    if members.get("event") == "error":
+    if members.get("event") == "ERROR":
         raise read_error(int(data.get("code", 503)), members["data"].encode())
     item = data.get("object", data) if isinstance(data, Mapping) else {}
     type_ = data.get("type") if "object" in data else members.get("event")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runai_core import __version__
 from runai_core.model.errors import FieldError, InvalidRequest, Unavailable
 from runai_core.model.organization import DEFAULT_PROJECT
 from runai_core.settings import default_data_dir
@@ -29,6 +30,7 @@ class Connection:
     client_id: str = ""
     client_secret: str = ""
     project: str = DEFAULT_PROJECT  # where workloads go when nobody says otherwise
+    agent: str = f"runai-core/{__version__}"
     unreachable: str = ""  # what to say when nobody answers at the URL
 
 

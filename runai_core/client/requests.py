@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from runai_core.client.answers import read_batch
 from runai_core.client.results import (
     Event,
     Explanation,
@@ -177,7 +178,7 @@ def change_state(action: str, item: Workload) -> Call[Any]:
             "POST", f"{API}/workloads/{TYPED[item.type]}/{segment(item.id)}/{action}", as_it_is, repeatable=True
         )
     body = {"action": action, "ids": [item.id]}
-    return send("POST", f"{API}/workloads/batch", as_it_is, body, repeatable=True)
+    return send("POST", f"{API}/workloads/batch", read_batch, body, repeatable=True)
 
 
 def delete_workload(item: Workload) -> Call[Any]:

@@ -182,6 +182,7 @@ class Preview:
     spec: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Mapping[str, Any], ...] = ()
+    starts_now: bool | None = None  # None: nobody can tell
     verdict: Verdict | None = None
     raw: Mapping[str, Any] = raw_answer()
 

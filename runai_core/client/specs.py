@@ -125,9 +125,18 @@ def build_spec(type_: str, options: Mapping[str, Any]) -> dict[str, Any]:
         else:
             known = sorted({*paths, *_SPECIAL, *OUTSIDE_SPEC})
             raise InvalidRequest.of(FieldError(option, f"unknown option: use one of {', '.join(known)}"))
+    settle(spec)
+    return merged(spec, options.get("spec") or {})
+
+
+def settle(spec: dict[str, Any]) -> None:
+    """Say what follows from what was said: how a part of a GPU is asked for, which port is asked for readiness.
+
+    Raises:
+        InvalidRequest: two parts contradict each other, or one lacks another.
+    """
     _settle_gpu_request(spec)
     _settle_readiness(spec)
-    return merged(spec, options.get("spec") or {})
 
 
 def put(target: dict[str, Any], path: str, value: Any) -> None:

@@ -45,7 +45,12 @@ class AsyncTransport:
         self._dial: Dialer = dialer or _over_the_network
         self.auth = BearerAuth(connection)
         self._http = httpx.AsyncClient(
-            base_url=connection.url, auth=self.auth, timeout=TIMEOUT, transport=carrier, trust_env=False
+            base_url=connection.url,
+            auth=self.auth,
+            timeout=TIMEOUT,
+            transport=carrier,
+            headers={"User-Agent": connection.agent},
+            trust_env=False,
         )
 
     async def __aenter__(self) -> Self:

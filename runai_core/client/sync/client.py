@@ -80,6 +80,11 @@ class Client:
         return cls(Transport(Connection(url=url.rstrip("/"), token=token, **given, **more)))
 
     @classmethod
+    def connect_to(cls, connection: Connection) -> "Client":
+        """Return a client of the orchestrator that the connection names."""
+        return cls(Transport(connection))
+
+    @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Client":
         """Return a client of the orchestrator that the environment means.
 
@@ -288,8 +293,8 @@ class Client:
     def logs(self, workload: str | Workload, *, project: str = "", **options: Any) -> Iterator[bytes]:
         """Yield the log of a workload's pod in pieces.
 
-        `options`: `pod` (name), `follow`, `tail` (lines), `since` (RFC 3339 or
-        seconds since the epoch), `timestamps`, `previous`, `limitBytes`.
+        `options`: `pod` (name), `follow`, `tail` (lines), `since` (seconds
+        ago), `sinceTime` (RFC 3339), `timestamps`, `previous`, `limitBytes`.
         """
         request = requests.logs(self._uid(workload, project), **options)
         with self.transport.stream(request) as pieces:
@@ -324,13 +329,17 @@ class Client:
         """Return the clusters, as the API has them."""
         return self.transport.call(requests.clusters())
 
+    def read(self, path: str) -> Any:
+        """Return the answer of a path below /api/v1 that has no method of its own."""
+        return self.transport.call(requests.get(f"{requests.API}/{path}", requests.as_it_is))
+
     def status(self) -> dict[str, Any]:
         """Return how the orchestrator is doing."""
-        return dict(self.transport.call(requests.get(f"{requests.API}/status", requests.as_it_is)) or {})
+        return dict(self.read("status") or {})
 
     def plugins(self) -> Any:
         """Return the plug-ins with what each brings, and those that failed."""
-        return self.transport.call(requests.get(f"{requests.API}/plugins", requests.as_it_is))
+        return self.read("plugins")
 
 
 class Workspaces:

@@ -47,7 +47,12 @@ class Transport:
         self._dial: Dialer = dialer or _over_the_network
         self.auth = BearerAuth(connection)
         self._http = httpx.Client(
-            base_url=connection.url, auth=self.auth, timeout=TIMEOUT, transport=carrier, trust_env=False
+            base_url=connection.url,
+            auth=self.auth,
+            timeout=TIMEOUT,
+            transport=carrier,
+            headers={"User-Agent": connection.agent},
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:

@@ -1,0 +1,184 @@
+"""How answers are printed: tables for people, JSON and YAML for programs."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import yaml
+
+from runai_core.model.errors import FieldError, InvalidRequest
+
+WIDE = 10_000
+"""Columns of a table that goes to a file or a program: nothing is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its title, how a cell is read from an object, and whether it is shown unasked."""
+
+    title: str
+    cell: Callable[[Any], object]
+    shown: bool = True
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a list is to be printed."""
+
+    as_json: bool = False
+    as_yaml: bool = False
+    headers: bool = True
+    columns: str = ""  # titles, separated by commas; empty: those that are shown unasked
+
+
+def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every list has; the command gets them as one `form`."""
+
+    def formed(*args: Any, as_json: bool, as_yaml: bool, no_headers: bool, columns: str, **kwargs: Any) -> Any:
+        form = Form(as_json, as_yaml, not no_headers, columns)
+        return command(*args, form=form, **kwargs)
+
+    formed.__name__, formed.__doc__ = command.__name__, command.__doc__
+    formed.__dict__.update(command.__dict__)
+    for option in (
+        click.option("--columns", default="", help="Columns to show, by title, separated by commas."),
+        click.option("--no-headers", is_flag=True, help="Leave out the titles."),
+        click.option("--table", "_table", is_flag=True, expose_value=False, help="Print a table (the default)."),
+        click.option("--yaml", "as_yaml", is_flag=True, help="Print YAML."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON: the API's own fields."),
+    ):
+        formed = option(formed)
+    return formed
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON: the API's own fields.")
+
+
+def print_list(items: Sequence[Any], columns: Sequence[Column], form: Form, *, empty: str = "") -> None:
+    """Print objects of the client as the user wants them."""
+    if form.as_json or form.as_yaml:
+        print_data([raw(item) for item in items], as_yaml=form.as_yaml)
+        return
+    chosen = choose(columns, form.columns)
+    if not items and empty:
+        click.echo(empty, err=True)
+        return
+    print_table([column.title for column in chosen], rows_of(items, chosen), headers=form.headers, columns=chosen)
+
+
+def raw(item: Any) -> Any:
+    """Return an object as the API gave it."""
+    return item.raw if hasattr(item, "raw") else item
+
+
+def print_data(data: Any, *, as_yaml: bool = False) -> None:
+    """Print data as JSON, or as YAML."""
+    if as_yaml:
+        click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def choose(columns: Sequence[Column], wanted: str) -> Sequence[Column]:
+    """Return the columns that were asked for by title.
+
+    Raises:
+        InvalidRequest: there is no column of that title.
+    """
+    if not wanted:
+        return [column for column in columns if column.shown]
+    known = {_plain(column.title): column for column in columns}
+    titles = [title.strip() for title in wanted.split(",") if title.strip()]
+    for title in titles:
+        if _plain(title) not in known:
+            names = ", ".join(column.title for column in columns)
+            raise InvalidRequest.of(FieldError("--columns", f"must be some of: {names}", title))
+    return [known[_plain(title)] for title in titles]
+
+
+def rows_of(items: Iterable[Any], columns: Sequence[Column]) -> list[list[str]]:
+    """Return the cells of a table."""
+    return [[text(column.cell(item)) for column in columns] for item in items]
+
+
+def print_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], *, headers: bool = True, columns: Sequence[Column] = ()
+) -> None:
+    """Print a table; on a terminal in colour, elsewhere as plain aligned columns."""
+    # Imported here: rich takes longer to load than all else, and JSON does not need it.
+    from rich.console import Console
+    from rich.text import Text
+
+    table = plain_table(titles, headers=headers, columns=columns)
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, width=WIDE, color_system=None)
+    console.print(table)
+
+
+def plain_table(titles: Sequence[str], *, headers: bool = True, columns: Sequence[Column] = ()) -> Any:
+    """Return an empty table in our one style: no frame, two blanks between columns."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=headers, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    right = {column.title for column in columns if column.right}
+    for title in titles:
+        table.add_column(title, overflow="ellipsis", no_wrap=True, justify="right" if title in right else "left")
+    return table
+
+
+STYLES: Mapping[str, str] = {
+    "Running": "green",
+    "Completed": "blue",
+    "Failed": "red",
+    "Degraded": "yellow",
+    "Pending": "yellow",
+    "Stopped": "dim",
+    "Ready": "green",
+    "NotReady": "red",
+}
+"""Colour of a cell on a terminal."""
+
+
+def text(value: object) -> str:
+    """Return a cell as text: nothing is ``-``, numbers have no needless decimals, control characters are gone."""
+    if value is None or value in ("", ()):
+        return "-"
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list | tuple):
+        return ",".join(text(item) for item in value)
+    return "".join(character if character.isprintable() else " " for character in str(value))
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as people say it: ``42s``, ``3m12s``, ``2h5m``, ``3d4h``."""
+    if seconds is None:
+        return "-"
+    whole = max(int(seconds), 0)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes}m"
+    return f"{minutes}m{whole % 60}s" if minutes else f"{whole}s"
+
+
+def age(since: datetime | None) -> str:
+    """Return how long ago a time was."""
+    return duration(None if since is None else (datetime.now(UTC) - since).total_seconds())  # noqa: TID251 - a clock on the wall
+
+
+def _plain(title: str) -> str:
+    return "".join(character for character in title.lower() if character.isalnum())

@@ -1,0 +1,181 @@
+"""`runai serve`: the orchestrator in the foreground, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import click
+import uvicorn
+
+from runai_core.bootstrap import Orchestrator, open_orchestrator, write_credentials
+from runai_core.cli.context import app_of
+from runai_core.cli.running import Running, find_running, note_running, note_stopped
+from runai_core.model.errors import Conflict, Unauthenticated, Unavailable
+from runai_core.service.access import TOKEN_SECONDS, AccessService, Credentials, Token
+from runai_core.settings import Settings, load_settings
+from runai_core.web.app import create_app
+
+ACCOUNT = "runai-cli"
+"""Name of the service account whose secret is in the credentials file."""
+
+DRAIN = 2
+"""Seconds that open streams get when the server stops."""
+
+Ready = Callable[[Running], None]
+
+
+def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how an orchestrator runs."""
+    for option in (
+        click.option(
+            "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged."
+        ),
+        click.option(
+            "--database-url", help="SQLAlchemy URL of a database; SQLite in the data directory when left out."
+        ),
+        click.option(
+            "--simulated-gpus", type=click.IntRange(0, 1024), help="Pretend that this machine has so many GPUs."
+        ),
+        click.option(
+            "--nodes",
+            "nodes_file",
+            type=click.Path(),
+            help="File with the inventory of nodes; this machine when left out.",
+        ),
+        click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 is a free one."),
+        click.option("--host", help="Address to listen on; loopback when left out."),
+        click.option("--data-dir", type=click.Path(), help="Where everything is kept (RUNAI_DATA_DIR)."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("serve")
+@serve_options
+@click.pass_context
+def serve(ctx: click.Context, /, **given: Any) -> None:
+    """Run the orchestrator in the foreground; SIGTERM or Ctrl-C stops it, with all its pods."""
+    settings = load_settings(app_of(ctx).environ, **given)
+    run_server(settings, lambda running: click.echo(f"Listening on {running.url}"))
+
+
+def run_server(settings: Settings, ready: Ready) -> None:
+    """Run the orchestrator until it is told to stop; `ready` is called once it answers.
+
+    Raises:
+        Conflict: one runs on this data directory already.
+        Unavailable: the port or the data directory cannot be used.
+    """
+    if other := find_running(settings.data_dir):
+        raise Conflict(f"an orchestrator runs on {settings.data_dir} already (process {other.pid}, {other.url})")
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with bound_socket(settings.host, settings.port) as listener:
+        asyncio.run(_serve(settings, listener, ready))
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        Unavailable: the port is taken, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        hint = "choose another one with --port, or --port 0 for a free one"
+        raise Unavailable(f"port {port} of {host} cannot be used: {error.strerror or error}; {hint}") from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us, and says when it answers.
+
+    uvicorn's own handling sends the signal once more when it is done, which
+    would end the process before the pods are stopped.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async with open_orchestrator(settings, shutdown_pods=True) as orchestrator, _fresh_credentials(orchestrator, url):
+        config = uvicorn.Config(
+            create_app(orchestrator),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN,
+        )
+        server = _Server(config, lambda: ready(note_running(settings.data_dir, url)))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, server)
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            note_stopped(settings.data_dir)
+
+
+def _stop(server: _Server) -> None:
+    server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def _fresh_credentials(orchestrator: Orchestrator, url: str) -> AsyncIterator[None]:
+    """Keep the credentials file true: its address, and a token that is good for hours."""
+    settings, access = orchestrator.settings, orchestrator.access
+    credentials, token = await _credentials(settings, access)
+    write_credentials(settings, url, token.access_token, credentials)
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(TOKEN_SECONDS / 2)
+            fresh = await access.issue(credentials.client_id, credentials.client_secret)
+            write_credentials(settings, url, fresh.access_token, credentials)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _credentials(settings: Settings, access: AccessService) -> tuple[Credentials, Token]:
+    """Return the secret of the last run if it is still good: programs that keep it go on working."""
+    try:
+        content = json.loads(settings.credentials_file.read_text())
+        kept = Credentials(str(content["client_id"]), str(content["client_secret"]))
+        return kept, await access.issue(kept.client_id, kept.client_secret)
+    except (OSError, ValueError, KeyError, TypeError, Unauthenticated):
+        made = await access.create_service_account(ACCOUNT)
+        return made, await access.issue(made.client_id, made.client_secret)

@@ -1,0 +1,436 @@
+"""Verbs that read and change workloads, made for each noun."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from runai_core.cli import columns
+from runai_core.cli.building import click_option, fill
+from runai_core.cli.context import App, app_of, complete_workload, project_option
+from runai_core.cli.explain import print_explanation
+from runai_core.cli.live import watch_table
+from runai_core.cli.options import flags_of
+from runai_core.cli.output import (
+    Form,
+    duration,
+    json_option,
+    list_options,
+    print_data,
+    print_list,
+    print_table,
+    rows_of,
+    text,
+)
+from runai_core.cli.submit import CommandLine, Noun, name_argument, names_argument, words_of
+from runai_core.client.results import Workload
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound, RunaiError
+from runai_core.model.workload import Phase, WorkloadType
+
+EVERYTHING = 10_000
+"""Workloads that a list without --max-items shows at most."""
+
+
+EVERY_ONE: Mapping[str, Any] = {
+    "everywhere": False,
+    "project": None,
+    "status": (),
+    "types": (),
+    "framework": None,
+    "node_pool": None,
+    "search": "",
+    "deleted": False,
+    "filters": (),
+    "max_items": None,
+}
+"""What a list asks for when nothing is chosen."""
+
+
+def list_command(noun: Noun) -> click.Command:
+    """Return `list`."""
+
+    @click.command("list", short_help=f"List {noun.title}s.")
+    @project_option
+    @click.option("-A", "--all", "everywhere", is_flag=True, help="Of all projects.")
+    @click.option("--status", multiple=True, help="Only in this phase; may be repeated.")
+    @click.option("--type", "types", multiple=True, help="Only of this type; may be repeated.")
+    @click.option("--framework", help="Only of this framework, e.g. PyTorch.")
+    @click.option("--node-pool", help="Only in this node pool.")
+    @click.option("--search", default="", help="Only with this in their name.")
+    @click.option("--filter", "filters", multiple=True, help="A filter of the API, e.g. priority>=80.")
+    @click.option("--deleted", is_flag=True, help="Deleted ones that are still kept for the record.")
+    @click.option("--watch", "-w", "watching", is_flag=True, help="Keep the list up to date until Ctrl-C.")
+    @click.option("--max-items", type=click.IntRange(1), help="At most so many, newest first.")
+    @click.option("--page-size", type=click.IntRange(1, 500), hidden=True)
+    @click.option("--no-pagination", is_flag=True, hidden=True)
+    @list_options
+    @click.pass_context
+    def run(ctx: click.Context, /, form: Form, watching: bool, **chosen: Any) -> None:
+        """List workloads, newest first."""
+        app = app_of(ctx)
+
+        def look() -> Sequence[Workload]:
+            return find_all(app, noun, chosen)
+
+        if watching and not (form.as_json or form.as_yaml):
+            watch_table(app.client, look, columns.WORKLOADS, form)
+        else:
+            project = "any project" if chosen["everywhere"] else f"project {app.project_or(chosen['project'])}"
+            print_list(look(), columns.WORKLOADS, form, empty=f"No {noun.title}s in {project}.")
+
+    return run
+
+
+def find_all(app: App, noun: Noun, chosen: dict[str, Any]) -> Sequence[Workload]:
+    """Return the workloads that a list asks for, newest first.
+
+    Raises:
+        InvalidRequest: a phase or type is unknown.
+    """
+    project = "" if chosen["everywhere"] else app.project_or(chosen["project"])
+    statuses = [_word("--status", status, Phase) for status in chosen["status"]]
+    types = [_word("--type", kind, WorkloadType) for kind in chosen["types"]]
+    wanted = [kind for kind in noun.type.split(",") if kind and (not types or kind in types)] if noun.type else types
+    framework = chosen["framework"] or noun.framework
+    filters = [*chosen["filters"]]
+    filters += [f"distributedFramework=={framework}"] if framework else []
+    filters += [f"nodePool=={chosen['node_pool']}"] if chosen["node_pool"] else []
+    filters += [f"phase=={statuses[0]}"] if len(statuses) == 1 else []
+    limit = chosen["max_items"] or EVERYTHING
+    found: list[Workload] = []
+    # The API joins conditions by "and" alone: each type is a request of its own.
+    for kind in wanted or [""]:
+        conditions = (*filters, *((f"type=={kind}",) if kind else ()))
+        options = {"search": chosen["search"], "deleted": chosen["deleted"], "limit": limit, "filters": conditions}
+        found += app.client.list(project=project, **options)
+    if len(wanted) > 1:
+        found.sort(key=lambda item: (item.created_at is not None, item.created_at), reverse=True)
+    return [item for item in found if not statuses or item.phase in statuses][:limit]
+
+
+def _word(option: str, given: str, kind: Any) -> str:
+    """Return the member of an enumeration that the user means, whatever the case."""
+    for member in kind:
+        if member.value.lower() == given.lower():
+            return str(member.value)
+    raise InvalidRequest.of(FieldError(option, f"must be one of {', '.join(member.value for member in kind)}", given))
+
+
+def find_one(app: App, noun: Noun, name: str, project: str | None) -> Workload:
+    """Return the workload that the user means.
+
+    Raises:
+        NotFound: there is none of this name and kind in the project.
+    """
+    found = app.client.get(name, project=app.project_or(project))
+    if noun.type and found.type not in noun.type.split(","):
+        raise NotFound(f"{found.name} is no {noun.title} but of type {found.type}: use `runai workload` for any type")
+    return found
+
+
+SECTIONS = ("general", "compute", "pods", "events", "networks", "storage")
+
+
+def describe_command(noun: Noun) -> click.Command:
+    """Return `describe`."""
+
+    @click.command("describe", short_help=f"Describe one {noun.title}.")
+    @name_argument
+    @project_option
+    @click.option("--event-limit", type=click.IntRange(0), default=50, show_default=True, help="Events at most.")
+    @click.option("--pod-limit", type=click.IntRange(0), default=10, show_default=True, help="Pods at most.")
+    @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="Form.")
+    @json_option
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, output: str, as_json: bool, **chosen: Any) -> None:
+        """Describe one workload: what it is, its pods, what happened to it."""
+        app = app_of(ctx)
+        found = find_one(app, noun, name, project)
+        found = app.client.get(found.id)  # the whole of it, with its specification
+        if as_json or output != "table":
+            print_data(found.raw, as_yaml=output == "yaml" and not as_json)
+            return
+        for section in SECTIONS:
+            if chosen[section]:
+                _DESCRIBE[section](app, found, chosen)
+
+    for section in reversed(SECTIONS):
+        run = click.option(f"--{section}/--no-{section}", default=True, help=f"Show {section}.")(run)
+    return run
+
+
+def _general(_app: App, item: Workload, _chosen: dict[str, Any]) -> None:
+    rows = [
+        ("Name", item.name),
+        ("Project", item.project_name),
+        ("Department", item.department_name),
+        ("Type", item.distributed_framework or item.type),
+        ("Status", item.phase.value),
+        ("Message", item.phase_message),
+        ("Priority", item.priority_class_name),
+        ("Preemptible", item.preemptible),
+        ("Category", item.category),
+        ("Submitted by", item.submitted_by),
+        ("Created", item.created_at),
+        ("Completed", item.completed_at),
+        ("Pending time", duration(item.total_pending_time_seconds)),
+        ("Run time", duration(item.total_running_time_seconds)),
+        ("Command", item.raw.get("spec", {}).get("command") or item.command),
+        ("Image", f"{text(item.images)} (not used by the embedded backend)" if item.images else None),
+        ("ID", item.id),
+    ]
+    _facts("General", rows)
+
+
+def _compute(_app: App, item: Workload, _chosen: dict[str, Any]) -> None:
+    asked = item.raw.get("workloadRequestedResources") or {}
+    got = item.raw.get("allocatedResources") or {}
+    rows = [
+        ("Pods running/requested", f"{item.running_pods}/{item.requested_pods}"),
+        ("GPU requested", f"{item.gpu_request:.2f}"),
+        ("GPU allocated", f"{item.gpu_allocated:.2f}"),
+        ("GPU memory requested", (asked.get("gpuMemory") or {}).get("request")),
+        ("CPU cores requested", (asked.get("cpu") or {}).get("request")),
+        ("CPU cores allocated", got.get("cpu")),
+        ("CPU memory requested", (asked.get("cpuMemory") or {}).get("request")),
+        ("CPU memory allocated", got.get("cpuMemory")),
+        ("Node pools", item.current_node_pools or item.requested_node_pools),
+    ]
+    _facts("Compute", rows)
+
+
+def _pods(app: App, item: Workload, chosen: dict[str, Any]) -> None:
+    found = app.client.pods(item)
+    _section(f"Pods ({len(found)})")
+    shown = [column for column in columns.PODS if column.shown]
+    if found:
+        print_table([c.title for c in shown], rows_of(found[: chosen["pod_limit"]], shown))
+
+
+def _events(app: App, item: Workload, chosen: dict[str, Any]) -> None:
+    found = app.client.events(item, limit=chosen["event_limit"]) if chosen["event_limit"] else ()
+    _section("Events")
+    if found:
+        print_table([c.title for c in columns.EVENTS], rows_of(found, columns.EVENTS))
+
+
+def _networks(_app: App, item: Workload, _chosen: dict[str, Any]) -> None:
+    found = [c for e in item.raw.get("environments") or [] for c in e.get("connections") or []]
+    rows = [(c.get("name"), c.get("connectionType"), c.get("containerPort"), c.get("url")) for c in found]
+    rows += [(None, "url", None, url) for url in item.raw.get("urls") or []]
+    if rows:
+        _section("Networks")
+        print_table(("Name", "Type", "Port", "Address"), [[text(cell) for cell in row] for row in rows])
+
+
+def _storage(_app: App, item: Workload, _chosen: dict[str, Any]) -> None:
+    found = item.raw.get("datasources") or []
+    if found:
+        _section("Storage")
+        print_table(("Name", "Type"), [[text(source.get("name")), text(source.get("type"))] for source in found])
+
+
+_DESCRIBE = dict(zip(SECTIONS, (_general, _compute, _pods, _events, _networks, _storage), strict=True))
+
+
+def _facts(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    _section(title)
+    for name, value in rows:
+        if value not in (None, "", ()):
+            click.echo(f"  {name + ':':<24}{text(value)}")
+
+
+def _section(title: str) -> None:
+    click.echo(("" if title == "General" else "\n") + click.style(title, bold=True))
+
+
+def events_command(noun: Noun) -> click.Command:
+    """Return `events`."""
+
+    @click.command("events", short_help="What happened to it and to its pods.")
+    @name_argument
+    @project_option
+    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @list_options
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, limit: int | None, form: Form) -> None:
+        """Print the events of a workload and of its pods."""
+        app = app_of(ctx)
+        found = app.client.events(find_one(app, noun, name, project), limit=limit)
+        print_list(found, columns.EVENTS, form, empty=f"No events of {name}.")
+
+    return run
+
+
+def history_command(noun: Noun) -> click.Command:
+    """Return `history`."""
+
+    @click.command("history", short_help="Its story: each phase, since when, and why.")
+    @name_argument
+    @project_option
+    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @list_options
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, limit: int | None, form: Form) -> None:
+        """Print the story of a workload: time, phase, cause, and who asked for it."""
+        app = app_of(ctx)
+        found = app.client.history(find_one(app, noun, name, project), limit=limit)
+        print_list(found, columns.HISTORY, form, empty=f"No history of {name}.")
+
+    return run
+
+
+def why_command(noun: Noun) -> click.Command:
+    """Return `why`."""
+
+    @click.command("why", short_help="Why it waits, in one sentence.")
+    @name_argument
+    @project_option
+    @json_option
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, as_json: bool) -> None:
+        """Say in one sentence why a workload is where it is; the numbers follow."""
+        app = app_of(ctx)
+        print_explanation(app.client.why(find_one(app, noun, name, project)), as_json=as_json)
+
+    return run
+
+
+def suspend_command(noun: Noun) -> click.Command:
+    """Return `suspend`."""
+    return _change_command(noun, "suspend", "suspended", "Stop; it keeps its place in the list and can be resumed.")
+
+
+def resume_command(noun: Noun) -> click.Command:
+    """Return `resume`."""
+    return _change_command(noun, "resume", "resumed", "Let it run again, through the queue.")
+
+
+def delete_command(noun: Noun) -> click.Command:
+    """Return `delete`."""
+    return _change_command(noun, "delete", "deleted", "Delete it, with its pods.")
+
+
+def _change_command(noun: Noun, verb: str, done: str, help_: str) -> click.Command:
+    @click.command(verb, short_help=help_, help=help_)
+    @names_argument
+    @project_option
+    @click.option("-u", "--uuid", multiple=True, help="The id, in place of the name.")
+    @click.option("-A", "--all", "everything", is_flag=True, help="Every one of the project.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @click.option("--type", "types", multiple=True, help="With --all: only of this type.")
+    @click.option("--framework", help="With --all: only of this framework.")
+    @click.pass_context
+    def run(ctx: click.Context, /, names: tuple[str, ...], project: str | None, yes: bool, **chosen: Any) -> None:
+        app = app_of(ctx)
+        found = _meant(app, noun, names, project, chosen)
+        if verb == "delete" or chosen["everything"]:
+            _confirm(verb, found, noun, yes=yes, everything=chosen["everything"])
+        change_each(app, verb, done, found)
+
+    return run
+
+
+def _meant(app: App, noun: Noun, names: Sequence[str], project: str | None, chosen: dict[str, Any]) -> list[Workload]:
+    if chosen["everything"]:
+        if names or chosen["uuid"]:
+            raise InvalidRequest.of(FieldError("--all", "names all of the project: leave the names out"))
+        return list(find_all(app, noun, {**EVERY_ONE, **chosen, "project": project}))
+    if not names and not chosen["uuid"]:
+        raise InvalidRequest.of(FieldError("NAME", "name at least one, or give --all"))
+    # All are looked up before the first is changed: a wrong name changes nothing.
+    return [find_one(app, noun, name, project) for name in dict.fromkeys((*names, *chosen["uuid"]))]
+
+
+def _confirm(verb: str, found: Sequence[Workload], noun: Noun, *, yes: bool, everything: bool) -> None:
+    """Ask before deleting, where somebody can answer."""
+    if yes or not found:
+        return
+    interactive = sys.stdin.isatty()
+    if everything and not interactive:
+        raise InvalidRequest.of(FieldError("--all", "needs --yes where nobody can be asked"))
+    if interactive:
+        names = ", ".join(item.name for item in found[:5]) + (", ..." if len(found) > 5 else "")
+        click.confirm(f"{verb.capitalize()} {len(found)} {noun.title}{'s' * (len(found) > 1)} ({names})?", abort=True)
+
+
+def change_each(app: App, verb: str, done: str, found: Sequence[Workload]) -> None:
+    """Change workloads one after the other; the first error is raised after all were tried."""
+    failures: list[RunaiError] = []
+    actions = {"suspend": app.client.suspend, "resume": app.client.resume, "delete": app.client.delete}
+    for item in found:
+        try:
+            actions[verb](item)
+        except RunaiError as error:
+            failures.append(error)
+            if len(found) > 1:
+                click.echo(f"Error: {item.name}: {error.message}", err=True)
+        else:
+            app.say(f"{item.name} {done}.")
+    if failures:
+        raise failures[0]
+    if not found:
+        app.say("Nothing to do.")
+
+
+def update_command(noun: Noun) -> click.Command:
+    """Return `update` of inference workloads: the flags that may change while it runs."""
+    allowed = (
+        "compute.",
+        "autoscaling.",
+        "servingConfiguration.",
+        "image",
+        "environmentVariables",
+        "nodePools",
+        "args",
+    )
+    flags = [flag for flag in flags_of(noun.command) if flag.path.startswith(allowed)]
+
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, **given: Any) -> None:
+        app = app_of(ctx)
+        spec = fill(flags, given, words_of(ctx)).spec
+        if not spec:
+            raise InvalidRequest.of(FieldError("update", "nothing to change: give at least one flag"))
+        app.client.update(find_one(app, noun, name, project), spec)
+        app.say(f"{name} updated.")
+
+    name_ = click.Argument(["name"], shell_complete=complete_workload)
+    help_ = "Change a running inference workload; what is left out stays."
+    return project_option(
+        CommandLine(
+            "update", callback=run, params=[name_, *map(click_option, flags)], help=help_, short_help="Change it."
+        )
+    )
+
+
+def submit_manifest_command() -> click.Command:
+    """Return `workload submit -f`."""
+
+    @click.command("submit", short_help="Submit a manifest: a framework's own object.")
+    @click.argument("name", required=False)
+    @project_option
+    @click.option(
+        "-f", "--file", "path", type=click.File("r"), required=True, help="YAML or JSON; - is standard input."
+    )
+    @click.option("--name-prefix", help="Make a name: this and a random ending.")
+    @click.option("--category", help="Build, Train, Deploy or one of your own.")
+    @click.option("--priority", help="Order inside the project.")
+    @click.option(
+        "--preemptibility", type=click.Choice(["preemptible", "non-preemptible"]), help="Whether it may be evicted."
+    )
+    @json_option
+    @click.pass_context
+    def run(ctx: click.Context, /, path: Any, as_json: bool, project: str | None, **given: Any) -> None:
+        """Submit the objects of a manifest; a workload of ours is taken in the API's form: type, name, spec."""
+        from runai_core.cli.manifests import read_manifests, submit_each
+
+        app = app_of(ctx)
+        created = submit_each(app, read_manifests(path), project=project, given=given)
+        if as_json:
+            print_data([item.raw for item in created])
+        for item in () if as_json else created:
+            app.say(f"{item.name} was submitted.")
+
+    return run
