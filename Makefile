@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lint types contracts docs format coverage pytest setup install-demo clean
+.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest setup install-demo clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -16,10 +16,13 @@ PLUGINS := .venv/.plugins-installed
 PYTEST_ARGS ?=
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: install-demo ## Start the orchestrator and run the main job on real data (under a minute)
 	@$(RUN) python examples/demo.py
+
+demo-picture: setup ## Run the demo and draw docs/demo.svg
+	@$(RUN) python tools/record_demo.py
 
 test: lint types contracts pytest ## Everything that a change must pass; skipped tests are listed with the reason
 

@@ -8,6 +8,7 @@ are simulated, and shown as such; the processes, the training and the requests
 are real. Exits with 0 only if all that it tells was seen to happen.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -122,10 +123,13 @@ class Demo:
         return [sys.executable, str(HERE / script), *map(str, arguments)]
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run the demo; return the exit status."""
+    parser = argparse.ArgumentParser(description="Run the main job on this machine, in under a minute.")
+    parser.add_argument("--plain", action="store_true", help="print lines, also on a terminal")
+    options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _stop)
-    board = Board()
+    board = Board(plain=options.plain)
     with tempfile.TemporaryDirectory(prefix="runai-demo-", ignore_cleanup_errors=True) as folder:
         try:
             with _orchestrator(Path(folder), board) as client, board:
@@ -386,4 +390,4 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

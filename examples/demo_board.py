@@ -22,19 +22,21 @@ PHASE_STYLES = {
     "Degraded": "magenta",
 }
 
-KEPT_LINES = 8
-"""Lines of the story that stay in sight above the live table."""
+PLAIN_WIDTH = 118
+"""Columns of a table that is written to a file or a pipe."""
 
 
 class Board:
     """Shows lines of the story, and the table of workloads as it is now."""
 
-    def __init__(self) -> None:
-        self._console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    def __init__(self, *, plain: bool = False) -> None:
+        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         self._started = time.monotonic()
         self._phases: dict[str, str] = {}
         self._workloads: tuple[Workload, ...] = ()
-        self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=4) if self._console.is_terminal and not plain else None
+        )
 
     def __enter__(self) -> Self:
         """Start to update in place, on a terminal."""
@@ -51,7 +53,7 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print a line of the story."""
-        self._console.print(f"[dim]{self._clock()}[/dim]  {escape(text)}")
+        self._console.print(f"[dim]{self._clock()}[/dim]  {escape(text)}", soft_wrap=True)
 
     def heading(self, text: str) -> None:
         """Print a heading."""

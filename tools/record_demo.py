@@ -1,0 +1,36 @@
+"""Run the demo and draw what it printed: docs/demo.svg, the picture in the README.
+
+make demo-picture
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parent.parent
+WIDTH = 118
+
+
+def main() -> int:
+    """Return the demo's exit status; the picture is only drawn when it is 0."""
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    with tempfile.TemporaryFile("w+") as screen:
+        command = [sys.executable, str(ROOT / "examples" / "demo.py"), "--plain"]
+        done = subprocess.run(command, check=False, stdout=screen, env=environment)
+        screen.seek(0)
+        text = screen.read()
+    sys.stdout.write(text)
+    if done.returncode == 0:
+        console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115 - nothing is written
+        console.print(Text.from_ansi(text))
+        console.save_svg(str(ROOT / "docs" / "demo.svg"), title="make demo")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
