@@ -3,6 +3,7 @@
 make demo-picture
 """
 
+import io
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def main() -> int:
         text = screen.read()
     sys.stdout.write(text)
     if done.returncode == 0:
-        console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115 - nothing is written
+        console = Console(record=True, width=WIDTH, file=io.StringIO())
         console.print(Text.from_ansi(text))
         console.save_svg(str(ROOT / "docs" / "demo.svg"), title="make demo")
     return done.returncode
