@@ -5,6 +5,8 @@ other on their best node, and the first that finds no room fails the set
 (scheduler semantics, 4.1).
 """
 
+from collections.abc import Iterator
+
 from runai_core.engine.entities import PLACED, PROMISED, RUNNING, SHARED, GroupNode, Job, PodClass, PodSet
 from runai_core.engine.feasibility import LATER, NOW, choose_devices, room
 from runai_core.engine.scoring import Layers, best_node
@@ -113,16 +115,17 @@ def _candidates(
     layers: Layers,
     pods: list[int],
     sets: list[PodSet],
-) -> list[tuple[int, Layers]]:
-    """Return the node sets to try, each with its layers; without a constraint those of the parent."""
-    if constraint is None:
-        return [(nodes, layers)]
+) -> Iterator[tuple[int, Layers]]:
+    """Yield the node sets to try, each with its layers; without a constraint those of the parent."""
+    if constraint is None or not constraint.topology:
+        yield nodes, layers
+        return
     held = 0
     for part in sets:
         for pod in part.pods:
             if PLACED <= session.pod_state[pod] <= PROMISED and session.pod_node[pod] >= 0:
                 held |= 1 << session.pod_node[pod]
-    return [(mask, found) for mask, found in node_sets(session, constraint, nodes, pods, held)]
+    yield from node_sets(session, constraint, nodes, pods, held)
 
 
 def _sets_under(node: GroupNode) -> list[PodSet]:

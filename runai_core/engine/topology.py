@@ -5,6 +5,7 @@ that a gang, or a part of one, may use into a list of candidate sets, best
 first; `gang` tries them one after the other (scheduler semantics, 4.2 and 4.3).
 """
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
 
@@ -24,7 +25,7 @@ NodeSet = tuple[int, tuple[tuple[int, int], ...]]
 class Level:
     """The domains of one level of one topology, with what is free in each; repaired from the session's log."""
 
-    __slots__ = ("counts", "cursor", "domain_of", "free", "masks", "names", "rows")
+    __slots__ = ("changed", "counts", "cursor", "domain_of", "free", "masks", "names", "orders", "rows")
 
     def __init__(self, session: Session, labels: tuple[str, ...], members: int) -> None:
         names: dict[tuple[str, ...], int] = {}
@@ -41,6 +42,8 @@ class Level:
         self.free = [[sum(self.rows[node][column] for node in bits(mask)) for column in range(3)] for mask in self.masks]
         self.cursor = len(session.touched)
         self.counts: dict[int, CopyCount] = {}
+        self.orders: dict[tuple[int, int], DomainOrder] = {}
+        self.changed: list[int] = []  # domains with other free amounts, newest last
 
     def repair(self, session: Session) -> None:
         """Take in the nodes that were touched since the last use."""
@@ -55,6 +58,7 @@ class Level:
                 for column in range(3):
                     row[column] += new[column] - old[column]
                 self.rows[node] = (new[CPU], new[MEMORY], new[GPU])
+                self.changed.append(domain)
         self.cursor = len(touched)
 
 
@@ -82,6 +86,40 @@ class CopyCount:
                 self.totals[domain] += copies - self.copies[node]
                 self.copies[node] = copies
         self.cursor = len(touched)
+
+
+class DomainOrder:
+    """The domains of a level that may hold `count` pods of one class, the one that they fill most first."""
+
+    __slots__ = ("ask", "count", "cursor", "entries", "key_of")
+
+    def __init__(self, level: Level, totals: list[int], ask: list[int], count: int) -> None:
+        self.ask = ask
+        self.count = count
+        self.key_of: list[tuple[float, int] | None] = [None] * len(level.masks)
+        self.entries: list[tuple[float, int]] = []
+        for number in range(len(level.masks)):
+            self._set(level, totals, number)
+        self.cursor = len(level.changed)
+
+    def repair(self, level: Level, totals: list[int]) -> None:
+        """Move the domains that changed since the last use."""
+        if self.cursor < len(level.changed):
+            for number in sorted(set(level.changed[self.cursor :])):
+                self._set(level, totals, number)
+            self.cursor = len(level.changed)
+
+    def _set(self, level: Level, totals: list[int], number: int) -> None:
+        old = self.key_of[number]
+        fits = totals[number] >= self.count
+        new = (-fill_ratio(self.ask, level.free[number]), number) if fits else None
+        if new == old:
+            return
+        if old is not None:
+            del self.entries[bisect_left(self.entries, old)]
+        if new is not None:
+            insort(self.entries, new)
+        self.key_of[number] = new
 
 
 def copies_on(session: Session, kind: PodClass, node: int) -> int:
@@ -177,27 +215,36 @@ def _level_span(names: tuple[str, ...], constraint: TopologyConstraint) -> list[
 
 def _domains(
     session: Session, built: list[Level], depth: int, inside: int, kinds: Counter[PodClass], ask: list[int], held: int
-) -> list[int]:
-    """Return the node sets of one level that may hold the pods, fullest first."""
+) -> Iterator[int]:
+    """Yield the node sets of one level that may hold the pods, fullest first."""
     if depth < 0:
-        return [inside]
+        yield inside
+        return
     level = built[depth]
     level.repair(session)
     only = next(iter(kinds)) if len(kinds) == 1 else None
-    totals = None if only is None else _copy_totals(session, level, only)
-    found = []
-    for number, mask in enumerate(level.masks):
-        part = mask & inside
-        if not part or (held and not part & held):
-            continue
-        if totals is not None and only is not None and totals[number] < kinds[only]:
-            continue
-        ratio = fill_ratio(ask, level.free[number])
-        if totals is None and ratio > 1:
-            continue
-        found.append((-ratio, level.names[number], part))
-    found.sort()
-    return [part for _, _, part in found]
+    if only is None:
+        found = [(-fill_ratio(ask, free), number) for number, free in enumerate(level.free)]
+        entries = sorted(entry for entry in found if entry[0] >= -1)
+    else:
+        entries = _ordered_domains(session, level, only, kinds[only], ask)
+    for _, number in tuple(entries):  # a copy: an attempt may change the order
+        part = level.masks[number] & inside
+        if part and (not held or part & held):
+            yield part
+
+
+def _ordered_domains(
+    session: Session, level: Level, kind: PodClass, count: int, ask: list[int]
+) -> list[tuple[float, int]]:
+    """Return the domains with room for equal pods; kept from one gang to the next."""
+    totals = _copy_totals(session, level, kind)
+    order = level.orders.get((kind.index, count))
+    if order is None:
+        order = level.orders[kind.index, count] = DomainOrder(level, totals, ask, count)
+    else:
+        order.repair(level, totals)
+    return order.entries
 
 
 def _copy_totals(session: Session, level: Level, kind: PodClass) -> list[int]:
