@@ -14,6 +14,7 @@ from runai_core import __version__, wire
 from runai_core.model.spec import WorkloadSpec
 from runai_core.web.answers.base import ErrorAnswer
 from runai_core.web.middleware import OPEN_PATHS
+from runai_core.web.schemas import MODEL
 
 TITLE = "runai-core"
 SUMMARY = "AI workload orchestrator: paths, fields and phases of the public Run:ai API, and some of our own."
@@ -24,7 +25,9 @@ METHODS = ("get", "post", "put", "patch", "delete")
 def document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document; it is made once."""
     if app.openapi_schema is None:
-        made = get_openapi(title=TITLE, version=__version__, summary=SUMMARY, routes=app.routes)
+        made: dict[str, Any] = _resolved(
+            get_openapi(title=TITLE, version=__version__, summary=SUMMARY, routes=app.routes)
+        )
         components = made.setdefault("components", {})
         components.setdefault("schemas", {}).update(_model_schemas(WorkloadSpec))
         components["schemas"]["ErrorAnswer"] = _local(ErrorAnswer.model_json_schema(by_alias=True))
@@ -45,6 +48,17 @@ def _finish(path: str, operation: dict[str, Any]) -> None:
         "description": "What went wrong, with what, and what to do.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
     }
+
+
+def _resolved(value: Any) -> Any:
+    """Return the document with a reference in the place of each field that is marked with a model class."""
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if MODEL in value:
+        return {"$ref": f"#/components/schemas/{value[MODEL]}"}
+    return {name: _resolved(item) for name, item in value.items()}
 
 
 def _model_schemas(kind: type[object]) -> dict[str, Any]:

@@ -18,13 +18,16 @@ from runai_core.model.workload import PolicyType, WorkloadType
 MAX_LIST = 10_000
 """Entries of one list in a request."""
 
+MODEL = "x-model"
+"""Marks a field whose form is a model class; the API's description puts a reference in its place."""
+
 MAX_QUOTA = 1e12
 """Largest quota, in devices, millicores or the unit of memory."""
 
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 Text = Annotated[str, Field(max_length=4096)]
 Names = Annotated[list[Name], Field(max_length=100)]
-Spec = Annotated[dict[str, Any], Field(json_schema_extra={"$ref": "#/components/schemas/WorkloadSpec"})]
+Spec = Annotated[dict[str, Any], Field(json_schema_extra={MODEL: "WorkloadSpec"})]
 
 
 class Body(BaseModel):

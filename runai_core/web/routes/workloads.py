@@ -148,7 +148,7 @@ async def _act(door: Orchestrator, actor: Actor, action: str, uid: str) -> None:
 manifests = APIRouter(prefix="/api/v2/workloads", tags=["workloads"])
 
 
-@manifests.post("", status_code=202, summary="Submit a framework's own object (not there yet)", include_in_schema=False)
+@manifests.post("", status_code=202, summary="Submit a framework's own object (refused: not there yet)")
 async def create_manifest() -> None:
     """Refuse: kinds of frameworks need the Kubernetes backend, or an adapter that runs locally."""
     raise Unsupported(

@@ -78,7 +78,9 @@ async def test_what_is_not_given_stays() -> None:
     ("given", "says"),
     [
         pytest.param([fields(cpu={"deserved": -0.5})], "must be 0 or more", id="below zero"),
-        pytest.param([fields(memory={"deserved": 1e12, "units": "GB"})], "must be at most", id="more than can be counted"),
+        pytest.param(
+            [fields(memory={"deserved": 1e12, "units": "GB"})], "must be at most", id="more than can be counted"
+        ),
         pytest.param([fields(priority="Urgent")], "one of VeryLow", id="an unknown rank"),
         pytest.param([fields(priority=-3)], "must be from 0", id="a rank below zero"),
         pytest.param([fields(), fields()], "comes twice", id="one pool twice"),

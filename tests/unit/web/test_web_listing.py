@@ -59,7 +59,9 @@ def test_a_wrong_condition_is_refused_with_what_is_allowed(text: str, says: str)
     ("text", "parts"),
     [
         pytest.param("name==a", ["name==a"], id="one"),
-        pytest.param("name==a,phase==Running", ["name==a", "phase==Running"], id="two between a comma, as runapy sends"),
+        pytest.param(
+            "name==a,phase==Running", ["name==a", "phase==Running"], id="two between a comma, as runapy sends"
+        ),
         pytest.param("name==a,b", ["name==a,b"], id="a comma inside a value stays"),
         pytest.param('["name==a","phase!=Failed"]', ["name==a", "phase!=Failed"], id="a JSON list"),
         pytest.param("", [], id="nothing"),
