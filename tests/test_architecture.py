@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,32 @@ def test_every_integration_is_a_distribution_with_its_plugin() -> None:
         assert (folder / f"runai_{name}" / "plugin.py").is_file()
         assert (folder / "README.md").is_file()
         assert list((folder / "tests").glob("test_*.py")) != []
+
+
+def test_one_lock_holds_the_core_and_all_ecosystems() -> None:
+    locked = {package["name"] for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+
+    assert locked >= {
+        "apache-airflow",
+        "mlflow",
+        "kfp",
+        "ray",
+        "pyspark",
+        "kubernetes",
+        "pluggy",
+        "pytest",
+        "runai-core",
+    }
+
+
+def test_the_core_does_not_ask_for_an_ecosystem() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in project["dependencies"]}
+
+    assert (
+        wanted & {"apache-airflow", "mlflow", "mlflow-skinny", "kfp", "kubeflow", "ray", "pyspark", "kubernetes"}
+        == set()
+    )
 
 
 def test_no_module_of_ours_is_called_runai() -> None:
