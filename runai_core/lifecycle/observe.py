@@ -79,7 +79,7 @@ def _gone(seen: Seen) -> Found:
 def _created(seen: Seen) -> Found:
     if len(seen.last) < len(seen.shape.places) or (seen.workload.type == WorkloadType.EXTERNAL and not seen.pods):
         return None
-    return f"{_pods(len(seen.shape.places))} created; waiting for a place in the queue."
+    return f"{_pods(len(seen.shape.places), 'is', 'are')} created; the workload waits in the queue."
 
 
 def _evicted(seen: Seen) -> Found:
@@ -87,7 +87,8 @@ def _evicted(seen: Seen) -> Found:
     if not evicted or seen.enough(seen.placed):
         return None
     why = evicted[0].status.message or "The scheduler gave its place to another workload."
-    return f"{why} {_pods(len(evicted))} lost their place; the workload waits in the queue again."
+    lost = _pods(len(evicted), "has lost its place", "have lost their place")
+    return f"{why} {lost}; the workload waits in the queue again."
 
 
 def _evicted_for_good(seen: Seen) -> Found:
@@ -190,7 +191,7 @@ def _succeeded_whole(seen: Seen) -> Found:
             f"{len(seen.done)} of {len(seen.shape.places)} pods have succeeded, and at least "
             f"{seen.shape.min_members} had to: it completes with fewer resources."
         )
-    return f"{_pods(len(seen.done))} succeeded."
+    return f"{_pods(len(seen.done), 'has', 'have')} succeeded."
 
 
 def _all_runs(seen: Seen) -> Found:
@@ -207,14 +208,14 @@ def _scheduled(seen: Seen) -> Found:
         return None
     nodes = sorted({pod.status.node for pod in seen.placed if pod.status.node})
     where = f" on {', '.join(nodes[:3])}{' and more' if len(nodes) > 3 else ''}" if nodes else ""
-    return f"{_pods(len(seen.placed))} placed{where}."
+    return f"{_pods(len(seen.placed), 'is', 'are')} placed{where}."
 
 
 def _first_ready(seen: Seen) -> Found:
     """A pod that has a node is waited for; one that still has none is not."""
     if not seen.enough(seen.ready) or len(seen.ready) < len(seen.placed):
         return None
-    return f"{_pods(len(seen.ready))} ready."
+    return f"{_pods(len(seen.ready), 'is', 'are')} ready."
 
 
 def _whole_again(seen: Seen) -> Found:
@@ -236,13 +237,15 @@ def _waits(seen: Seen) -> Found:
 def _lost(seen: Seen) -> Found:
     if seen.is_whole or seen.decided_by is not None:
         return None
+    if seen.broken:
+        return f"{_end_of(seen.broken[0])} It is not replaced, because the backoff limit is used up."
     ill = [pod for pod in seen.last if pod not in seen.ready]
     named = f": {_state_of(ill[0])}" if ill else ""
     return f"{len(seen.ready)} of {max(seen.shape.healthy, seen.shape.min_members)} pods are ready{named}."
 
 
-def _pods(number: int) -> str:
-    return "Its pod is" if number == 1 else f"Its {number} pods are"
+def _pods(number: int, one: str, many: str) -> str:
+    return f"Its pod {one}" if number == 1 else f"Its {number} pods {many}"
 
 
 def _end_of(pod: Pod) -> str:
