@@ -1,0 +1,74 @@
+"""The door of the embedded backend."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.local.cluster import LocalCluster
+from runai_core.backends.local.driver import FIRST_DELAY
+from runai_core.backends.local.executor import Executor, ProcessExecutor
+from runai_core.backends.local.lease import AlwaysHeld, lock_directory
+from runai_core.backends.local.nodes import host_node, read_nodes
+from runai_core.backends.local.runtime import LocalRuntime
+from runai_core.backends.local.store import open_store
+from runai_core.ports import Backend, Clock
+
+SHUTDOWN_GRACE = 10.0
+"""Seconds that pods have to end when everything is shut down."""
+
+
+@asynccontextmanager
+async def open_local(
+    *,
+    data_dir: Path,
+    database: str | None = None,
+    nodes_file: Path | None = None,
+    simulated_gpus: int | None = None,
+    shutdown_pods: bool = False,
+    clock: Clock | None = None,
+    executor: Executor | None = None,
+    restart_delay: float = FIRST_DELAY,
+) -> AsyncIterator[Backend]:
+    """Open everything below a data directory; leaving lets pods go on, or ends them with `shutdown_pods`.
+
+    Args:
+        data_dir: where the database, the pods' files and the supervisor's socket are; made if it is not there.
+        database: SQLAlchemy's URL; None: SQLite in the data directory.
+        nodes_file: nodes to pretend; None: this host.
+        simulated_gpus: devices to pretend on this host; None: only real ones.
+        shutdown_pods: end all pods and the supervisor at the end.
+        clock: None: the system's.
+        executor: None: processes under a supervisor.
+        restart_delay: seconds before the first restart of a failed process in place.
+
+    Raises:
+        InvalidRequest: the nodes file or the database's URL is wrong.
+        Unavailable: the directory or the database cannot be used, or another orchestrator uses it.
+    """
+    data_dir = data_dir.absolute()
+    nodes = read_nodes(nodes_file) if nodes_file is not None else (await asyncio.to_thread(host_node, simulated_gpus),)
+    clock = clock or SystemClock()
+    url = database or f"sqlite:///{data_dir / 'runai.db'}"
+    async with lock_directory(data_dir), open_store(url, clock) as store:
+        executor = executor or ProcessExecutor(data_dir, shutdown_grace=SHUTDOWN_GRACE)
+        cluster = LocalCluster(store=store, executor=executor, clock=clock, nodes=nodes, first_delay=restart_delay)
+        try:
+            await cluster.start()
+            yield Backend(
+                store=store,
+                cluster=cluster,
+                runtime=LocalRuntime(data_dir, cluster, executor, clock),
+                lease=AlwaysHeld(),  # the directory is locked already
+                clock=clock,
+                name="local",
+                facts={
+                    "database": url.rpartition("@")[2],
+                    "data directory": str(data_dir),
+                    "nodes": str(nodes_file) if nodes_file else "this host",
+                    "memory limit": "RLIMIT_DATA of each process",
+                },
+            )
+        finally:
+            await cluster.close(shutdown=shutdown_pods)

@@ -1,0 +1,351 @@
+"""Brings each pod's process to what its stored state asks for, and its state to what its process did.
+
+Level-triggered: a step looks at the pod and at its run, does one thing, and
+looks again. A crash between any two steps is repaired by the first look after
+the restart. One pod has one task at a time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from runai_core.backends.local.environment import environment_of
+from runai_core.backends.local.executor import Executor, Process
+from runai_core.backends.local.journal import Run
+from runai_core.backends.local.mirror import GangRecord, Mirror
+from runai_core.backends.local.probes import watch_readiness
+from runai_core.backends.local.store import LocalStore
+from runai_core.backends.local.writes import Delete, Update, Write
+from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
+from runai_core.model.snapshot import PodState
+from runai_core.model.spec import RestartPolicy
+from runai_core.model.workload import Pod, PodStatus
+from runai_core.ports import Clock
+
+log = logging.getLogger(__name__)
+
+BACK_OFF = "CrashLoopBackOff"
+LOST = "NodeLost"
+SHUTDOWN = "Shutdown"
+ERROR = "Error"
+
+FIRST_DELAY = 1.0
+"""Seconds before the first restart in place; each further one waits twice as long."""
+
+MAX_DELAY = 60.0
+STEADY = 600.0
+"""A run that lasted so many seconds is no part of a crash loop: the delay starts anew."""
+
+RETRY = 1.0
+"""Seconds until a step that could not be done is tried again."""
+
+CANNOT_START = frozenset({126, 127})
+
+
+class Driver:
+    """Drives all pods of a cluster."""
+
+    def __init__(
+        self,
+        *,
+        store: LocalStore,
+        mirror: Mirror,
+        executor: Executor,
+        clock: Clock,
+        passed: Mapping[str, str],
+        changed: Callable[[Pod], None],
+        first_delay: float = FIRST_DELAY,
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._executor = executor
+        self._clock = clock
+        self._passed = passed
+        self._changed = changed
+        self._first_delay = first_delay
+        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._unwanted: set[str] = set()  # uids of pods that are to be deleted when they have ended
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, asyncio.Task[None]] = {}
+
+    def poke(self, uid: str) -> None:
+        """Look at a pod."""
+        if uid in self._busy:
+            self._again.add(uid)
+        else:
+            self._busy[uid] = asyncio.create_task(self._drive(uid))
+
+    def abandon(self, uid: str) -> None:
+        """Delete a pod as soon as it has ended."""
+        self._unwanted.add(uid)
+        self.poke(uid)
+
+    async def close(self) -> None:
+        """Stop looking; processes go on."""
+        tasks = [*self._busy.values(), *self._probes.values(), *self._timers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def change(self, uid: str, edit: Callable[[Pod], PodStatus | None]) -> Pod | None:
+        """Change a pod's status; `edit` is asked again where somebody was faster. None: the pod is gone."""
+        while (pod := self._mirror.pods.get(uid)) is not None:
+            status = edit(pod)
+            if status is None or status == pod.status:
+                return pod
+            try:
+                saved = await self._store.update(replace(pod, status=status))
+            except StaleVersion:
+                self.note(await self._store.get_by_uid(Pod, uid))
+            except NotFound:
+                self._mirror.drop(uid)
+            else:
+                self.note(saved)
+                return saved
+        return None
+
+    def note(self, pod: Pod) -> None:
+        """Take a pod as the store has it, and tell."""
+        if pod.meta.deleted_at is not None:
+            if self._mirror.drop(pod.meta.uid, pod.meta.version) is not None:
+                self._changed(pod)
+        elif self._mirror.put(pod):
+            self._changed(pod)
+
+    # -- one pod
+
+    async def _drive(self, uid: str) -> None:
+        try:
+            while True:
+                self._again.discard(uid)
+                try:
+                    await self._settle(uid)
+                except RunaiError as error:
+                    log.warning("pod %s: %s", uid, error.message)
+                    await self._clock.sleep(RETRY)
+                    continue
+                except Exception:  # the top of a loop: one pod must not stop the others
+                    log.exception("pod %s could not be handled", uid)
+                    await self._clock.sleep(RETRY)
+                    continue
+                if uid not in self._again:
+                    return
+        finally:
+            del self._busy[uid]
+
+    async def _settle(self, uid: str) -> None:
+        """Do what is to be done, step by step, until nothing is."""
+        while (pod := self._mirror.pods.get(uid)) is not None:
+            if not await _STEPS[pod.status.state](self, pod, self._run_of(pod)):
+                return
+        self._unwanted.discard(uid)
+        self._end_probe(uid)
+
+    def _run_of(self, pod: Pod) -> Run | None:
+        """Return the run that belongs to the pod's count of restarts."""
+        run = self._executor.run_of(pod.meta.uid)
+        return run if run is not None and run.run == pod.status.restarts else None
+
+    async def _wait(self, pod: Pod, run: Run | None) -> bool:
+        if pod.meta.uid not in self._unwanted:
+            return False
+        await self._delete(pod, pod.status)
+        return True
+
+    async def _begin(self, pod: Pod, run: Run | None) -> bool:
+        """BINDING: start the process, then say so."""
+        if run is None:
+            run = await self._start(pod)
+        await self.change(
+            pod.meta.uid, lambda now: _running(now, run) if now.status.state is PodState.BINDING else None
+        )
+        return True
+
+    async def _start(self, pod: Pod) -> Run:
+        node = self._mirror.nodes.get(pod.status.node)
+        process = Process(
+            argv=pod.spec.argv,
+            environment=environment_of(pod, node, self._passed),
+            working_dir=pod.spec.working_dir,
+            memory_limit=pod.spec.memory_limit,
+        )
+        run = await self._executor.start(pod.meta.uid, pod.status.restarts, process)
+        if run.run != pod.status.restarts:
+            raise Unavailable(f"run {run.run} of pod {pod.name} is there, not {pod.status.restarts}")
+        return run
+
+    async def _keep(self, pod: Pod, run: Run | None) -> bool:
+        """RUNNING: nothing to do, unless the run has ended or is to start again."""
+        uid = pod.meta.uid
+        if run is None and pod.status.reason == BACK_OFF:
+            return await self._restart(pod)
+        if run is not None and run.running:
+            self._probe(pod)
+            return False
+        self._end_probe(uid)
+        await self.change(uid, lambda now: _after(now, run, self._clock.now()) if now.status == pod.status else None)
+        return True
+
+    async def _restart(self, pod: Pod) -> bool:
+        """Start a failed pod again when its delay is over."""
+        uid, status = pod.meta.uid, pod.status
+        due = (status.finished_at or 0.0) + self._delay(status.restarts)
+        if self._clock.now() < due:
+            if uid in self._timers:
+                return False
+            self._timers[uid] = asyncio.create_task(self._poke_at(uid, due))
+            return False
+        run = await self._start(pod)
+        await self.change(uid, lambda now: _running(now, run) if now.status.state is PodState.RUNNING else None)
+        return True
+
+    def _delay(self, restarts: int) -> float:
+        return min(self._first_delay * 2.0 ** min(restarts - 1, 16), MAX_DELAY)
+
+    async def _poke_at(self, uid: str, time: float) -> None:
+        await self._clock.sleep(max(0.0, time - self._clock.now()))
+        self._timers.pop(uid, None)
+        self.poke(uid)
+
+    async def _release(self, pod: Pod, run: Run | None) -> bool:
+        """RELEASING: ask the process to end; when it has, the pod has."""
+        uid = pod.meta.uid
+        self._end_probe(uid)
+        newest = self._executor.run_of(uid)
+        if newest is not None and newest.running:
+            await self._executor.stop(uid, pod.spec.grace_period)
+            return self._executor.run_of(uid) is not newest
+        status = _released(pod, newest, self._clock.now())
+        if uid in self._unwanted:
+            await self._delete(pod, status)
+        else:
+            await self.change(uid, lambda now: status if now.status.state is PodState.RELEASING else None)
+        return True
+
+    async def _rest(self, pod: Pod, run: Run | None) -> bool:
+        """SUCCEEDED or FAILED: nothing is left but to be forgotten."""
+        uid = pod.meta.uid
+        self._end_probe(uid)
+        if self._executor.run_of(uid) is not None:
+            await self._executor.forget(uid)
+        if uid not in self._unwanted:
+            return False
+        await self._delete(pod, pod.status)
+        return True
+
+    async def _delete(self, pod: Pod, status: PodStatus) -> None:
+        """Delete a pod in the state in which it ended, and its group after the last pod."""
+        uid = pod.meta.uid
+        if self._executor.run_of(uid) is not None:
+            await self._executor.forget(uid)
+        writes: list[Write] = [Delete(Pod, uid)]
+        if status != pod.status:
+            writes.insert(0, Update(replace(pod, status=status)))
+        try:
+            *_, deleted = await self._store.transact(writes)
+        except (StaleVersion, NotFound):
+            self.note(await self._store.get_by_uid(Pod, uid))
+            return
+        self.note(deleted)
+        record = self._mirror.group(pod.pod_group)
+        if record is not None and not self._mirror.has_members(pod.pod_group):
+            self._mirror.drop_group(pod.pod_group)
+            try:
+                await self._store.delete(GangRecord, record.meta.uid)
+            except NotFound:
+                return  # it was deleted before a crash
+
+    # -- readiness
+
+    def _probe(self, pod: Pod) -> None:
+        uid = pod.meta.uid
+        if pod.spec.readiness is not None and uid not in self._probes:
+            self._probes[uid] = asyncio.create_task(watch_readiness(pod.spec, self._clock, self._report(uid)))
+
+    def _report(self, uid: str) -> Callable[[bool], "asyncio.Future[None]"]:
+        async def report(ready: bool) -> None:  # noqa: FBT001
+            await self.change(
+                uid, lambda now: replace(now.status, ready=ready) if now.status.state is PodState.RUNNING else None
+            )
+
+        return lambda ready: asyncio.ensure_future(report(ready))
+
+    def _end_probe(self, uid: str) -> None:
+        for tasks in (self._probes, self._timers):
+            task = tasks.pop(uid, None)
+            if task is not None:
+                task.cancel()
+
+
+def _running(pod: Pod, run: Run) -> PodStatus:
+    return replace(
+        pod.status,
+        state=PodState.RUNNING,
+        ready=pod.spec.readiness is None and run.running and run.begun,
+        started_at=run.started_at if run.begun else None,
+        finished_at=None,
+        exit_code=None,
+        reason="",
+        message="",
+    )
+
+
+def _after(pod: Pod, run: Run | None, now: float) -> PodStatus:
+    """Return the status after the end of a run: started again in place, or ended for good."""
+    ended = run.finished_at if run is not None and run.finished_at is not None else now
+    code = None if run is None else run.code
+    message = run.message if run is not None else "its process was lost with the machine, or with its supervisor"
+    status = replace(pod.status, ready=False, exit_code=code, finished_at=ended, message=message)
+    if run is not None and not run.begun:
+        status = replace(status, started_at=None)
+    if run is not None and run.stopped:  # it was never asked to by its state: everything was shut down
+        return replace(status, state=PodState.FAILED, reason=SHUTDOWN, message="ended together with the orchestrator")
+    if _restarts(pod, run):
+        return replace(status, restarts=pod.status.restarts + 1, reason=BACK_OFF)
+    if code == 0:
+        return replace(status, state=PodState.SUCCEEDED, reason="Completed")
+    return replace(status, state=PodState.FAILED, reason=LOST if code is None else ERROR)
+
+
+def _restarts(pod: Pod, run: Run | None) -> bool:
+    """Return whether the pod's policy starts it again on its node."""
+    policy, code = pod.spec.restart_policy, None if run is None else run.code
+    if policy is RestartPolicy.NEVER or (code == 0 and policy is not RestartPolicy.ALWAYS):
+        return False
+    if run is not None and not run.begun and code in CANNOT_START:
+        return False
+    lasted = (run.finished_at or 0.0) - run.started_at if run is not None else 0.0
+    return pod.status.restarts < pod.spec.backoff_limit or lasted >= STEADY
+
+
+def _released(pod: Pod, run: Run | None, now: float) -> PodStatus:
+    """Return the status of a pod that was asked to end, and has.
+
+    A run that had ended by itself before it was asked keeps its own end.
+    """
+    status = replace(pod.status, ready=False, finished_at=now)
+    if run is None:
+        return replace(status, state=PodState.FAILED)
+    status = replace(status, exit_code=run.code, finished_at=run.finished_at)
+    if not run.stopped and run.code is not None and run.begun and run.run == pod.status.restarts:
+        if run.code == 0:
+            return replace(status, state=PodState.SUCCEEDED, reason="Completed", message="")
+        return replace(status, state=PodState.FAILED, reason=ERROR, message=run.message)
+    return replace(status, state=PodState.FAILED)
+
+
+_STEPS = {
+    PodState.PENDING: Driver._wait,
+    PodState.GATED: Driver._wait,
+    PodState.BINDING: Driver._begin,
+    PodState.BOUND: Driver._begin,
+    PodState.RUNNING: Driver._keep,
+    PodState.RELEASING: Driver._release,
+    PodState.SUCCEEDED: Driver._rest,
+    PodState.FAILED: Driver._rest,
+}
+"""What a look at a pod does, by its state; each returns whether another look is due at once."""
+
+__all__ = ["BACK_OFF", "ERROR", "LOST", "SHUTDOWN", "Driver"]
