@@ -431,3 +431,8 @@ def test_runs_under_way_are_not_started_twice() -> None:
     assert [pod.name for pod in made.pods] == ["job-1-0-1", "job-1-1"]
     full = [*pods, replace(made.pods[0], status=READY)]
     assert not wants_pods(counted, full, NOW)
+
+
+def test_no_more_runs_are_started_than_are_wanted() -> None:
+    workload, pods = a_gang(T, Phase.RUNNING, [DONE, READY], parallelism=2, completions=2)
+    assert not wants_pods(replace(workload, successes=1), pods, NOW)
