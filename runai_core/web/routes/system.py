@@ -1,5 +1,6 @@
 """The orchestrator itself: is it alive, is it ready, what is it, which plug-ins has it."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -74,11 +75,9 @@ async def list_plugins(door: Door, actor: Who) -> PluginList:
 
 
 async def _workloads_by_phase(door: Orchestrator, actor: Actor) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for phase in Phase:
-        only = Query(filters=(Filter("phase", Op.EQ, phase.value),), limit=1)
-        counts[phase.value] = (await door.workloads.list(actor, only)).total
-    return {phase: count for phase, count in counts.items() if count}
+    queries = [Query(filters=(Filter("phase", Op.EQ, phase.value),), limit=1) for phase in Phase]
+    pages = await asyncio.gather(*(door.workloads.list(actor, query) for query in queries))
+    return {phase.value: page.total for phase, page in zip(Phase, pages, strict=True) if page.total}
 
 
 def _fields(item: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from runai_core.model.workload import Workload, WorkloadType
 from runai_core.service.workloads import WorkloadService
 from runai_core.web.answers.workloads import TypedWorkload
 from runai_core.web.context import Door, Names, Who
+from runai_core.web.lookup import around
 from runai_core.web.merging import merged
 from runai_core.web.schemas import (
     DistributedCreate,
@@ -71,11 +72,12 @@ def _router(row: TypedPaths) -> APIRouter:
 
 
 def _add_lifecycle(router: APIRouter, row: TypedPaths) -> None:
-    async def create(door: Door, actor: Who, names: Names, body: WorkloadCreate, agent: Agent = "") -> TypedWorkload:
+    async def create(door: Door, actor: Who, body: WorkloadCreate, agent: Agent = "") -> TypedWorkload:
         check_cluster(body.cluster_id, door.cluster_id)
         project = await door.organization.get_project(actor, body.project_id)
         submission = submission_of(row.kind, body, project.name, agent)
-        return typed_workload(await door.workloads.submit(actor, submission), names)
+        submitted = await door.workloads.submit(actor, submission)
+        return typed_workload(submitted, await around(door, actor, project))
 
     create.__annotations__["body"] = row.body  # each type has a body of its own
     router.post("", status_code=202, operation_id=f"create_{row.kind.value}", summary=f"Submit: {row.kind}")(create)
