@@ -88,7 +88,7 @@ class AsyncTransport:
             else:
                 if pause is None or not request.repeatable or response.status_code not in NOT_NOW:
                     return response
-            await asyncio.sleep(pause)
+            await self.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     @asynccontextmanager

@@ -90,7 +90,7 @@ class Transport:
             else:
                 if pause is None or not request.repeatable or response.status_code not in NOT_NOW:
                     return response
-            time.sleep(pause)
+            self.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     @contextmanager
