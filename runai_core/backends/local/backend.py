@@ -20,7 +20,7 @@ SHUTDOWN_GRACE = 10.0
 
 
 @asynccontextmanager
-async def open_local(
+async def open_local(  # noqa: PLR0913 - named, and most are left out
     *,
     data_dir: Path,
     database: str | None = None,
@@ -47,7 +47,7 @@ async def open_local(
         InvalidRequest: the nodes file or the database's URL is wrong.
         Unavailable: the directory or the database cannot be used, or another orchestrator uses it.
     """
-    data_dir = data_dir.absolute()
+    data_dir = await asyncio.to_thread(data_dir.absolute)
     nodes = read_nodes(nodes_file) if nodes_file is not None else (await asyncio.to_thread(host_node, simulated_gpus),)
     clock = clock or SystemClock()
     url = database or f"sqlite:///{data_dir / 'runai.db'}"

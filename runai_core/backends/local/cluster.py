@@ -7,18 +7,19 @@ what should be; `driver` makes it so, also after a crash in between.
 import asyncio
 import logging
 import os
-import random
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from runai_core.backends.local.changes import Changes
 from runai_core.backends.local.devices import devices_for
-from runai_core.backends.local.driver import FIRST_DELAY, LOST, Driver
+from runai_core.backends.local.driver import FIRST_DELAY, Driver
 from runai_core.backends.local.executor import Executor, passed_environment
+from runai_core.backends.local.free_ports import LOOPBACK, MAX_NEIGHBOURS, FreePorts
 from runai_core.backends.local.mirror import FINISHED, GangRecord, Mirror
 from runai_core.backends.local.store import LocalStore
+from runai_core.backends.local.verdicts import LOST
 from runai_core.backends.local.writes import Create, Update, Write
 from runai_core.model.decision import Bind, CycleResult, Evict, Outcome
 from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, Unavailable, WatchExpired
@@ -27,15 +28,12 @@ from runai_core.model.nodes import Node, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.snapshot import PodState, Snapshot
 from runai_core.model.workload import Gang, Pod, PodStatus, Workload
-from runai_core.ports import ChangeType, Clock, ClusterChange, Query
+from runai_core.ports import ChangeType, Clock, ClusterChange
 
 log = logging.getLogger(__name__)
 
 EVICTED = "Evicted"
 EVICTABLE = frozenset({PodState.BINDING, PodState.BOUND, PodState.RUNNING})
-
-PORTS = range(20_000, 30_000)
-"""Where gangs meet: below the ports that systems give to connections of their own."""
 
 ORPHAN_GRACE = 10.0
 """Seconds that a process has to end of whose pod nobody knows any more."""
@@ -60,7 +58,7 @@ class LocalCluster:
         self._mirror = Mirror()
         self._changes = Changes()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._next_port = random.SystemRandom().choice(PORTS)
+        self._ports = FreePorts()
         self._driver = Driver(
             store=store,
             mirror=self._mirror,
@@ -128,15 +126,8 @@ class LocalCluster:
 
         The ports after it, one for each further pod, are free as well at this moment.
         """
-        count = min(1 + (workload.spec.num_workers or 0) + (workload.spec.workers or 0), 100)
-        for _ in range(len(PORTS) // count):
-            first = self._next_port
-            if first + count > PORTS.stop:
-                first = PORTS.start
-            self._next_port = first + count
-            if all(_is_free(port) for port in range(first, first + count)):
-                return "127.0.0.1", first
-        raise Unavailable(f"no {count} neighbouring ports from {PORTS.start} to {PORTS.stop} are free")
+        count = 1 + (workload.spec.num_workers or 0) + (workload.spec.workers or 0)
+        return LOOPBACK, self._ports.neighbours(min(count, MAX_NEIGHBOURS))
 
     async def launch(self, workload: Workload, gang: Gang) -> None:
         """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone.
@@ -175,9 +166,9 @@ class LocalCluster:
         outcomes: dict[str, Outcome] = {}
         changed: dict[str, Pod] = {}  # by name in decisions
         for eviction in result.evictions:
-            self._plan(eviction.pod, outcomes, changed, lambda pod, found=eviction: _evicted(pod, found))
+            self._plan(eviction.pod, outcomes, changed, partial(_evicted, eviction=eviction))
         for bind in result.binds:
-            self._plan(bind.pod, outcomes, changed, lambda pod, found=bind: self._bound(pod, found, changed.values()))
+            self._plan(bind.pod, outcomes, changed, partial(self._bound, bind=bind, others=changed.values()))
         records = self._restarted_groups({changed[bind.pod].pod_group for bind in result.binds if bind.pod in changed})
         await self._commit(changed, records, outcomes)
         for name, pod in changed.items():
@@ -392,13 +383,3 @@ def _evicted(pod: Pod, eviction: Evict) -> PodStatus | None:
         return pod.status
     message = eviction.message or f"evicted by {eviction.action} for {eviction.for_group or 'others'}"
     return _releasing(EVICTED, message)(pod)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

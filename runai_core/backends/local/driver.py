@@ -7,7 +7,7 @@ the restart. One pod has one task at a time.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from runai_core.backends.local.environment import environment_of
@@ -16,37 +16,27 @@ from runai_core.backends.local.journal import Run
 from runai_core.backends.local.mirror import GangRecord, Mirror
 from runai_core.backends.local.probes import watch_readiness
 from runai_core.backends.local.store import LocalStore
+from runai_core.backends.local.verdicts import BACK_OFF, after, released, running
 from runai_core.backends.local.writes import Delete, Update, Write
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.model.snapshot import PodState
-from runai_core.model.spec import RestartPolicy
 from runai_core.model.workload import Pod, PodStatus
 from runai_core.ports import Clock
 
 log = logging.getLogger(__name__)
 
-BACK_OFF = "CrashLoopBackOff"
-LOST = "NodeLost"
-SHUTDOWN = "Shutdown"
-ERROR = "Error"
-
 FIRST_DELAY = 1.0
 """Seconds before the first restart in place; each further one waits twice as long."""
 
 MAX_DELAY = 60.0
-STEADY = 600.0
-"""A run that lasted so many seconds is no part of a crash loop: the delay starts anew."""
-
 RETRY = 1.0
 """Seconds until a step that could not be done is tried again."""
-
-CANNOT_START = frozenset({126, 127})
 
 
 class Driver:
     """Drives all pods of a cluster."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - named, and given in one place
         self,
         *,
         store: LocalStore,
@@ -69,6 +59,17 @@ class Driver:
         self._unwanted: set[str] = set()  # uids of pods that are to be deleted when they have ended
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
+        self._steps: Mapping[PodState, Callable[[Pod, Run | None], Awaitable[bool]]] = {
+            PodState.PENDING: self._wait,
+            PodState.GATED: self._wait,
+            PodState.BINDING: self._begin,
+            PodState.BOUND: self._begin,
+            PodState.RUNNING: self._keep,
+            PodState.RELEASING: self._release,
+            PodState.SUCCEEDED: self._rest,
+            PodState.FAILED: self._rest,
+        }
+        """What a look at a pod does, by its state; each returns whether another look is due at once."""
 
     def poke(self, uid: str) -> None:
         """Look at a pod."""
@@ -138,7 +139,7 @@ class Driver:
     async def _settle(self, uid: str) -> None:
         """Do what is to be done, step by step, until nothing is."""
         while (pod := self._mirror.pods.get(uid)) is not None:
-            if not await _STEPS[pod.status.state](self, pod, self._run_of(pod)):
+            if not await self._steps[pod.status.state](pod, self._run_of(pod)):
                 return
         self._unwanted.discard(uid)
         self._end_probe(uid)
@@ -148,7 +149,7 @@ class Driver:
         run = self._executor.run_of(pod.meta.uid)
         return run if run is not None and run.run == pod.status.restarts else None
 
-    async def _wait(self, pod: Pod, run: Run | None) -> bool:
+    async def _wait(self, pod: Pod, _run: Run | None) -> bool:
         if pod.meta.uid not in self._unwanted:
             return False
         await self._delete(pod, pod.status)
@@ -158,9 +159,7 @@ class Driver:
         """BINDING: start the process, then say so."""
         if run is None:
             run = await self._start(pod)
-        await self.change(
-            pod.meta.uid, lambda now: _running(now, run) if now.status.state is PodState.BINDING else None
-        )
+        await self.change(pod.meta.uid, lambda now: running(now, run) if now.status.state is PodState.BINDING else None)
         return True
 
     async def _start(self, pod: Pod) -> Run:
@@ -185,7 +184,7 @@ class Driver:
             self._probe(pod)
             return False
         self._end_probe(uid)
-        await self.change(uid, lambda now: _after(now, run, self._clock.now()) if now.status == pod.status else None)
+        await self.change(uid, lambda now: after(now, run, self._clock.now()) if now.status == pod.status else None)
         return True
 
     async def _restart(self, pod: Pod) -> bool:
@@ -198,7 +197,7 @@ class Driver:
             self._timers[uid] = asyncio.create_task(self._poke_at(uid, due))
             return False
         run = await self._start(pod)
-        await self.change(uid, lambda now: _running(now, run) if now.status.state is PodState.RUNNING else None)
+        await self.change(uid, lambda now: running(now, run) if now.status.state is PodState.RUNNING else None)
         return True
 
     def _delay(self, restarts: int) -> float:
@@ -209,7 +208,7 @@ class Driver:
         self._timers.pop(uid, None)
         self.poke(uid)
 
-    async def _release(self, pod: Pod, run: Run | None) -> bool:
+    async def _release(self, pod: Pod, _run: Run | None) -> bool:
         """RELEASING: ask the process to end; when it has, the pod has."""
         uid = pod.meta.uid
         self._end_probe(uid)
@@ -217,14 +216,14 @@ class Driver:
         if newest is not None and newest.running:
             await self._executor.stop(uid, pod.spec.grace_period)
             return self._executor.run_of(uid) is not newest
-        status = _released(pod, newest, self._clock.now())
+        status = released(pod, newest, self._clock.now())
         if uid in self._unwanted:
             await self._delete(pod, status)
         else:
             await self.change(uid, lambda now: status if now.status.state is PodState.RELEASING else None)
         return True
 
-    async def _rest(self, pod: Pod, run: Run | None) -> bool:
+    async def _rest(self, pod: Pod, _run: Run | None) -> bool:
         """SUCCEEDED or FAILED: nothing is left but to be forgotten."""
         uid = pod.meta.uid
         self._end_probe(uid)
@@ -277,75 +276,3 @@ class Driver:
             task = tasks.pop(uid, None)
             if task is not None:
                 task.cancel()
-
-
-def _running(pod: Pod, run: Run) -> PodStatus:
-    return replace(
-        pod.status,
-        state=PodState.RUNNING,
-        ready=pod.spec.readiness is None and run.running and run.begun,
-        started_at=run.started_at if run.begun else None,
-        finished_at=None,
-        exit_code=None,
-        reason="",
-        message="",
-    )
-
-
-def _after(pod: Pod, run: Run | None, now: float) -> PodStatus:
-    """Return the status after the end of a run: started again in place, or ended for good."""
-    ended = run.finished_at if run is not None and run.finished_at is not None else now
-    code = None if run is None else run.code
-    message = run.message if run is not None else "its process was lost with the machine, or with its supervisor"
-    status = replace(pod.status, ready=False, exit_code=code, finished_at=ended, message=message)
-    if run is not None and not run.begun:
-        status = replace(status, started_at=None)
-    if run is not None and run.stopped:  # it was never asked to by its state: everything was shut down
-        return replace(status, state=PodState.FAILED, reason=SHUTDOWN, message="ended together with the orchestrator")
-    if _restarts(pod, run):
-        return replace(status, restarts=pod.status.restarts + 1, reason=BACK_OFF)
-    if code == 0:
-        return replace(status, state=PodState.SUCCEEDED, reason="Completed")
-    return replace(status, state=PodState.FAILED, reason=LOST if code is None else ERROR)
-
-
-def _restarts(pod: Pod, run: Run | None) -> bool:
-    """Return whether the pod's policy starts it again on its node."""
-    policy, code = pod.spec.restart_policy, None if run is None else run.code
-    if policy is RestartPolicy.NEVER or (code == 0 and policy is not RestartPolicy.ALWAYS):
-        return False
-    if run is not None and not run.begun and code in CANNOT_START:
-        return False
-    lasted = (run.finished_at or 0.0) - run.started_at if run is not None else 0.0
-    return pod.status.restarts < pod.spec.backoff_limit or lasted >= STEADY
-
-
-def _released(pod: Pod, run: Run | None, now: float) -> PodStatus:
-    """Return the status of a pod that was asked to end, and has.
-
-    A run that had ended by itself before it was asked keeps its own end.
-    """
-    status = replace(pod.status, ready=False, finished_at=now)
-    if run is None:
-        return replace(status, state=PodState.FAILED)
-    status = replace(status, exit_code=run.code, finished_at=run.finished_at)
-    if not run.stopped and run.code is not None and run.begun and run.run == pod.status.restarts:
-        if run.code == 0:
-            return replace(status, state=PodState.SUCCEEDED, reason="Completed", message="")
-        return replace(status, state=PodState.FAILED, reason=ERROR, message=run.message)
-    return replace(status, state=PodState.FAILED)
-
-
-_STEPS = {
-    PodState.PENDING: Driver._wait,
-    PodState.GATED: Driver._wait,
-    PodState.BINDING: Driver._begin,
-    PodState.BOUND: Driver._begin,
-    PodState.RUNNING: Driver._keep,
-    PodState.RELEASING: Driver._release,
-    PodState.SUCCEEDED: Driver._rest,
-    PodState.FAILED: Driver._rest,
-}
-"""What a look at a pod does, by its state; each returns whether another look is due at once."""
-
-__all__ = ["BACK_OFF", "ERROR", "LOST", "SHUTDOWN", "Driver"]

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import runai_core
+from runai_core.backends.local.connections import SOCKET
 from runai_core.backends.local.journal import Run
-from runai_core.backends.local.supervisor import ALREADY_RUNS, PROTOCOL, SOCKET
+from runai_core.backends.local.supervisor import ALREADY_RUNS, PROTOCOL
 from runai_core.model.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,27 @@ SOCKET_PATH_LIMIT = 100
 """Bytes of a socket's path that every system takes."""
 
 PASSED = frozenset(
-    "PATH HOME LANG LANGUAGE TZ TMPDIR USER LOGNAME SHELL TERM VIRTUAL_ENV PYTHONPATH LD_LIBRARY_PATH"
-    " CONDA_PREFIX CONDA_DEFAULT_ENV CUDA_HOME CUDA_PATH SSL_CERT_FILE SSL_CERT_DIR".split()
+    {
+        "CONDA_DEFAULT_ENV",
+        "CONDA_PREFIX",
+        "CUDA_HOME",
+        "CUDA_PATH",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "PYTHONPATH",
+        "SHELL",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TERM",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "VIRTUAL_ENV",
+    }
 )
 """Variables of ours that pods get; with those that begin with ``LC_``. Nothing else leaves us, no token above all."""
 

@@ -3,6 +3,8 @@
 The file outlives the supervisor: the next one learns from it what runs, and how
 what has ended ended.
 """
+# A path is a plain string here: importing pathlib would cost the small process memory.
+# ruff: noqa: PTH
 
 import contextlib
 import errno
@@ -67,12 +69,14 @@ class Journal:
     def _append(self, line: dict[str, Any]) -> None:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         size = os.fstat(self._fd).st_size
+        written = 0
         try:
-            if os.write(self._fd, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
-            os.ftruncate(self._fd, size)  # no torn line in the middle
-            raise
+            written = os.write(self._fd, data)
+        finally:
+            if written != len(data):
+                os.ftruncate(self._fd, size)  # no torn line in the middle
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._lines += 1
         if self._lines > COMPACT_LINES + 2 * len(self.runs):
             with contextlib.suppress(OSError):

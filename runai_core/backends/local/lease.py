@@ -27,10 +27,8 @@ async def lock_directory(data_dir: Path) -> AsyncIterator[None]:
     Raises:
         Unavailable: another orchestrator uses it, or it cannot be written.
     """
-    path = data_dir / FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _open(data_dir)
     except OSError as error:
         raise Unavailable(f"the data directory {data_dir} cannot be used: {error.strerror or error}") from None
     try:
@@ -48,3 +46,8 @@ async def lock_directory(data_dir: Path) -> AsyncIterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _open(data_dir: Path) -> int:
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(data_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

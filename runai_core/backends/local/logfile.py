@@ -4,6 +4,8 @@ A line is ``<seconds since the epoch, 10.6 digits> <text>``. When a file is
 full it becomes the older piece ``<file>.1``, and the older piece before it is
 forgotten. Standard library only: the supervisor imports this.
 """
+# A path is a plain string here: importing pathlib would cost the small process memory.
+# ruff: noqa: PTH
 
 import contextlib
 import os

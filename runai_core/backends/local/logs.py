@@ -57,7 +57,7 @@ async def _pieces(
 ) -> AsyncIterator[bytes]:
     reader = _Reader(path)
     try:
-        await asyncio.to_thread(reader.open, options.tail, view.since)
+        await asyncio.to_thread(reader.open, options.tail)
         while True:
             ended = not options.follow or has_ended()  # asked before reading: what came until then is read
             while piece := await asyncio.to_thread(reader.read):
@@ -81,7 +81,7 @@ class _Reader:
         self._files: list[BinaryIO] = []
         self._partial = b""
 
-    def open(self, tail: int | None, since: bytes) -> None:
+    def open(self, tail: int | None) -> None:
         """Open both pieces and go to where reading begins."""
         for path in (self._path.with_name(self._path.name + ".1"), self._path):
             try:
@@ -92,7 +92,7 @@ class _Reader:
         if len(self._files) > 1 and _same(self._files[0], self._files[1]):
             self._files.pop().close()
         if tail is not None:
-            self._go_to_last(tail, since)
+            self._go_to_last(tail)
 
     def read(self) -> bytes:
         """Return whole lines that come next; nothing when all was read."""
@@ -146,8 +146,8 @@ class _Reader:
             except FileNotFoundError:
                 return
 
-    def _go_to_last(self, lines: int, since: bytes) -> None:
-        """Drop what comes before the last lines; those before `since` would not be shown, so they are not counted."""
+    def _go_to_last(self, lines: int) -> None:
+        """Leave out what comes before the last lines."""
         wanted = lines
         for index in range(len(self._files) - 1, -1, -1):
             file = self._files[index]

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 
+from runai_core.model.spec import HttpGet
 from runai_core.model.workload import PodSpec
 from runai_core.ports import Clock
 
@@ -24,28 +25,28 @@ async def watch_readiness(spec: PodSpec, clock: Clock, report: Callable[[bool], 
             failures = 0
             if not ready:
                 ready = True
-                await report(True)
+                await report(ready)
         else:
             failures += 1
             if ready and failures >= spec.readiness_failure_threshold:
                 ready = False
-                await report(False)
+                await report(ready)
         await clock.sleep(spec.readiness_period if ready else min(spec.readiness_period, EAGER_PERIOD))
 
 
 async def is_healthy(spec: PodSpec) -> bool:
     """Return whether the pod's readiness request is answered with a status from 200 to 399 in time."""
+    if spec.readiness is None:
+        return True
     try:
         async with asyncio.timeout(spec.readiness_timeout):
-            status = await _status(spec)
+            status = await _status(spec.readiness)
     except (OSError, TimeoutError, ValueError, asyncio.LimitOverrunError):
         return False
-    return 200 <= status < 400  # noqa: PLR2004 - the range of healthy answers, as the docstring says
+    return 200 <= status < 400
 
 
-async def _status(spec: PodSpec) -> int:
-    assert spec.readiness is not None
-    probe = spec.readiness
+async def _status(probe: HttpGet) -> int:
     host, path = probe.host or LOOPBACK, probe.path if probe.path.startswith("/") else f"/{probe.path}"
     if not path.isprintable() or " " in path or not host.isprintable():
         raise ValueError("not a path")

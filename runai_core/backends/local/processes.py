@@ -3,6 +3,8 @@
 A process is known by its pid together with when it started: a pid alone may be
 somebody else's by now.
 """
+# A path is a plain string here: importing pathlib would cost the small process memory.
+# ruff: noqa: PTH
 
 import contextlib
 import os
@@ -107,7 +109,7 @@ class Launch:
     """
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, *, output: int, memory: int, files: tuple[int, int]
+        self, argv: list[str], env: Mapping[str, str], cwd: str, *, output: int, memory: int, files: tuple[int, int]
     ) -> None:
         go_read, self._go = os.pipe()
         self.status, status_write = os.pipe()  # at its end without text: the program runs
@@ -130,8 +132,8 @@ class Launch:
         os.close(self.status)
 
 
-def _become(
-    argv: Sequence[str],
+def _become(  # noqa: PLR0913 - what a process is made of
+    argv: list[str],
     env: Mapping[str, str],
     cwd: str,
     *,

@@ -24,6 +24,9 @@ PIECE = 65536
 WAITING = 64
 """Pieces of output that wait for a slow reader, before the command has to wait."""
 
+END_OF_INPUT = b"\x04"
+"""What a terminal is sent at the end of input."""
+
 END_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL for a command that is no longer wanted."""
 
@@ -108,7 +111,8 @@ class LocalRuntime:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for piece in ():
+    pieces: tuple[bytes, ...] = ()
+    for piece in pieces:
         yield piece
 
 
@@ -148,7 +152,7 @@ class _Session:
                 self._input.write(data)
                 await self._input.drain()
             elif self._terminal is not None:
-                self._input.write(b"\x04")
+                self._input.write(END_OF_INPUT)
             else:
                 self._input.close()
 
@@ -198,10 +202,9 @@ async def _start_on_pipes(argv: Sequence[str], environment: dict[str, str], fold
         stderr=asyncio.subprocess.PIPE,
     )
     session = _Session(process)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    session.take_from("stdout", process.stdout)
-    session.take_from("stderr", process.stderr)
+    for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+        if stream is not None:
+            session.take_from(name, stream)
     session.give_to(process.stdin)
     return session
 
@@ -227,6 +230,8 @@ async def _start_on_terminal(
     finally:
         os.close(theirs)
     session = _Session(process)
+    if not stdin:
+        os.write(ours, END_OF_INPUT)
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     source = os.fdopen(ours, "rb", 0)

@@ -10,10 +10,11 @@ Law: a start is named by the pod's uid and the number of the run; asked twice it
 is done once. What happened is in the journal before it is answered. Standard
 library only, one thread.
 """
+# A path is a plain string here: importing pathlib would cost the small process memory.
+# ruff: noqa: PTH
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import resource
@@ -24,15 +25,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runai_core.backends.local import processes
+from runai_core.backends.local.connections import SOCKET, Connections, listen
 from runai_core.backends.local.journal import Journal, Run
 from runai_core.backends.local.logfile import MAX_BYTES, LogFile
 
 PROTOCOL = 1
-SOCKET = "supervisor.sock"
 JOURNAL = "journal"
 LOCK = "supervisor.lock"
 ALREADY_RUNS = 3
@@ -46,9 +47,6 @@ TICK = 5.0
 
 READ = 256 * 1024
 """Bytes that are read from one pod before others have their turn."""
-
-MAX_UNREAD = 32 * 1024 * 1024
-"""Bytes that wait for a client which does not read, before it is dropped."""
 
 END_GRACE = 10.0
 """Seconds that pods have to end when the supervisor itself must."""
@@ -71,27 +69,17 @@ class Held:
     kill_at: float | None = None  # monotonic
 
 
-@dataclass(slots=True, eq=False)
-class Client:
-    """A connection."""
-
-    socket: socket.socket
-    received: bytearray = field(default_factory=bytearray)
-    unsent: bytearray = field(default_factory=bytearray)
-
-
 class Supervisor:
     """The loop: sockets, output of pods, children, deadlines."""
 
     def __init__(self, data_dir: str, listener: socket.socket) -> None:
         self._pods = os.path.join(data_dir, "pods")
         self._socket_path = os.path.join(data_dir, SOCKET)
-        self._listener = listener
         self._journal = Journal(os.path.join(data_dir, JOURNAL))
         self._held: dict[str, Held] = {}
         self._leaders: dict[int, str] = {}  # pid -> uid of what runs
-        self._clients: set[Client] = set()
         self._selector = selectors.DefaultSelector()
+        self._clients = Connections(self._selector, listener, self._answer)
         self._idle_since = time.monotonic()
         self._ending = False
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -108,7 +96,6 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._end())
         self._selector.register(wake, selectors.EVENT_READ, lambda _: self._reap(wake))
-        self._selector.register(self._listener, selectors.EVENT_READ, lambda _: self._accept())
         self._adopt()
         while not (self._ending and not self._held) and not self._is_forgotten():
             for key, events in self._selector.select(self._timeout()):
@@ -117,54 +104,28 @@ class Supervisor:
 
     # -- requests
 
-    def _accept(self) -> None:
-        connection, _ = self._listener.accept()
-        connection.setblocking(False)
-        client = Client(connection)
-        self._clients.add(client)
-        self._selector.register(connection, selectors.EVENT_READ, lambda events: self._talk(client, events))
-
-    def _talk(self, client: Client, events: int) -> None:
-        try:
-            if events & selectors.EVENT_WRITE:
-                self._flush(client)
-            if events & selectors.EVENT_READ:
-                data = client.socket.recv(1 << 20)
-                if not data:
-                    raise ConnectionError
-                client.received += data
-                *lines, rest = client.received.split(b"\n")
-                client.received = bytearray(rest)
-                for line in lines:
-                    self._answer(client, json.loads(line))
-        except BlockingIOError:
-            return
-        except (OSError, ValueError):
-            self._leave(client)
-
-    def _answer(self, client: Client, request: dict[str, Any]) -> None:
-        do: Callable[..., Any] | None = {
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        requests: dict[str, Callable[..., Any]] = {
             "hello": self._hello,
             "start": self._start,
             "stop": self._stop,
             "forget": self._forget,
             "shutdown": self._shutdown,
-        }.get(request.pop("do", ""))
-        number = request.pop("id", None)
+        }
+        do, number = requests.get(request.pop("do", "")), request.pop("id", None)
+        if do is None:
+            return {"id": number, "error": "unknown request"}
         try:
-            if do is None:
-                raise ValueError("unknown request")
-            answer = {"id": number, "ok": do(**request)}
+            return {"id": number, "ok": do(**request)}
         except OSError as error:
-            answer = {"id": number, "error": error.strerror or str(error)}
+            return {"id": number, "error": error.strerror or str(error)}
         except (ValueError, TypeError, KeyError) as error:
-            answer = {"id": number, "error": str(error)}
-        self._send(client, answer)
+            return {"id": number, "error": str(error)}
 
     def _hello(self) -> dict[str, Any]:
         return {"protocol": PROTOCOL, "pid": os.getpid(), "runs": [asdict(run) for run in self._journal.runs.values()]}
 
-    def _start(
+    def _start(  # noqa: PLR0913 - the fields of the request
         self,
         uid: str,
         run: int,
@@ -254,33 +215,6 @@ class Supervisor:
         for uid in list(self._held):
             self._stop(uid, grace)
 
-    # -- answers
-
-    def _send(self, client: Client, message: dict[str, Any]) -> None:
-        client.unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        try:
-            self._flush(client)
-        except OSError:
-            self._leave(client)
-
-    def _flush(self, client: Client) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while client.unsent:
-                del client.unsent[: client.socket.send(client.unsent)]
-        if len(client.unsent) > MAX_UNREAD:
-            raise ConnectionError
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        key = self._selector.get_key(client.socket)
-        if key.events != wanted:
-            self._selector.modify(client.socket, wanted, key.data)
-
-    def _leave(self, client: Client) -> None:
-        if client in self._clients:
-            self._clients.discard(client)
-            self._selector.unregister(client.socket)
-            client.socket.close()
-            self._idle_since = time.monotonic()
-
     # -- pods
 
     def _read(self, held: Held) -> bool:
@@ -342,8 +276,7 @@ class Supervisor:
         run.message = run.message or message
         with contextlib.suppress(OSError):  # a full disk: the orchestrator is told all the same
             self._journal.put(run)
-        for client in list(self._clients):
-            self._send(client, {"event": "exit", "run": asdict(run)})
+        self._clients.broadcast({"event": "exit", "run": asdict(run)})
         self._idle_since = time.monotonic()
 
     def _kill_strays(self, pids: Any) -> None:
@@ -406,13 +339,13 @@ class Supervisor:
 
     def _is_forgotten(self) -> bool:
         """Return whether nobody can need us any more."""
-        if self._clients:
+        if len(self._clients):
             return False
         if not os.path.exists(self._socket_path):  # the data directory was removed: nobody can ever find us
             if not self._ending:
                 self._end()
             return not self._held
-        return not self._held and time.monotonic() - self._idle_since > IDLE_SECONDS
+        return not self._held and time.monotonic() - max(self._idle_since, self._clients.quiet_since) > IDLE_SECONDS
 
 
 def _death(code: int) -> str:
@@ -422,26 +355,6 @@ def _death(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-def listen(data_dir: str) -> socket.socket:
-    """Return a socket of mode 0600 in the data directory."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path = os.path.join(data_dir, SOCKET)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    mask = os.umask(0o177)
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(data_dir)  # the path of a socket is short, that of a directory need not be
-        listener.bind(SOCKET)
-    finally:
-        os.fchdir(here)
-        os.close(here)
-        os.umask(mask)
-    listener.listen(16)
-    listener.setblocking(False)
-    return listener
 
 
 def main(arguments: list[str]) -> int:

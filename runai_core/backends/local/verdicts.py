@@ -1,0 +1,77 @@
+"""What a pod's status is after something happened to its process. Pure."""
+
+from dataclasses import replace
+
+from runai_core.backends.local.journal import Run
+from runai_core.model.snapshot import PodState
+from runai_core.model.spec import RestartPolicy
+from runai_core.model.workload import Pod, PodStatus
+
+BACK_OFF = "CrashLoopBackOff"
+LOST = "NodeLost"
+SHUTDOWN = "Shutdown"
+ERROR = "Error"
+
+STEADY = 600.0
+"""A run that lasted so many seconds is no part of a crash loop: the delay starts anew."""
+
+CANNOT_START = frozenset({126, 127})
+"""Exit codes of a program that could not be executed, as in a POSIX shell."""
+
+
+def running(pod: Pod, run: Run) -> PodStatus:
+    """Return the status while a run goes on."""
+    return replace(
+        pod.status,
+        state=PodState.RUNNING,
+        ready=pod.spec.readiness is None and run.running and run.begun,
+        started_at=run.started_at if run.begun else None,
+        finished_at=None,
+        exit_code=None,
+        reason="",
+        message="",
+    )
+
+
+def after(pod: Pod, run: Run | None, now: float) -> PodStatus:
+    """Return the status after the end of a run: started again in place, or ended for good."""
+    ended = run.finished_at if run is not None and run.finished_at is not None else now
+    code = None if run is None else run.code
+    message = run.message if run is not None else "its process was lost with the machine, or with its supervisor"
+    status = replace(pod.status, ready=False, exit_code=code, finished_at=ended, message=message)
+    if run is not None and not run.begun:
+        status = replace(status, started_at=None)
+    if run is not None and run.stopped:  # it was never asked to by its state: everything was shut down
+        return replace(status, state=PodState.FAILED, reason=SHUTDOWN, message="ended together with the orchestrator")
+    if restarts_in_place(pod, run):
+        return replace(status, restarts=pod.status.restarts + 1, reason=BACK_OFF)
+    if code == 0:
+        return replace(status, state=PodState.SUCCEEDED, reason="Completed")
+    return replace(status, state=PodState.FAILED, reason=LOST if code is None else ERROR)
+
+
+def restarts_in_place(pod: Pod, run: Run | None) -> bool:
+    """Return whether the pod's policy starts it again on its node."""
+    policy, code = pod.spec.restart_policy, None if run is None else run.code
+    if policy is RestartPolicy.NEVER or (code == 0 and policy is not RestartPolicy.ALWAYS):
+        return False
+    if run is not None and not run.begun and code in CANNOT_START:
+        return False
+    lasted = (run.finished_at or 0.0) - run.started_at if run is not None else 0.0
+    return pod.status.restarts < pod.spec.backoff_limit or lasted >= STEADY
+
+
+def released(pod: Pod, run: Run | None, now: float) -> PodStatus:
+    """Return the status of a pod that was asked to end, and has.
+
+    A run that had ended by itself before it was asked keeps its own end.
+    """
+    status = replace(pod.status, ready=False, finished_at=now)
+    if run is None:
+        return replace(status, state=PodState.FAILED)
+    status = replace(status, exit_code=run.code, finished_at=run.finished_at)
+    if not run.stopped and run.code is not None and run.begun and run.run == pod.status.restarts:
+        if run.code == 0:
+            return replace(status, state=PodState.SUCCEEDED, reason="Completed", message="")
+        return replace(status, state=PodState.FAILED, reason=ERROR, message=run.message)
+    return replace(status, state=PodState.FAILED)
