@@ -1,6 +1,6 @@
 """The supervisor's side of its socket: one JSON object per line, both ways. Standard library only."""
 # A path is a plain string here: importing pathlib would cost the small process memory.
-# ruff: noqa: PTH
+# ruff: noqa: PTH108, PTH118
 
 import contextlib
 import json

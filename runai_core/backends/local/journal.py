@@ -4,7 +4,7 @@ The file outlives the supervisor: the next one learns from it what runs, and how
 what has ended ended.
 """
 # A path is a plain string here: importing pathlib would cost the small process memory.
-# ruff: noqa: PTH
+# ruff: noqa: PTH105, PTH123
 
 import contextlib
 import errno

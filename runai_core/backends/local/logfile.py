@@ -5,7 +5,7 @@ full it becomes the older piece ``<file>.1``, and the older piece before it is
 forgotten. Standard library only: the supervisor imports this.
 """
 # A path is a plain string here: importing pathlib would cost the small process memory.
-# ruff: noqa: PTH
+# ruff: noqa: PTH105, PTH123
 
 import contextlib
 import os

@@ -3,8 +3,6 @@
 A process is known by its pid together with when it started: a pid alone may be
 somebody else's by now.
 """
-# A path is a plain string here: importing pathlib would cost the small process memory.
-# ruff: noqa: PTH
 
 import contextlib
 import os

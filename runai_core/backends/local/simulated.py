@@ -122,7 +122,7 @@ class SimulatedExecutor:
             self._tasks[uid] = asyncio.create_task(self._end_after(uid, course.seconds, course.code))
         return begun
 
-    async def stop(self, uid: str, grace: float) -> None:
+    async def stop(self, uid: str, grace: float) -> None:  # noqa: ARG002 - the port's signature
         """End the run at once: a simulated program listens."""
         run = self._runs.get(uid)
         if run is not None and run.running:
@@ -135,7 +135,7 @@ class SimulatedExecutor:
         """Forget a pod whose run has ended."""
         self._runs.pop(uid, None)
 
-    async def close(self, *, shutdown: bool) -> None:
+    async def close(self, *, shutdown: bool) -> None:  # noqa: ARG002 - the port's signature
         """Let go of the pods; nothing of them outlives this process."""
         for task in self._tasks.values():
             task.cancel()

@@ -10,8 +10,6 @@ Law: a start is named by the pod's uid and the number of the run; asked twice it
 is done once. What happened is in the journal before it is answered. Standard
 library only, one thread.
 """
-# A path is a plain string here: importing pathlib would cost the small process memory.
-# ruff: noqa: PTH
 
 import contextlib
 import fcntl
