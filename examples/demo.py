@@ -283,7 +283,9 @@ def reclaim(demo: Demo) -> None:
     )
     left = demo.workloads["digits"].running_pods
     _require(left == 0, f"digits was evicted, but {left} of its pods still run", demo.workloads["digits"])
-    demo.board.say(f"digits was evicted whole: {demo.client.why(demo.workloads['digits']).sentence}")
+    causes = [record.cause for record in demo.client.history(demo.workloads["digits"]) if record.phase == "Pending"]
+    demo.board.say(f"digits was evicted whole: {causes[-1]}")
+    demo.board.say(f"$ runai why digits -p vision: {demo.client.why(demo.workloads['digits']).sentence}")
 
 
 def never_fits(demo: Demo) -> None:
