@@ -15,6 +15,7 @@ class Cause:
     """One committed decision that took places away: what the queues held before it."""
 
     winner: Job
+    evicted: list[int]
     rows: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]]  # queue -> allocated, non-preemptible
 
 
@@ -32,7 +33,7 @@ def cause_of(session: Session, winner: Job, placed: list[int], evicted: list[int
                 for column in range(3):
                     held[column] += sign * charge[column]
                     fixed[column] += 0 if job.preemptible else sign * charge[column]
-    return Cause(winner, {name: ((a[0], a[1], a[2]), (b[0], b[1], b[2])) for name, (a, b) in rows.items()})
+    return Cause(winner, evicted, {name: ((a[0], a[1], a[2]), (b[0], b[1], b[2])) for name, (a, b) in rows.items()})
 
 
 def share_rows(node: QueueNode, allocated: tuple[int, ...], fixed: tuple[int, ...]) -> tuple[QueueShare, ...]:

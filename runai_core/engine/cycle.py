@@ -5,8 +5,9 @@ the same input gives the same answer whatever its order.
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from runai_core.engine.actions.allocate import allocate
 from runai_core.engine.actions.consolidate import consolidate
@@ -17,10 +18,17 @@ from runai_core.engine.causes import eviction_message, eviction_shares
 from runai_core.engine.entities import EVICTED, PLACED, PROMISED
 from runai_core.engine.rules import DEFAULT_RULES, RuleSet
 from runai_core.engine.session import Session
+from runai_core.engine.statement import victims_by_decision
+from runai_core.engine.suggestions import follow, small_changes
 from runai_core.engine.verdicts import all_shares, verdicts
-from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline
+from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline, Suggestion, Verdict
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.snapshot_check import check_snapshot
+
+EXPLAINED_PODS, EXPLAINED_VERDICTS = 300, 8
+"""A cycle works suggestions out for small snapshots and their first verdicts; `explain` does for any."""
+
+MOST_SUGGESTIONS = 4
 
 ACTIONS: Mapping[str, Callable[[Session], None]] = {
     "allocate": allocate,
@@ -39,7 +47,42 @@ def run_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> CycleResult
         InvalidSnapshot: the snapshot contradicts itself; the message names the object.
     """
     check_snapshot(snapshot)
-    return run_actions(open_cycle(snapshot, rules))
+    session = open_cycle(snapshot, rules)
+    result = run_actions(session)
+    if not result.verdicts or len(snapshot.pods) > EXPLAINED_PODS:
+        return result
+    return replace(result, verdicts=_with_suggestions(session, result.verdicts, rules))
+
+
+def _with_suggestions(session: Session, found: tuple[Verdict, ...], rules: RuleSet) -> tuple[Verdict, ...]:
+    """Add to the first verdicts the small changes that would start their groups, each confirmed by a cycle."""
+    made = []
+    for number, verdict in enumerate(found):
+        job = session.jobs[verdict.pod_group]
+        if number < EXPLAINED_VERDICTS and not verdict.promised and job.queue is not None:
+            candidates = list(small_changes(session, job))
+            suggestions = confirmed(session.snapshot, job.name, candidates, rules)
+            made.append(replace(verdict, suggestions=suggestions))
+        else:
+            made.append(verdict)
+    return tuple(made)
+
+
+def confirmed(
+    snapshot: Snapshot, name: str, candidates: Iterable[Suggestion], rules: RuleSet
+) -> tuple[Suggestion, ...]:
+    """Return the first few suggestions that a cycle confirms, one of each kind."""
+    found: dict[str, Suggestion] = {}
+    for suggestion in candidates:
+        if suggestion.kind not in found and len(found) < MOST_SUGGESTIONS:
+            if _starts(follow(snapshot, name, suggestion), name, rules):
+                found[suggestion.kind] = suggestion
+    return tuple(found.values())
+
+
+def _starts(snapshot: Snapshot, name: str, rules: RuleSet) -> bool:
+    result = run_actions(open_cycle(snapshot, rules))
+    return any(item.pod_group == name for item in (*result.binds, *result.pipelines))
 
 
 def open_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> Session:
@@ -74,19 +117,19 @@ def _result(session: Session) -> CycleResult:
     names, pods, nodes = [node.name for node in session.nodes], session.pods, session.pod_node
     seen: set[int] = set()
     states, devices = session.pod_state, session.pod_devices
-    for action, job, placed in session.decided:
+    for action, job, placed, _ in session.decided:
         group = job.name
         for pod in placed:
             state = states[pod]
             if state == PLACED:
                 binds.append(Bind(pods[pod].name, names[nodes[pod]], devices[pod], group))
-            elif state == PROMISED and pod not in seen:
+            elif state == PROMISED and pod not in seen and pod not in session.evicted_from:
                 seen.add(pod)
                 promises.append(
                     Pipeline(pods[pod].name, names[nodes[pod]], session.pod_devices[pod], job.name, action)
                 )
     evictions = []
-    for pod, (action, for_group, reason) in session.evicted_why.items():
+    for pod, (action, for_group, reason) in victims_by_decision(session).items():
         state, (origin, _) = session.pod_state[pod], session.evicted_from[pod]
         moved_to = names[nodes[pod]] if state == PROMISED else None
         assert state in (EVICTED, PROMISED)

@@ -348,13 +348,10 @@ def waiting_jobs(session: Session) -> list[Job]:
     Nobody becomes ready in the middle of a cycle, so the first answer is the
     superset of all later ones.
     """
-    known = session.cache.get("waiting")
-    if not isinstance(known, list):
-        known = session.cache["waiting"] = [
-            job for job in session.jobs.values() if job.queue is not None and is_ready(job)
-        ]
-        return list(known)
-    return [job for job in known if is_ready(job)]
+    if not session.waiting:
+        session.waiting = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
+        return list(session.waiting)
+    return [job for job in session.waiting if is_ready(job)]
 
 
 __all__ = ["Blocked", "JobOrder", "blocked_by_queue", "is_ready", "refresh", "tasks_to_try", "waiting_jobs"]

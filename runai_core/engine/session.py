@@ -9,7 +9,7 @@ Two rows are kept for each node: `idle` is free now, `later` is free once all
 who are leaving have left and all promises are kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from runai_core.engine import gpu
 from runai_core.engine.entities import (
@@ -40,6 +40,9 @@ from runai_core.engine.rules import RuleSet
 from runai_core.model.organization import Queue, ResourceQuota
 from runai_core.model.resources import MILLI
 from runai_core.model.snapshot import CycleSettings, NodeEntry, PodEntry, Snapshot
+
+DEMOTED, WITHDRAWN, DEPARTED = -1, -2, -3
+"""Moves in the journal that are no state of a pod."""
 
 UNITS = (1, 1, MILLI)
 """Fair shares are given in whole millicores, bytes and GPUs."""
@@ -119,13 +122,14 @@ class Session:
         self.pod_set: list[PodSet | None] = []
         self.classes: dict[object, PodClass] = {}
         self.evicted_from: dict[int, tuple[int, tuple[str, ...]]] = {}
-        self.evicted_why: dict[int, tuple[str, str, object]] = {}
+        self.evicted_why: dict[int, tuple[str, str, object]] = {}  # of statement: action, for whom, cause
         self.pods_on: list[list[int]] | None = None
         self.nominated: dict[int, int] = {}
         self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
         self.groups_with_gates: set[str] = set()
+        self.waiting: list[Job] = []  # groups that an action may try, superset for the whole cycle
         self.stale: list[str] = []
-        self.decided: list[tuple[str, Job, list[int]]] = []  # attempts that were committed, in order
+        self.decided: list[tuple[str, Job, list[int], object]] = []  # action, group, pods, cause; in order
         self._by_identity: dict[tuple[int, int], PodClass] = {}
         self._labels_matter = any(term.constraints.pod_affinity for term in _distinct_constraints(pods))
         for number, pod in enumerate(pods):
@@ -302,10 +306,22 @@ class Session:
         """Return the extended resources that a node has when nobody is on it."""
         return _extended(self.nodes[node])
 
+    def stays(self, pod: int) -> bool:
+        """Return whether an evicted pod was promised the very place that it had: then nothing happens to it."""
+        origin = self.evicted_from.get(pod)
+        return self.pod_state[pod] == PROMISED and origin == (self.pod_node[pod], self.pod_devices[pod])
+
     @property
     def any_promise(self) -> bool:
         """Whether some pod was promised a place, so that groups with all pods active may still wait."""
-        return any(self.pod_state[pod] == PROMISED for _, _, pods in self.decided for pod in pods[:1])
+        return any(True for _ in self.promises())
+
+    def promises(self) -> Iterator[int]:
+        """Yield the pods that were promised a place in this cycle, victims that were moved left out."""
+        for _, _, pods, _ in self.decided:
+            for pod in pods:
+                if self.pod_state[pod] == PROMISED and pod not in self.evicted_from:
+                    yield pod
 
     def has_device_room(self, pod: int, node: int, name: str) -> bool:
         """Return whether a pod would still fit on a device that it shared before."""
@@ -380,13 +396,28 @@ class Session:
                 self.shift_device(pod, node, name, 0, 1, 0)
             self._grew(node)
 
+    def depart(self, pod: int) -> None:
+        """Let an evicted pod be gone: what it held is free now, and it waits again."""
+        node, devices = self.evicted_from[pod]
+        self.journal.append((DEPARTED, pod, EVICTED, node, devices))
+        if node >= 0:
+            self._shift_row(pod, node, 1, 0)
+            for name in devices:
+                self.shift_device(pod, node, name, -1, -1, 0)
+            self._grew(node)
+        self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = PENDING, -1, ()
+
     def withdraw(self, pod: int) -> None:
         """Take back a place, or a promise, that was given in this cycle: nobody is disturbed by it."""
         state, node, devices = self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod]
-        self.journal.append((-PENDING - 1, pod, state, node, devices))
+        self.journal.append((WITHDRAWN, pod, state, node, devices))
         self._count(pod, self.pod_class[pod], node, -1)
         self._leave(pod, node, state)
-        self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = PENDING, -1, ()
+        origin = self.evicted_from.get(pod)
+        if origin is None:
+            self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = PENDING, -1, ()
+        else:  # a victim that was to be moved is only evicted again
+            self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = EVICTED, *origin
         self._grew(node)
 
     def _leave(self, pod: int, node: int, state: int) -> None:
@@ -399,7 +430,7 @@ class Session:
     def demote(self, pod: int) -> None:
         """Turn a place that was given in this cycle into a promise."""
         node = self.pod_node[pod]
-        self.journal.append((-PROMISED, pod, PLACED, node, self.pod_devices[pod]))
+        self.journal.append((DEMOTED, pod, PLACED, node, self.pod_devices[pod]))
         self._shift_row(pod, node, 1, 0)
         for name in self.pod_devices[pod]:
             self.shift_device(pod, node, name, -1, 0, 1)
@@ -432,13 +463,21 @@ class Session:
                 self.touched.append(node)
             self._count(pod, kind, node, 1)
             return 0
-        if move == -PROMISED:
+        if move == DEMOTED:
             self._shift_row(pod, node, -1, 0)
             for name in old_devices:
                 self.shift_device(pod, node, name, 1, 0, -1)
             self.pod_state[pod] = PLACED
             return 0
-        if move == -PENDING - 1:
+        if move == DEPARTED:
+            self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = old, old_node, old_devices
+            if old_node >= 0:
+                self._shift_row(pod, old_node, -1, 0)
+                for name in old_devices:
+                    self.shift_device(pod, old_node, name, 1, 1, 0)
+                self.touched.append(old_node)
+            return 0
+        if move == WITHDRAWN:
             self._shift_row(pod, old_node, -1 if old == PLACED else 0, -1)
             for name in old_devices:
                 self.shift_device(pod, old_node, name, *((1, 0, 0) if old == PLACED else (0, 0, 1)))

@@ -1,45 +1,43 @@
-"""Trial changes to a session.
+"""Trial changes to a session, and what makes them final.
 
 Every attempt in a cycle runs between a mark and either `commit` or a rollback
-to the mark, so a refused gang leaves nothing behind. Nothing here decides;
-`gang` and `victims` do.
+to the mark, so a refused gang leaves nothing behind. A whole action can be
+taken back as well: its decisions stay in the journal until the cycle ends.
+Nothing here decides; `gang` and `victims` do.
 """
 
-from runai_core.engine.entities import EVICTED, PROMISED, RUNNING
+from runai_core.engine.entities import Job
 from runai_core.engine.session import Session
 
 TAKING = ("reclaim", "preempt")
 """Actions by which somebody loses a place; what they promise is not taken away again in the same cycle."""
 
 
-def commit(session: Session, mark: int, action: str, for_group: str, reason: object = None) -> None:
-    """Make the moves since the mark final and remember why pods were evicted.
-
-    An evicted pod that was promised the very place it had stays where it is:
-    that eviction never happened. The journal is cut, so a committed attempt
-    can not be undone by an outer rollback.
-    """
-    moves = session.journal[mark:]
-    del session.journal[mark:]
-    for move, pod, *_ in moves:
-        if move == PROMISED and action in TAKING:
-            session.kept.add(pod)
-        if move != EVICTED:
-            continue
-        origin = session.evicted_from.get(pod)
-        if origin is None:
-            continue
-        if session.pod_state[pod] == PROMISED and origin == (session.pod_node[pod], session.pod_devices[pod]):
-            _restore(session, pod)
-        else:
-            session.kept.add(pod)
-            session.evicted_why[pod] = (action, for_group, reason)
+def commit(session: Session, action: str, job: Job, pods: list[int], cause: object) -> None:
+    """Record an attempt that succeeded: the pods that it placed, and why others gave way."""
+    session.decided.append((action, job, pods, cause))
+    if action in TAKING:
+        session.kept.update(pods)
+    session.kept.update(_gone(session))
 
 
-def _restore(session: Session, pod: int) -> None:
-    """Let a pod that was evicted and promised its own place run on as if nothing had been tried."""
-    node = session.pod_node[pod]
-    session.pod_state[pod] = RUNNING
-    del session.evicted_from[pod]
-    for name in session.pod_devices[pod]:
-        session.shift_device(pod, node, name, 0, -1, -1)
+def take_back(session: Session, mark: int, decisions: int) -> None:
+    """Undo all moves since the mark and forget all but the first decisions."""
+    session.rollback(mark)
+    del session.decided[decisions:]
+    session.kept = {
+        pod for action, _, pods, _ in session.decided if action in TAKING for pod in pods
+    }
+    session.kept.update(_gone(session))
+
+
+def victims_by_decision(session: Session) -> dict[int, tuple[str, str, object]]:
+    """Return for each pod that gives way: the action, for whom, and the cause, in the order of eviction."""
+    found: dict[int, tuple[str, str, object]] = {}
+    for pod in _gone(session):
+        found[pod] = session.evicted_why.get(pod, ("stale_gang", "", None))
+    return found
+
+
+def _gone(session: Session) -> list[int]:
+    return [pod for pod in session.evicted_from if not session.stays(pod)]

@@ -141,6 +141,17 @@ def copies_on(session: Session, kind: PodClass, node: int) -> int:
     return max(count, 0)
 
 
+def copies_when_empty(session: Session, kind: PodClass, node: int) -> int:
+    """Return how many pods of a class a node holds when nobody is on it."""
+    entry = session.nodes[node]
+    saved = session.later[node], session.later_extended[node], session.devices[node]
+    session.later[node] = [entry.cpu, entry.memory, entry.gpus, entry.max_pods]
+    session.later_extended[node], session.devices[node] = session.empty_extended(node), {}
+    copies = copies_on(session, kind, node)
+    session.later[node], session.later_extended[node], session.devices[node] = saved
+    return copies
+
+
 def _shared_copies(session: Session, kind: PodClass, node: int) -> int:
     mib = session.nodes[node].gpu_memory_mib
     size, amount = gpu.capacity(mib), gpu.need(kind.portion, kind.mib, mib)

@@ -12,13 +12,8 @@ from runai_core.engine.feasibility import bits, prepare
 from runai_core.engine.ordering import Blocked, blocked_by_queue, is_ready, refresh
 from runai_core.engine.scoring import index_for
 from runai_core.engine.session import Session
-from runai_core.engine.suggestions import suggestions_for
-from runai_core.engine.topology import copies_on, exists
+from runai_core.engine.topology import copies_on, copies_when_empty, exists
 from runai_core.model.decision import QueueShare, Reason, Verdict
-
-EXPLAINED_SHAPES = 16
-"""Suggestions are worked out for this many different shapes in a cycle; `explain` has no such bound."""
-
 
 def verdicts(session: Session) -> tuple[Verdict, ...]:
     """Return a verdict for every group of which some pod waits and was not placed, by name."""
@@ -29,7 +24,7 @@ def verdicts(session: Session) -> tuple[Verdict, ...]:
         key = _likeness(session, job)
         verdict = None if key is None else known.get(key)
         if verdict is None:
-            verdict = verdict_for(session, job, with_suggestions=len(known) < EXPLAINED_SHAPES)
+            verdict = verdict_for(session, job)
             known[name if key is None else key] = verdict
         else:
             verdict = replace(verdict, pod_group=name)
@@ -61,8 +56,8 @@ def _likeness(session: Session, job: Job) -> object:
     return None if job.shape is None else (job.shape, job.queue.name, job.preemptible)
 
 
-def verdict_for(session: Session, job: Job, *, with_suggestions: bool = True) -> Verdict:
-    """Return why one group waits, with suggestions that were tried on this session."""
+def verdict_for(session: Session, job: Job) -> Verdict:
+    """Return why one group waits; `explain` adds what would help."""
     if job.queue is None:
         return Verdict(job.name, Reason.QUEUE_DOES_NOT_EXIST, _queue_message(session, job))
     promised = [pod for part in job.sets.values() for pod in part.pods if session.pod_state[pod] == PROMISED]
@@ -93,7 +88,6 @@ def verdict_for(session: Session, job: Job, *, with_suggestions: bool = True) ->
         placeable=placeable,
         required=required,
         nearest_miss=_nearest(session, job),
-        suggestions=suggestions_for(session, job, blocked) if with_suggestions else (),
     )
 
 
@@ -232,20 +226,9 @@ def _empty_copies(session: Session, kind: PodClass) -> int:
         entry = session.nodes[node]
         shape = (entry.cpu, entry.memory, entry.gpus, entry.max_pods, entry.gpu_memory_mib, entry.extended, entry.dra_gpus)
         if shape not in shapes:
-            shapes[shape] = _copies_when_empty(session, kind, node)
+            shapes[shape] = copies_when_empty(session, kind, node)
         copies += shapes[shape]
     session.cache["empty", kind.index] = copies
-    return copies
-
-
-def _copies_when_empty(session: Session, kind: PodClass, node: int) -> int:
-    entry = session.nodes[node]
-    saved = session.later[node], session.later_extended[node], session.devices[node]
-    whole = session.empty_extended(node)
-    session.later[node] = [entry.cpu, entry.memory, entry.gpus, entry.max_pods]
-    session.later_extended[node], session.devices[node] = whole, {}
-    copies = copies_on(session, kind, node)
-    session.later[node], session.later_extended[node], session.devices[node] = saved
     return copies
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 
 from runai_core.engine import gpu
-from runai_core.engine.causes import cause_of
+from runai_core.engine.causes import Cause, cause_of
 from runai_core.engine.entities import (
     EVICTED,
     NO_GPU,
@@ -40,8 +40,9 @@ from runai_core.engine.ordering import (
     share_key,
 )
 from runai_core.engine.scoring import best_node
+from runai_core.engine.serving import will_hold
 from runai_core.engine.session import Session
-from runai_core.engine.statement import commit
+from runai_core.engine.statement import commit, take_back
 from runai_core.model.resources import MILLI
 
 TAKEN_FROM = (RUNNING, PLACED, PROMISED)
@@ -72,10 +73,28 @@ class Search:
 def help_each(
     session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None]
 ) -> None:
-    """Try each waiting group once, best first, and commit what succeeds.
+    """Try each waiting group once, best first, and commit what succeeds and will hold in the next cycle.
 
-    A group equal to one of its queue that failed is not tried: an eviction
-    that would help it would have helped the other.
+    Looking ahead is done once for all; only where that fails, after each group.
+    """
+    mark, decisions = session.mark(), len(session.decided)
+    _help_each(session, action, jobs, search_for, careful=False)
+    helped = [pod for _, _, pods, _ in session.decided[decisions:] for pod in pods]
+    if helped and not will_hold(session, helped):
+        take_back(session, mark, decisions)
+        _help_each(session, action, jobs, search_for, careful=True)
+    for _, job, pods, cause in session.decided[decisions:]:
+        if isinstance(cause, Cause):
+            for pod in cause.evicted:
+                session.evicted_why[pod] = (action, job.name, cause)
+
+
+def _help_each(
+    session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None], *, careful: bool
+) -> None:
+    """Try each group; one equal to a group of its queue that failed is not tried.
+
+    An eviction that would help it would have helped the other.
     """
     order = JobOrder(session, jobs, depth=session.settings.queue_depth.get(action))
     waiting: dict[str, dict[object, Job]] = {}
@@ -89,11 +108,13 @@ def help_each(
         if search is not None:
             search.rivals = list(rivals.values())
         if search is not None and solve(search):
-            session.decided.append((action, job, search.pods))
-            commit(session, mark, action, job.name, cause_of(session, job, search.pods, search.evicted))
-            note_placed(session, job)
-        else:
-            rivals[memo] = job
+            earlier = [pod for name, _, pods, _ in session.decided if name == action for pod in pods]
+            if not careful or will_hold(session, [*earlier, *search.pods]):
+                commit(session, action, job, search.pods, cause_of(session, job, search.pods, search.evicted))
+                note_placed(session, job)
+                continue
+            session.rollback(mark)
+        rivals[memo] = job
 
 
 def solve(search: Search) -> bool:

@@ -4,9 +4,8 @@ Pods that are terminating still count, a gang with a finished pod is never
 broken, and non-preemptible gangs are not spared (scheduler semantics, 2.16).
 """
 
-from runai_core.engine.entities import PLACED, PROMISED, RUNNING, Job
+from runai_core.engine.entities import RUNNING, Job
 from runai_core.engine.session import Session
-from runai_core.engine.statement import commit
 
 NAME = "stale_gang"
 
@@ -35,10 +34,7 @@ def is_stale(job: Job) -> bool:
 
 
 def _evict_all(session: Session, job: Job) -> None:
-    mark = session.mark()
     for part in job.sets.values():
         for pod in part.pods:
-            if PLACED <= session.pod_state[pod] <= PROMISED:
-                if session.pod_state[pod] == RUNNING:
-                    session.evict(pod)
-    commit(session, mark, NAME, "", None)
+            if session.pod_state[pod] == RUNNING:
+                session.evict(pod)
