@@ -71,7 +71,7 @@ def _instances(
             if key in found and rules is not None and key in locked and held.policy is not rules.policy:
                 continue
             found[key] = Held(instance, held.policy)
-    return found
+    return {key: Held(_with_members(entry, held.value, defaults)[0], held.policy) for key, held in found.items()}
 
 
 def _lay_over(entry: Field, merged: Merged, held: Held[Mapping[str, Any]], given: Mapping[str, Any] | None) -> None:
@@ -99,17 +99,27 @@ def _under(entry: Field, default: Mapping[str, Any], given: Mapping[str, Any]) -
 
 
 def _fill_members(entry: Field, merged: Merged, defaults: Sequence[Held[ItemDefaults]]) -> None:
+    for index, instance in enumerate(merged.instances):
+        if isinstance(instance, dict) and not instance.get("exclude"):
+            merged.instances[index], origins = _with_members(entry, instance, defaults)
+            label = instance.get(entry.key)
+            merged.origins |= {f"{entry.path}.{label}.{name}": policy for name, policy in origins.items()}
+
+
+def _with_members(
+    entry: Field, instance: Mapping[str, Any], defaults: Sequence[Held[ItemDefaults]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the instance with the members that it leaves out, and where each of those comes from."""
     either = EITHER.get(entry.path, ())
-    for instance in merged.instances:
-        if not isinstance(instance, dict) or instance.get("exclude"):
-            continue
-        for held in defaults:
-            for name, value in held.value.attributes.items():
-                head = name.partition(".")[0]
-                contradicts = head in either and any(instance.get(other) is not None for other in either)
-                if get_at(instance, name) is None and not contradicts:
-                    set_at(instance, name, copied(value))
-                    merged.origins[f"{entry.path}.{instance.get(entry.key)}.{name}"] = name_of(held.policy)
+    filled: dict[str, Any] = copied(instance)
+    origins = {}
+    for held in defaults:
+        for name, value in held.value.attributes.items():
+            contradicts = name.partition(".")[0] in either and any(filled.get(other) is not None for other in either)
+            if get_at(filled, name) is None and not contradicts:
+                set_at(filled, name, copied(value))
+                origins[name] = name_of(held.policy)
+    return filled, origins
 
 
 def _check(

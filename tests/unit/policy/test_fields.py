@@ -26,7 +26,15 @@ NOT_FOR_POLICIES = {"probes.readiness.handler.httpGet.path", "probes.readiness.h
 }
 """How a probe asks belongs to the program; Run:ai's policies have its times only."""
 
-QUANTITIES = {"gpuMemoryRequest", "gpuMemoryLimit", "cpuMemoryRequest", "cpuMemoryLimit", "quantity", "size", "sizeLimit"}
+QUANTITIES = {
+    "gpuMemoryRequest",
+    "gpuMemoryLimit",
+    "cpuMemoryRequest",
+    "cpuMemoryLimit",
+    "quantity",
+    "size",
+    "sizeLimit",
+}
 
 
 def bare(hint: Any) -> Any:
