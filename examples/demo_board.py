@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -104,9 +105,7 @@ def key_of(workload: Workload) -> str:
 
 def workload_table(workloads: Iterable[Workload]) -> Table:
     """Return the table of workloads."""
-    table = Table(
-        "Project", "Workload", "Type", "Phase", "Pods", "GPUs (simulated)", title="Workloads", title_justify="left"
-    )
+    table = _table("Project", "Workload", "Type", "Phase", "Pods", "GPUs (simulated)", title="Workloads")
     for workload in workloads:
         table.add_row(
             workload.project_name,
@@ -121,7 +120,7 @@ def workload_table(workloads: Iterable[Workload]) -> Table:
 
 def node_table(nodes: Iterable[Node]) -> Table:
     """Return the table of nodes, which says where GPUs are not real."""
-    table = Table("Node", "Pool", "GPUs", "Kind", title="Inventory", title_justify="left")
+    table = _table("Node", "Pool", "GPUs", "Kind", title="Inventory")
     for node in nodes:
         table.add_row(
             node.name,
@@ -134,7 +133,7 @@ def node_table(nodes: Iterable[Node]) -> Table:
 
 def project_table(projects: Iterable[Project]) -> Table:
     """Return the table of projects with their quota."""
-    table = Table("Department", "Project", "GPU quota", "Over-quota weight", title="Projects", title_justify="left")
+    table = _table("Department", "Project", "GPU quota", "Over-quota weight", title="Projects")
     for project in projects:
         for pool in project.resources:
             quota, weight = pool.gpu.deserved, pool.gpu.over_quota_weight
@@ -149,9 +148,13 @@ def project_table(projects: Iterable[Project]) -> Table:
 
 def story_table(name: str, records: Iterable[HistoryRecord]) -> Table:
     """Return the story of a workload: when it came into which phase, and why."""
-    table = Table("Time (UTC)", "Phase", "Cause", title=f"The story of {name}", title_justify="left")
+    table = _table("Time (UTC)", "Phase", "Cause", title=f"The story of {name}")
     for record in records:
         if record.phase:
             when = record.time.strftime("%H:%M:%S") if record.time else ""
             table.add_row(when, record.phase, Text(record.cause or record.phase_message))
     return table
+
+
+def _table(*columns: str, title: str) -> Table:
+    return Table(*columns, title=f"\n{title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
