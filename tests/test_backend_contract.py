@@ -45,8 +45,10 @@ class Database:
     url: str
     clock: SteppingClock
 
+    exclusive: bool = False
+
     def open(self, log_kept: int = 1000) -> AbstractAsyncContextManager[LocalStore]:
-        return open_store(self.url, self.clock, log_kept=log_kept)
+        return open_store(self.url, self.clock, exclusive=self.exclusive, log_kept=log_kept)
 
 
 def postgres_binaries() -> Path | None:
@@ -102,14 +104,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(20)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "exclusive", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database."""
     clock = SteppingClock()
     if request.param == "memory":
         return Database("sqlite://", clock)
-    if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path / 'runai.db'}", clock)
+    if request.param in ("sqlite", "exclusive"):
+        return Database(f"sqlite:///{tmp_path / 'runai.db'}", clock, exclusive=request.param == "exclusive")
     url = request.getfixturevalue("postgres")
     import sqlalchemy
 

@@ -51,7 +51,7 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
     nodes = read_nodes(nodes_file) if nodes_file is not None else (await asyncio.to_thread(host_node, simulated_gpus),)
     clock = clock or SystemClock()
     url = database or f"sqlite:///{data_dir / 'runai.db'}"
-    async with lock_directory(data_dir), open_store(url, clock) as store:
+    async with lock_directory(data_dir), open_store(url, clock, exclusive=True) as store:
         executor = executor or ProcessExecutor(data_dir, shutdown_grace=SHUTDOWN_GRACE)
         cluster = LocalCluster(store=store, executor=executor, clock=clock, nodes=nodes, first_delay=restart_delay)
         try:

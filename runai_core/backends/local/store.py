@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 
 from runai_core.backends.local.database import is_memory, open_engine, translated
 from runai_core.backends.local.filters import conditions, ordering
+from runai_core.backends.local.recent import Recent
 from runai_core.backends.local.tables import CHANGES, COUNTERS, LIVE, OBJECTS, PRUNED, VERSION
 from runai_core.backends.local.watching import Watches
-from runai_core.backends.local.writer import Writer
+from runai_core.backends.local.writer import Committed, Writer
 from runai_core.backends.local.writes import (
     ROW,
     Create,
@@ -47,14 +48,27 @@ READERS = 4
 EVERYTHING = Query()
 
 
+_BY_NAME = select(*ROW).where(
+    OBJECTS.c.kind == bindparam("kind"),
+    OBJECTS.c.project == bindparam("project"),
+    OBJECTS.c.name == bindparam("name"),
+    LIVE,
+)
+_BY_UID = select(*ROW).where(OBJECTS.c.uid == bindparam("uid"), OBJECTS.c.kind == bindparam("kind"))
+_COUNTER = select(COUNTERS.c.value).where(COUNTERS.c.name == bindparam("name"))
+
+
 class LocalStore:
     """A `ports.Store` on a database; made by `open_store`."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, shares_thread: bool, log_kept: int = LOG_KEPT) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, shares_thread: bool, exclusive: bool = False, log_kept: int = LOG_KEPT
+    ) -> None:
         self._engine = engine
         self._dialect = engine.dialect.name
         self._watches = Watches(self._read_log)
-        self._writer = Writer(engine, clock.now, self._watches.publish, log_kept)
+        self._recent = Recent() if exclusive and self._dialect == "sqlite" else None
+        self._writer = Writer(engine, clock.now, self._committed, log_kept)
         self._readers = None if shares_thread else ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._closed = False
         self._read_engine = (
@@ -63,16 +77,20 @@ class LocalStore:
 
     async def get(self, kind: type[T], name: str, project: str = "") -> T:
         """Return the object; raise NotFound where there is none."""
-        where = (OBJECTS.c.kind == kind_name(kind), OBJECTS.c.project == project, OBJECTS.c.name == name, LIVE)
-        row = await self._read(lambda connection: connection.execute(select(*ROW).where(*where)).one_or_none())
+        if self._recent is not None and (found := self._recent.get(kind, name, project)) is not None:
+            return found  # type: ignore[no-any-return]
+        key = {"kind": kind_name(kind), "project": project, "name": name}
+        row = await self._read(lambda connection: connection.execute(_BY_NAME, key).one_or_none())
         if row is None:
             raise missing(kind, name, project)
         return restored(kind, row)  # type: ignore[no-any-return]
 
     async def get_by_uid(self, kind: type[T], uid: str) -> T:
         """Return the object, also a deleted one that is still kept; raise NotFound."""
-        where = (OBJECTS.c.uid == uid, OBJECTS.c.kind == kind_name(kind))
-        row = await self._read(lambda connection: connection.execute(select(*ROW).where(*where)).one_or_none())
+        if self._recent is not None and (found := self._recent.get_by_uid(kind, uid)) is not None:
+            return found  # type: ignore[no-any-return]
+        key = {"kind": kind_name(kind), "uid": uid}
+        row = await self._read(lambda connection: connection.execute(_BY_UID, key).one_or_none())
         if row is None:
             raise missing(kind, uid)
         return restored(kind, row)  # type: ignore[no-any-return]
@@ -119,9 +137,10 @@ class LocalStore:
 
     async def purge(self, kind: type[T], deleted_before: float) -> int:
         """Forget for good what was deleted before that time, and what it owned; return how many of the kind."""
-        return await self._writer.submit(  # type: ignore[no-any-return]
-            lambda batch: purge(batch.connection, kind, deleted_before)
-        )
+        count = await self._writer.submit(lambda batch: purge(batch.connection, kind, deleted_before))
+        if self._recent is not None:
+            self._recent.clear()
+        return int(count)
 
     def watch(self, kind: type[T], from_version: int) -> AsyncIterator[Change[T]]:
         """Yield every change after the version, in order. Raise WatchExpired when it is no longer known."""
@@ -151,6 +170,11 @@ class LocalStore:
         if self._readers is not None:
             await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._engine.dispose)
+
+    def _committed(self, committed: Committed) -> None:
+        if self._recent is not None:
+            self._recent.take(committed.changes)
+        self._watches.publish(committed)
 
     async def _write(self, write: Write) -> Any:
         return await self._writer.submit(lambda batch: apply(batch, write))
@@ -184,7 +208,7 @@ class LocalStore:
 
 
 def _counter(connection: Connection, name: str) -> int:
-    return int(connection.execute(select(COUNTERS.c.value).where(COUNTERS.c.name == name)).scalar_one())
+    return int(connection.execute(_COUNTER, {"name": name}).scalar_one())
 
 
 def _check_range(query: Query) -> None:
@@ -194,15 +218,20 @@ def _check_range(query: Query) -> None:
 
 
 @asynccontextmanager
-async def open_store(url: str, clock: Clock, *, log_kept: int = LOG_KEPT) -> AsyncIterator[LocalStore]:
+async def open_store(
+    url: str, clock: Clock, *, exclusive: bool = False, log_kept: int = LOG_KEPT
+) -> AsyncIterator[LocalStore]:
     """Open the database of an SQLAlchemy URL, bring its schema up to date, and close it at the end.
+
+    With `exclusive` the caller vouches that nobody else writes to an SQLite
+    file: objects that were written lately are then read from memory.
 
     Raises:
         InvalidRequest: the URL is not one of SQLite or PostgreSQL.
         Unavailable: the database cannot be opened, is damaged, or was made by a newer version.
     """
     engine = await asyncio.to_thread(open_engine, url)
-    store = LocalStore(engine, clock, shares_thread=is_memory(url), log_kept=log_kept)
+    store = LocalStore(engine, clock, shares_thread=is_memory(url), exclusive=exclusive, log_kept=log_kept)
     follower = asyncio.create_task(store.follow_others()) if engine.dialect.name == "postgresql" else None
     try:
         await store.start()
