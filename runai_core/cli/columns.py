@@ -107,6 +107,8 @@ NODES = (
     Column("Node Pool", lambda n: n.node_pool),
     Column("GPU Type", lambda n: f"{text(n.gpu_type)} (simulated)" if n.simulated else n.gpu_type),
     Column("GPUs", lambda n: n.gpu_count, right=True),
+    Column("CPU Cores", lambda n: n.raw.get("cpuCores"), right=True),
+    Column("CPU Memory", lambda n: n.raw.get("cpuMemory"), right=True),
     Column("ID", lambda n: n.id, shown=False),
 )
 

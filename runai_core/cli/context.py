@@ -1,6 +1,7 @@
 """What every command needs: the environment, the project, and a client when it is asked for."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class App:
             Unavailable: there is none.
         """
         if self._client is None:
+            # httpx would load its own command line, with all that it prints in colour: half of its 0.3 s.
+            sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
             # Imported here: help and completion need no client.
             from runai_core.client.sync.client import Client
 

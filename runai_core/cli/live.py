@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runai_core.cli.output import Column, Form, choose, plain_table, rows_of
+from runai_core.cli.output import STYLES, Column, Form, choose, plain_table, rows_of
 from runai_core.client.sync.client import Client
 from runai_core.model.errors import RunaiError
 
@@ -26,8 +26,6 @@ def watch_table(client: Client, look: Callable[[], Sequence[Any]], columns: Sequ
 def _live(client: Client, look: Callable[[], Sequence[Any]], columns: Sequence[Column], form: Form) -> None:
     from rich.live import Live
     from rich.text import Text
-
-    from runai_core.cli.output import STYLES
 
     def table() -> Any:
         made = plain_table([column.title for column in columns], headers=form.headers, columns=columns)

@@ -2,18 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-import yaml
 
 from runai_core.model.errors import FieldError, InvalidRequest
-
-WIDE = 10_000
-"""Columns of a table that goes to a file or a program: nothing is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +75,9 @@ def raw(item: Any) -> Any:
 def print_data(data: Any, *, as_yaml: bool = False) -> None:
     """Print data as JSON, or as YAML."""
     if as_yaml:
+        # Imported here: it takes longer to load than JSON to print.
+        import yaml
+
         click.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), nl=False)
     else:
         click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
@@ -109,18 +108,31 @@ def rows_of(items: Iterable[Any], columns: Sequence[Column]) -> list[list[str]]:
 def print_table(
     titles: Sequence[str], rows: Sequence[Sequence[str]], *, headers: bool = True, columns: Sequence[Column] = ()
 ) -> None:
-    """Print a table; on a terminal in colour, elsewhere as plain aligned columns."""
-    # Imported here: rich takes longer to load than all else, and JSON does not need it.
+    """Print a table; on a terminal in colour and cut to its width, elsewhere whole, as aligned text."""
+    if not sys.stdout.isatty():
+        for line in aligned([titles, *rows] if headers else rows, {c.title for c in columns if c.right}, titles):
+            click.echo(line)
+        return
+    # Imported here: rich takes longer to load than all else, and only a terminal needs it.
     from rich.console import Console
     from rich.text import Text
 
     table = plain_table(titles, headers=headers, columns=columns)
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=WIDE, color_system=None)
-    console.print(table)
+    Console(highlight=False).print(table)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[str], titles: Sequence[str]) -> list[str]:
+    """Return the rows as lines whose columns begin at the same place."""
+    widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(titles))]
+    return [
+        "  ".join(
+            cell.rjust(width) if title in right else cell.ljust(width)
+            for cell, width, title in zip(row, widths, titles, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def plain_table(titles: Sequence[str], *, headers: bool = True, columns: Sequence[Column] = ()) -> Any:

@@ -7,18 +7,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runai_core.cli.building import SECONDS
 from runai_core.cli.context import App, app_of, project_option
-from runai_core.cli.forwarding import Forward, forward, read_forward
 from runai_core.cli.submit import CommandLine, Noun, name_argument, words_of
 from runai_core.cli.workloads import find_one
 from runai_core.client.results import Pod, Workload
-from runai_core.client.sync.execution import ExecSession
 from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from runai_core.client.sync.execution import ExecSession
 
 HAS_PODS = ("Initializing", "Running", "Degraded", "Stopped", "Stopping", "Completed", "Failed")
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
@@ -153,18 +154,16 @@ def port_forward_command(noun: Noun) -> click.Command:
         ctx: click.Context, /, name: str, project: str | None, ports: Sequence[str], address: str, **chosen: Any
     ) -> None:
         """Listen on a port of this machine and hand every connection on to a port of a workload."""
+        # Imported here: nothing else needs an event loop.
+        from runai_core.cli.forwarding import forward, read_forward
+
         app = app_of(ctx)
         wanted = [read_forward(text) for text in ports]
         item = started(app, find_one(app, noun, name, project), chosen["wait_timeout"])
-        forward_to(app, item, wanted, address=address, pod=chosen["pod"])
+        pod = running_pod(app, item, chosen["pod"])
+        forward(wanted, address=address, target=pod.ip or "127.0.0.1", say=app.say)
 
     return run
-
-
-def forward_to(app: App, item: Workload, wanted: Sequence[Forward], *, address: str, pod: str | None) -> None:
-    """Forward ports to a pod until Ctrl-C."""
-    chosen = running_pod(app, item, pod)
-    forward(wanted, address=address, target=chosen.ip or "127.0.0.1", say=app.say)
 
 
 def running_pod(app: App, item: Workload, name: str | None) -> Pod:
@@ -196,7 +195,7 @@ def execute(app: App, item: Workload, argv: Sequence[str], *, pod: str | None, s
         return _receive(session)
 
 
-def _receive(session: ExecSession) -> int:
+def _receive(session: "ExecSession") -> int:
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
     while (piece := session.read()) is not None:
         stream = streams[piece[0]]
@@ -205,7 +204,7 @@ def _receive(session: ExecSession) -> int:
     return session.wait()
 
 
-def _send_input(session: ExecSession) -> None:
+def _send_input(session: "ExecSession") -> None:
     source = sys.stdin.buffer
     # read1 returns what is there; read would wait for the buffer to fill.
     read = getattr(source, "read1", source.read)
@@ -229,7 +228,7 @@ def _raw_terminal() -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def _follow_size(session: ExecSession) -> None:
+def _follow_size(session: "ExecSession") -> None:
     def tell(_signal: int = 0, _frame: FrameType | None = None) -> None:
         size = shutil.get_terminal_size()
         session.resize(size.columns, size.lines)

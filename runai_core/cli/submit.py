@@ -115,7 +115,9 @@ def send(app: App, noun: Noun, body: Mapping[str, Any], given: Mapping[str, Any]
     if given.get("as_json"):
         print_data(workload.raw)
     else:
-        app.say(f"{noun.title.capitalize()} {workload.name} was submitted to project {body['projectId']}.")
+        app.say(
+            f"{noun.title[0].upper()}{noun.title[1:]} {workload.name} was submitted to project {body['projectId']}."
+        )
         app.say(f"See how it is doing: runai {noun.group} describe {workload.name} -p {body['projectId']}")
     if given.get("attach"):
         for piece in app.client.logs(workload, follow=True):

@@ -10,7 +10,6 @@ from runai_core.cli import columns
 from runai_core.cli.building import click_option, fill
 from runai_core.cli.context import App, app_of, complete_workload, project_option
 from runai_core.cli.explain import print_explanation
-from runai_core.cli.live import watch_table
 from runai_core.cli.options import flags_of
 from runai_core.cli.output import (
     Form,
@@ -74,6 +73,9 @@ def list_command(noun: Noun) -> click.Command:
             return find_all(app, noun, chosen)
 
         if watching and not (form.as_json or form.as_yaml):
+            # Imported here: few lists are watched.
+            from runai_core.cli.live import watch_table
+
             watch_table(app.client, look, columns.WORKLOADS, form)
         else:
             project = "any project" if chosen["everywhere"] else f"project {app.project_or(chosen['project'])}"
@@ -210,8 +212,8 @@ def _pods(app: App, item: Workload, chosen: dict[str, Any]) -> None:
 
 def _events(app: App, item: Workload, chosen: dict[str, Any]) -> None:
     found = app.client.events(item, limit=chosen["event_limit"]) if chosen["event_limit"] else ()
-    _section("Events")
     if found:
+        _section("Events")
         print_table([c.title for c in columns.EVENTS], rows_of(found, columns.EVENTS))
 
 
