@@ -62,6 +62,7 @@ class OrchestratorProcess:
     def kill(self) -> None:
         """End it at once with SIGKILL, as a crash or the kernel would."""
         assert self.process is not None
+        self.client.close()
         self.process.kill()
         self.process.wait()
 
@@ -129,6 +130,7 @@ class OrchestratorProcess:
     def _answers(self, credentials: Path) -> bool:
         try:
             content = json.loads(credentials.read_text())
+            self.client.close()
             self.client = httpx.Client(
                 base_url=content["url"], headers={"Authorization": f"Bearer {content['token']}"}, timeout=30.0
             )

@@ -41,6 +41,9 @@ sys.exit(code)
 KINDS = ("trainings", "trainings", "trainings", "distributed", "workspaces")
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_kills_at_random_moments_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     """Fifty kills by default; the seed is printed so that a failure can be repeated."""
     print(f"\nRUNAI_TEST_SEED={SEED} RUNAI_TEST_KILLS={KILLS}")  # noqa: T201 - to repeat a failure
@@ -96,6 +99,7 @@ def _end(orchestrator: OrchestratorProcess, uid: str) -> str:
     return orchestrator.wait(uid, ENDS | {"Stopped"}, seconds=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.0, 0.05, 0.2], ids=lambda gap: f"killed {gap} s after the answer")
 def test_a_workload_that_was_accepted_survives_a_kill(tmp_path: Path, gap: float) -> None:
     """The answer 202 is a promise: the workload completes, and its log has every line once."""

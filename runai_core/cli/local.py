@@ -248,15 +248,24 @@ def stop(running: Running) -> None:
     try:
         process = psutil.Process(running.pid)
         process.send_signal(signal.SIGTERM)
-        process.wait(STOP_TIMEOUT)
+        if not _ends_within(process, STOP_TIMEOUT):
+            click.echo(f"It did not stop within {STOP_TIMEOUT:.0f} s and is killed.", err=True)
+            process.kill()
+            _ends_within(process, 5.0)
     except psutil.NoSuchProcess:
         return
-    except psutil.TimeoutExpired:
-        click.echo(f"It did not stop within {STOP_TIMEOUT:.0f} s and is killed.", err=True)
-        process.kill()
-        process.wait(5)
     except psutil.AccessDenied:
         raise Unavailable(f"process {running.pid} belongs to another user and cannot be stopped") from None
+
+
+def _ends_within(process: psutil.Process, seconds: float) -> bool:
+    """Wait for the end of a process; one that its parent has not collected yet (a zombie) has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 @click.command("status")
