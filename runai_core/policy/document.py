@@ -1,20 +1,21 @@
 """A policy document, read: defaults and rules by field, and what is wrong with it.
 
-The document is the product's YAML form: ``{defaults, rules, imposedAssets}``.
+The document is the product's YAML form, ``{defaults, rules, imposedAssets}``, or
+an object of the older form, which is translated (`v2alpha1`).
 Reading never fails; what cannot be understood is left out and reported.
 """
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from runai_core.model.errors import FieldError
+from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import to_camel
 from runai_core.model.workload import PolicyType
-from runai_core.policy.fields import ALIASES, Field, ValueType, fields_of
+from runai_core.policy.fields import ALIASES, Field, ValueType, fields_of, unknown_name
 from runai_core.policy.literals import literal_error
 from runai_core.policy.tree import leaves
+from runai_core.policy.v2alpha1 import from_v2alpha1, is_v2alpha1
 
 PARTS = ("worker", "master")
 """Sub-trees of a distributed policy; its other fields stand for both."""
@@ -99,6 +100,8 @@ _INSTANCE_RULES = ("canAdd", "locked", "required")
 
 def read(workload: PolicyType, document: Any) -> Document:
     """Return the document's defaults and rules by field, and what is wrong with it."""
+    if is_v2alpha1(document):
+        return _read_v2alpha1(workload, document)
     reader = _Reader(workload)
     if not isinstance(document, Mapping):
         error = FieldError("policy", "must be a mapping with defaults, rules and imposedAssets", document)
@@ -112,10 +115,15 @@ def read(workload: PolicyType, document: Any) -> Document:
     return Document(reader.parts, assets, tuple(reader.errors))
 
 
-def unknown_name(name: str, known: Iterable[str]) -> str:
-    """Return what to say of a name that is not among the known ones, with the nearest of them."""
-    near = difflib.get_close_matches(name, list(known), n=2)
-    return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
+def _read_v2alpha1(workload: PolicyType, document: Mapping[str, Any]) -> Document:
+    try:
+        kind, current = from_v2alpha1(document)
+    except InvalidRequest as error:
+        return Document({"": Part()}, errors=error.errors)
+    if kind != workload:
+        message = f"is for {kind} workloads, and this is the policy for {workload} workloads"
+        return Document({"": Part()}, errors=(FieldError("kind", message, document.get("kind")),))
+    return read(workload, current)
 
 
 class _Reader:

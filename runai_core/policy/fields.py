@@ -4,7 +4,8 @@ One table, in the API's names, after Run:ai's policy YAML reference (2.25). A
 test compares it with `model.spec.WorkloadSpec`, so that neither can drift.
 """
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -240,3 +241,9 @@ def fields_of(workload: PolicyType) -> Mapping[str, Field]:
 def higher_scope_wins(path: str) -> bool:
     """Return whether the rules of this field are kept by the higher scope."""
     return path.partition(".")[0] in HIGHER_SCOPE_WINS
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """Return what to say of a name that is not among the known ones, with the nearest of them."""
+    near = difflib.get_close_matches(name, list(known), n=2)
+    return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")

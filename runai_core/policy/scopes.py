@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from runai_core.model.workload import Policy
+from runai_core.policy.v2alpha1 import is_v2alpha1
 
 NEAREST_FIRST = ("project", "department", "cluster", "tenant", "system")
-
-V2ALPHA1_ANNOTATION = "run.ai/policy-form"
-"""Annotation of a policy that was written as v2alpha1 object; its value is ``v2alpha1``."""
 
 _ADMINISTRATORS: Mapping[str, str] = {
     "project": "ask the administrator of project {scope}",
@@ -24,9 +22,11 @@ def nearest_first(policies: Sequence[Policy]) -> list[Policy]:
     The v2alpha1 form has one policy for each project, or else the global one:
     they are not merged (Run:ai docs 2.13), so that one of them is left out.
     """
-    has_own = any(_is_v2alpha1(policy) and policy.scope_type == "project" for policy in policies)
+    has_own = any(is_v2alpha1(policy.document) and policy.scope_type == "project" for policy in policies)
     applying = [
-        policy for policy in policies if not (has_own and _is_v2alpha1(policy) and policy.scope_type != "project")
+        policy
+        for policy in policies
+        if not (has_own and is_v2alpha1(policy.document) and policy.scope_type != "project")
     ]
     return sorted(applying, key=lambda policy: (NEAREST_FIRST.index(policy.scope_type), policy.scope, policy.meta.name))
 
@@ -41,7 +41,3 @@ def name_of(policy: Policy) -> str:
 def authority_of(policy: Policy) -> str:
     """Return the name of a policy, and who may change it."""
     return f"{name_of(policy)}; {_ADMINISTRATORS[policy.scope_type].format(scope=policy.scope)}"
-
-
-def _is_v2alpha1(policy: Policy) -> bool:
-    return policy.meta.annotations.get(V2ALPHA1_ANNOTATION) == "v2alpha1"

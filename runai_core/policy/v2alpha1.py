@@ -11,9 +11,7 @@ from typing import Any
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.workload import Policy, PolicyType
-from runai_core.policy.document import unknown_name
-from runai_core.policy.fields import FIELDS
-from runai_core.policy.scopes import V2ALPHA1_ANNOTATION
+from runai_core.policy.fields import FIELDS, unknown_name
 from runai_core.policy.tree import get_at, set_at
 from runai_core.policy.v2alpha1_fields import ITEMS, JOB_TYPES, SCALARS, member_value
 
@@ -33,38 +31,45 @@ _ITEM_FLAGS = ("canAdd", "required")
 _KNOWN = (*SCALARS, *ITEMS, "gpu", "jobType")
 
 
+def is_v2alpha1(document: object) -> bool:
+    """Return whether a policy was written in the older form."""
+    return isinstance(document, Mapping) and document.get("apiVersion") == GROUP_VERSION
+
+
 def policy_of(manifest: Mapping[str, Any]) -> Policy:
-    """Return the policy that a v2alpha1 object describes, in the scope that its namespace stands for.
+    """Return the policy that a v2alpha1 object is, in the scope that its namespace stands for.
+
+    The object stays the policy's document, as its author wrote it.
 
     Raises:
-        InvalidRequest: the object is none of the four kinds, or as `from_v2alpha1`.
+        InvalidRequest: the object or its namespace is none of a policy, or as `from_v2alpha1`.
     """
-    if manifest.get("apiVersion") != GROUP_VERSION:
+    if not is_v2alpha1(manifest):
         raise InvalidRequest.of(FieldError("apiVersion", f"must be {GROUP_VERSION}", manifest.get("apiVersion")))
     namespace, name = get_at(manifest, "metadata.namespace"), get_at(manifest, "metadata.name")
-    workload, document = from_v2alpha1(str(manifest.get("kind")), manifest)
+    workload, _ = from_v2alpha1(manifest)
     own = isinstance(namespace, str) and namespace.startswith(PROJECT_NAMESPACE)
     if not own and namespace != GLOBAL_NAMESPACE:
         message = f"must be {GLOBAL_NAMESPACE} for the global policy, or {PROJECT_NAMESPACE}<project>"
         raise InvalidRequest.of(FieldError("metadata.namespace", message, namespace))
     return Policy(
-        meta=Meta(name=str(name or workload), annotations={V2ALPHA1_ANNOTATION: "v2alpha1"}),
+        meta=Meta(name=str(name or workload)),
         type=workload,
         scope_type="project" if own else "tenant",
         scope=str(namespace).removeprefix(PROJECT_NAMESPACE) if own else "",
-        document=document,
+        document=manifest,
     )
 
 
-def from_v2alpha1(kind: str, document: Mapping[str, Any]) -> tuple[PolicyType, dict[str, Any]]:
-    """Return the type and the current form of a v2alpha1 policy: ``document`` is the object, or its ``spec``.
+def from_v2alpha1(manifest: Mapping[str, Any]) -> tuple[PolicyType, dict[str, Any]]:
+    """Return the type of workload that a v2alpha1 object is for, and its policy in the current form.
 
     Raises:
         InvalidRequest: an unknown kind or field, or a rule that has no counterpart; names each.
     """
+    kind, spec = str(manifest.get("kind")), manifest.get("spec") or {}
     if kind not in KINDS:
         raise InvalidRequest.of(FieldError("kind", f"must be one of {', '.join(KINDS)}", kind))
-    spec = document.get("spec", document)
     if not isinstance(spec, Mapping):
         raise InvalidRequest.of(FieldError("spec", "must be a mapping of fields", spec))
     translation = _Translation(KINDS[kind])

@@ -115,10 +115,11 @@ TRANSLATED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("spec", "defaults", "rules"), [case[1:] for case in TRANSLATED], ids=[case[0] for case in TRANSLATED]
 )
 def test_fields_are_translated(spec: dict[str, Any], defaults: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
-    kind, document = from_v2alpha1("TrainingPolicy", {"spec": spec})
+    kind, document = from_v2alpha1(manifest(**spec))
     assert kind == PolicyType.TRAINING
     assert document == {"defaults": defaults, "rules": rules}
     assert validate_document(kind, document) == ()
+    assert validate_document(kind, manifest(**spec)) == (), "the object itself is accepted wherever a document is"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ BAD: list[tuple[str, str, Any, str, str]] = [
 @pytest.mark.parametrize(("kind", "spec", "path", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 def test_what_cannot_be_translated_is_named(kind: str, spec: Any, path: str, words: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        from_v2alpha1(kind, {"spec": spec})
+        from_v2alpha1(manifest(kind=kind, **spec))
     assert [error.field for error in caught.value.errors] == [path]
     assert words in caught.value.message
 
@@ -192,3 +193,12 @@ def test_an_object_of_no_scope_is_refused(changes: dict[str, Any], path: str) ->
     with pytest.raises(InvalidRequest) as caught:
         policy_of(manifest() | changes)
     assert [error.field for error in caught.value.errors] == [path]
+
+
+def test_the_object_itself_is_the_document() -> None:
+    errors = validate_document(PolicyType.TRAINING, manifest(gpus={"value": "1"}))
+    assert [error.field for error in errors] == ["spec.gpus"]
+    (error,) = validate_document(PolicyType.WORKSPACE, manifest())
+    assert str(error) == (
+        "kind: is for training workloads, and this is the policy for workspace workloads (given: TrainingPolicy)"
+    )
