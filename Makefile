@@ -53,7 +53,7 @@ bench: setup ## Benchmarks; figures and how they were taken: docs/benchmarks.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python $$script; done
 
 docs: setup ## Write the generated parts of the documents anew and check the documents
-	@for script in docs/generate/*.py; do [ ! -e $$script ] || $(RUN) python $$script; done
+	@for script in docs/*.py; do $(RUN) python $$script; done
 	@$(RUN) pytest -q tests/test_docs.py
 
 format: setup ## Format the code
