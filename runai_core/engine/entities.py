@@ -72,6 +72,7 @@ class PodClass:
         "refused",
         "request",
         "seen",
+        "seen_opened",
         "solitary",
         "static",
     )
@@ -99,7 +100,7 @@ class PodClass:
         self.static = -1
         self.refused: tuple[tuple[str, int], ...] = ()
         self.fits_idle = self.fits_later = self.fits_shared = 0
-        self.seen = 0
+        self.seen = self.seen_opened = 0
         # Where one pod's place changes what another may do, pods are looked at one by one.
         self.solitary = bool(self.constraints.pod_affinity or self.constraints.host_ports or example.resource_claims)
 

@@ -33,8 +33,12 @@ def prepare(session: Session, kind: PodClass) -> None:
     if kind.static < 0:
         _apply_static(session, kind)
         kind.fits_idle = kind.fits_later = kind.fits_shared = kind.static
-        kind.seen = len(session.grown)
+        kind.seen, kind.seen_opened = len(session.grown), len(session.opened)
         return
+    if kind.form == SHARED and kind.seen_opened < len(session.opened):
+        for mask in session.opened[kind.seen_opened :]:
+            kind.fits_shared |= mask & kind.static
+        kind.seen_opened = len(session.opened)
     log = session.grown
     if kind.seen < len(log):
         grown = 0

@@ -115,7 +115,7 @@ def best_node(session: Session, pod: int, layers: Layers) -> tuple[int, int]:
     The node is -1 where no node can take the pod.
     """
     kind = session.pod_class[pod]
-    if kind.static < 0 or kind.seen != len(session.grown):
+    if kind.static < 0 or kind.seen != len(session.grown) or kind.form == SHARED:
         prepare(session, kind)
     nominated = session.nominated.get(pod, -1) if session.nominated else -1
     if kind.solitary:
@@ -134,8 +134,7 @@ def best_node(session: Session, pod: int, layers: Layers) -> tuple[int, int]:
 
 
 def _best_in(session: Session, kind: PodClass, index: NodeIndex, within: int) -> tuple[int, int]:
-    off = session.settings.disabled_rules
-    if kind.form == SHARED and "sharing_first" not in off:
+    if kind.form == SHARED and _sharing_first(session):
         node, answer = _best_joining(session, kind, index, within)
         if node >= 0:
             return node, answer
@@ -167,6 +166,12 @@ def _best_with_room(session: Session, kind: PodClass, index: NodeIndex, within: 
                 hit ^= low
         _keep(kind, want, mask)
     return -1, NO
+
+
+def _sharing_first(session: Session) -> bool:
+    """Return whether joining shared devices comes first; spreading over nodes would be undone by it."""
+    settings = session.settings
+    return "sharing_first" not in settings.disabled_rules and settings.gpu_placement != "spread"
 
 
 def _keep(kind: PodClass, want: int, mask: int) -> None:
@@ -221,7 +226,7 @@ def _best_by_score(session: Session, kind: PodClass, layers: Layers, nominated: 
 def _total_score(session: Session, kind: PodClass, node: int, answer: int) -> float:
     off = session.settings.disabled_rules
     score: float = AFFINITY * preferred_affinity(session, kind, node)
-    if kind.form == SHARED and "sharing_first" not in off and can_join(session, kind, node):
+    if kind.form == SHARED and _sharing_first(session) and can_join(session, kind, node):
         score += SHARING
     if answer == NOW and "idle_first" not in off:
         score += AVAILABLE

@@ -63,7 +63,7 @@ class Session:
         self.journal: list[tuple[int, int, int, int, tuple[str, ...]]] = []
         self.touched: list[int] = []
         self.grown: list[int] = []
-        self.version = 0  # rises when room, or quota, grew
+        self.opened: list[int] = []  # nodes where a device was shared for the first time
         self.cache: dict[object, object] = {}  # of the rooms above: label masks, topology trees, victim lists
         self.indexes: list[object] = [None, None]  # of `scoring`: nodes by GPUs, nodes by CPU
         self._open_nodes(snapshot.nodes)
@@ -357,7 +357,7 @@ class Session:
             row[2] -= kind.gpus
             row[3] -= 1
         if kind.extended is not None or devices:
-            self._shift_rest(kind, node, devices, state == PLACED, -1, old)
+            self._take_rest(kind, node, devices, now=state == PLACED)
         self.touched.append(node)
         self.pod_state[pod] = state
         self.pod_node[pod] = node
@@ -529,17 +529,17 @@ class Session:
             if later:
                 _take_extended(self.later_extended, node, kind.extended, -later)
 
-    def _shift_rest(
-        self, kind: PodClass, node: int, devices: tuple[str, ...], now: bool, sign: int, old: int
-    ) -> None:
+    def _take_rest(self, kind: PodClass, node: int, devices: tuple[str, ...], *, now: bool) -> None:
         """The rarer part of entering a node: extended resources and shared devices."""
         if kind.extended is not None:
-            _take_extended(self.later_extended, node, kind.extended, -sign)
+            _take_extended(self.later_extended, node, kind.extended, 1)
             if now:
-                _take_extended(self.idle_extended, node, kind.extended, -sign)
+                _take_extended(self.idle_extended, node, kind.extended, 1)
         amount = gpu.need(kind.portion, kind.mib, self.nodes[node].gpu_memory_mib)
         for name in devices:
             held, promised = (amount, 0) if now else (0, amount)
+            if name not in self.devices[node]:
+                self.opened.append(1 << node)
             freed_now, freed_later = gpu.shift(self.devices[node], name, held, 0, promised)
             self.idle[node][GPU] += freed_now
             self.later[node][GPU] += freed_later

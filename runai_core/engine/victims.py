@@ -458,6 +458,7 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
         if only is not None and len(only.pods) == 1:  # by far the most frequent
             pod = only.pods[0]
             if _may_take(session, pod, gone):  # protection was asked for when it was popped
+                gone.add(pod)  # a group that was placed in this cycle may be listed twice
                 order.charge(job, session.charge_of(session.pod_class[pod], session.pod_node[pod]))
                 yield (pod,)
             continue
