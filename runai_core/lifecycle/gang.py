@@ -13,7 +13,8 @@ from uuid import UUID, uuid5
 
 from runai_core.lifecycle.constraints import constraints_of, topology_of
 from runai_core.lifecycle.overlay import overlay
-from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT, Member, Peers, environment_of
+from runai_core.lifecycle.own_rules import check_own_rules
+from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT, Member, Peers, Roster, environment_of
 from runai_core.lifecycle.requests import DEFAULT_CPU, DEFAULT_MEMORY, PodLimits, limits_of, requests_of
 from runai_core.lifecycle.shape import Place, Shape, shape_of
 from runai_core.lifecycle.vacancies import newest, vacancies
@@ -26,7 +27,13 @@ from runai_core.model.workload import GRACE_PERIOD, TYPE_DEFAULTS, Gang, Pod, Po
 MAX_POD_NAME = 253
 """Characters of an object's name in Kubernetes."""
 
+MAX_VARIABLE = 128 * 1024 - 1
+"""Bytes of one environment variable, name and value together, that Linux passes to a program (MAX_ARG_STRLEN)."""
+
+MAX_SECONDS = 10**9
+
 _POD_UIDS = UUID("7c8f3a52-6a0e-4e2b-9d43-0c6f6f1f5b1d")
+_READINESS = "probes.readiness"
 _VARIABLE = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
 
 
@@ -65,6 +72,7 @@ def gang_of(workload: Workload, *, run_context: RunContext, existing: Sequence[P
         InvalidRequest: the specification contradicts itself; names each field.
     """
     shape = shape_of(workload)
+    check_own_rules(workload)
     current = newest(workload, existing)
     vacant = {place.rank for place in vacancies(workload, shape, existing)}
     maker = _Maker(workload, shape, run_context)
@@ -138,15 +146,15 @@ class _Maker:
 
     def __init__(self, workload: Workload, shape: Shape, context: RunContext) -> None:
         self._workload = workload
-        self._shape = shape
         self._context = context
-        self._peers = Peers(
+        peers = Peers(
             master_address=context.master_address,
             master_port=context.master_port,
             addresses=context.addresses,
             ports=context.ports,
             hostfile=context.hostfile,
         )
+        self._roster = Roster(shape, peers)
         worker = _part(workload.spec, "spec")
         first = overlay(workload.spec, workload.master_spec)
         self._worker = worker
@@ -160,9 +168,8 @@ class _Maker:
         uid = str(uuid5(_POD_UIDS, f"{workload.meta.uid}/{workload.key}/{name}"))
         member = Member(
             workload=workload,
-            shape=self._shape,
+            roster=self._roster,
             place=place,
-            peers=self._peers,
             request=part.request,
             name=name,
             uid=uid,
@@ -170,6 +177,7 @@ class _Maker:
         environment = (
             environment_of(member) | dict(self._context.environment) | _own_variables(part.spec, member, self._context)
         )
+        _check_sizes(environment)
         return Pod(
             meta=Meta(
                 name=name,
@@ -188,6 +196,15 @@ class _Maker:
             node_pool=workload.node_pool,
             spec=_pod_spec(workload, part, place, environment),
         )
+
+
+def _check_sizes(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if len(value) > MAX_VARIABLE // 4 and len(name.encode()) + len(value.encode()) + 1 > MAX_VARIABLE:
+            message = (
+                f"the variable {name} has {len(value)} characters, and a program takes at most {MAX_VARIABLE} bytes"
+            )
+            raise InvalidRequest.of(FieldError("spec.environmentVariables", message))
 
 
 def _part(spec: WorkloadSpec, at: str) -> _Part:
@@ -227,12 +244,12 @@ def _pod_spec(workload: Workload, part: _Part, place: Place, environment: Mappin
         constraints=part.constraints,
         restart_policy=spec.restart_policy or RestartPolicy(defaults.restart_policy),
         backoff_limit=defaults.backoff_limit if spec.backoff_limit is None else spec.backoff_limit,
-        grace_period=float(GRACE_PERIOD if grace is None else grace),
+        grace_period=_seconds(GRACE_PERIOD if grace is None else grace, "terminationGracePeriodSeconds"),
         ports=tuple(dict.fromkeys((*(port.container for port in spec.ports if not port.exclude), *serving))),
         readiness=_http_get(probe),
-        readiness_initial_delay=float(probe.initial_delay_seconds or 0),
-        readiness_period=float(probe.period_seconds or 10),
-        readiness_timeout=float(probe.timeout_seconds or 1),
+        readiness_initial_delay=_seconds(probe.initial_delay_seconds or 0, f"{_READINESS}.initialDelaySeconds"),
+        readiness_period=_seconds(probe.period_seconds or 10, f"{_READINESS}.periodSeconds"),
+        readiness_timeout=_seconds(probe.timeout_seconds or 1, f"{_READINESS}.timeoutSeconds"),
         readiness_failure_threshold=probe.failure_threshold or 3,
         role=place.role,
         rank=place.rank,
@@ -241,6 +258,12 @@ def _pod_spec(workload: Workload, part: _Part, place: Place, environment: Mappin
         tty=bool(spec.tty),
         stdin=bool(spec.stdin),
     )
+
+
+def _seconds(value: int, path: str) -> float:
+    if not 0 <= value <= MAX_SECONDS:
+        raise InvalidRequest.of(FieldError(f"spec.{path}", f"must be from 0 to {MAX_SECONDS} seconds", value))
+    return float(value)
 
 
 def _http_get(probe: Probe) -> HttpGet | None:

@@ -8,15 +8,13 @@ longer applies, so that looking again and again comes to rest.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runai_core.lifecycle.own_rules import DEGRADED_TIMEOUT, degraded_timeout
 from runai_core.lifecycle.phases import Signal
 from runai_core.lifecycle.seen import (
-    DEGRADED_TIMEOUT,
     EVICTED,
     SETTLE_SECONDS,
-    SUCCESS_POLICY,
     Counts,
     Seen,
-    annotation_of,
     succeeded,
 )
 from runai_core.lifecycle.vacancies import is_live, retry_at, surplus, wants_pods
@@ -160,7 +158,7 @@ def _run_failed(seen: Seen) -> Found:
 def _degraded_too_long(seen: Seen) -> Found:
     if seen.degraded_until is None or seen.now < seen.degraded_until or seen.is_whole:
         return None
-    limit = annotation_of(seen.workload, DEGRADED_TIMEOUT)
+    limit = degraded_timeout(seen.workload)
     return f"It was Degraded for {limit} s, which is the limit that its annotation {DEGRADED_TIMEOUT} sets."
 
 
@@ -286,11 +284,9 @@ RULES: tuple[tuple[frozenset[Phase], Signal, Callable[[Seen], Found]], ...] = (
 """Read from the top: what ends an attempt comes before what moves it on."""
 
 __all__ = [
-    "DEGRADED_TIMEOUT",
     "LEAVING",
     "RULES",
     "SETTLE_SECONDS",
-    "SUCCESS_POLICY",
     "Counts",
     "Observed",
     "counts",

@@ -8,6 +8,7 @@ a program written for it runs unchanged.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from runai_core.lifecycle.shape import Place, Shape, framework_of
 from runai_core.model.snapshot import PodRequest
@@ -48,17 +49,53 @@ class Peers:
         return _FIRST_FREE_PORT + (self.master_port - _FIRST_FREE_PORT + rank) % (_PORTS - _FIRST_FREE_PORT)
 
 
+class Roster:
+    """What all members of one gang are told alike; worked out once, when the first one asks."""
+
+    def __init__(self, shape: Shape, peers: Peers) -> None:
+        self.shape = shape
+        self.peers = peers
+
+    @cached_property
+    def workers(self) -> tuple[Place, ...]:
+        """The places of the workers."""
+        return tuple(place for place in self.shape.places if place.role == "worker")
+
+    @cached_property
+    def worker_hosts(self) -> str:
+        """The hosts of the workers, separated by commas."""
+        return ",".join(self.peers.host_of(place.rank) for place in self.workers)
+
+    @cached_property
+    def cluster(self) -> str:
+        """The members of a TensorFlow cluster by kind, as JSON."""
+        members: dict[str, list[str]] = {}
+        for place in self.shape.places:
+            address = f"{self.peers.host_of(place.rank)}:{self.peers.port_of(place.rank)}"
+            members.setdefault(_tensorflow_kind(place), []).append(address)
+        return json.dumps(members, separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One pod, with all that its environment is made of."""
 
     workload: Workload
-    shape: Shape
+    roster: Roster
     place: Place
-    peers: Peers
     request: PodRequest
     name: str
     uid: str
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the gang."""
+        return self.roster.shape
+
+    @property
+    def peers(self) -> Peers:
+        """Where the others are."""
+        return self.roster.peers
 
     @property
     def slots(self) -> int:
@@ -139,22 +176,20 @@ def _pytorch(member: Member) -> dict[str, str]:
 
 def _tensorflow(member: Member) -> dict[str, str]:
     """TF_CONFIG: the whole cluster, and the task of this pod."""
-    cluster: dict[str, list[str]] = {}
-    task: dict[str, object] = {}
-    for place in member.shape.places:
-        kind = "chief" if place.role == "master" else place.role
-        members = cluster.setdefault(kind, [])
-        if place.rank == member.place.rank:
-            task = {"type": kind, "index": len(members)}
-        members.append(f"{member.peers.host_of(place.rank)}:{member.peers.port_of(place.rank)}")
-    config = {"cluster": cluster, "task": task, "environment": "cloud"}
-    return _master(member) | {"TF_CONFIG": json.dumps(config, separators=(",", ":"))}
+    kind, place = _tensorflow_kind(member.place), member.place
+    first = 0 if place.role == "master" else len(member.shape.places) - len(member.roster.workers)
+    task = json.dumps({"type": kind, "index": place.rank - first}, separators=(",", ":"))
+    config = f'{{"cluster":{member.roster.cluster},"task":{task},"environment":"cloud"}}'
+    return _master(member) | {"TF_CONFIG": config}
+
+
+def _tensorflow_kind(place: Place) -> str:
+    return "chief" if place.role == "master" else place.role
 
 
 def _mpi(member: Member) -> dict[str, str]:
     """The launcher gets the host file; the workers are the ranks of the world."""
-    workload, peers = member.workload, member.peers
-    workers = [place for place in member.shape.places if place.role == "worker"]
+    workload, peers, workers = member.workload, member.peers, member.roster.workers
     slots = workload.spec.slots_per_worker or member.slots
     environment = {
         "RUNAI_MPI_NUM_WORKERS": str(len(workers)),
@@ -183,7 +218,6 @@ def _mpi(member: Member) -> dict[str, str]:
 def _xgboost(member: Member) -> dict[str, str]:
     """The operator's variables, and the DMLC_* names that Rabit's tracker and its workers read."""
     peers = member.peers
-    workers = [place for place in member.shape.places if place.role == "worker"]
     environment = _master(member) | {
         "DMLC_TRACKER_URI": peers.master_address,
         "DMLC_TRACKER_PORT": str(peers.master_port),
@@ -191,10 +225,10 @@ def _xgboost(member: Member) -> dict[str, str]:
         "DMLC_TASK_ID": str(member.place.rank),
         "DMLC_ROLE": "worker",
     }
-    if workers and len(member.shape.places) > 1:
+    if len(member.shape.places) > 1:
         environment |= {
             "WORKER_PORT": str(peers.port_of(member.place.rank)),
-            "WORKER_ADDRS": ",".join(peers.host_of(place.rank) for place in workers),
+            "WORKER_ADDRS": member.roster.worker_hosts,
         }
     return environment
 
@@ -217,17 +251,17 @@ def _serving(member: Member) -> dict[str, str]:
 
 def _leader_worker(member: Member) -> dict[str, str]:
     """The names of LeaderWorkerSet: each group has its leader."""
-    shape, place, peers = member.shape, member.place, member.peers
-    group = [other for other in shape.places if other.sub_group == place.sub_group]
-    leader = group[0].rank
+    place, peers = member.place, member.peers
+    size = member.shape.minimum_of(place.sub_group)
+    leader = place.rank - place.rank % size
     return _serving(member) | {
         "LWS_LEADER_ADDRESS": peers.host_of(leader),
-        "LWS_GROUP_SIZE": str(len(group)),
+        "LWS_GROUP_SIZE": str(size),
         "LWS_WORKER_INDEX": str(place.rank - leader),
         "LWS_GROUP_INDEX": place.sub_group.removeprefix("replica-"),
         "MASTER_ADDR": peers.host_of(leader),
         "MASTER_PORT": str(peers.port_of(leader)),
-        "WORLD_SIZE": str(len(group)),
+        "WORLD_SIZE": str(size),
         "RANK": str(place.rank - leader),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from runai_core.lifecycle.own_rules import all_must_succeed, degraded_timeout
 from runai_core.lifecycle.shape import Place, Shape, shape_of
 from runai_core.lifecycle.vacancies import has_failed, is_live, present, vacancies
 from runai_core.model.snapshot import PodState
@@ -14,12 +15,6 @@ from runai_core.model.workload import Phase, Pod, Workload, WorkloadType
 
 SETTLE_SECONDS = 5.0
 """How long the other pods may go on after the master has succeeded, to end by themselves."""
-
-DEGRADED_TIMEOUT = "run.ai/degraded-timeout-seconds"
-"""Annotation: a workload that stays Degraded for so long fails (a user-defined rule)."""
-
-SUCCESS_POLICY = "run.ai/success-policy"
-"""Annotation: with AllWorkers a distributed workload completes when all pods have, not only the master."""
 
 UNSCHEDULED = frozenset({PodState.PENDING, PodState.GATED})
 EVICTED = frozenset({"Evicted", "Preempted"})
@@ -99,7 +94,7 @@ class Seen:
     @cached_property
     def decided_by(self) -> Pod | None:
         """The pod whose success is the workload's, once it has succeeded."""
-        if not self.shape.decider or annotation_of(self.workload, SUCCESS_POLICY) == "AllWorkers":
+        if not self.shape.decider or all_must_succeed(self.workload):
             return None
         return next((pod for pod in self.last if pod.spec.role == self.shape.decider and succeeded(pod)), None)
 
@@ -113,10 +108,10 @@ class Seen:
     @cached_property
     def degraded_until(self) -> float | None:
         """When the user's rule ends a workload that stays Degraded."""
-        text = annotation_of(self.workload, DEGRADED_TIMEOUT)
-        if self.workload.phase != Phase.DEGRADED or text is None or not text.isdecimal():
+        seconds = degraded_timeout(self.workload)
+        if self.workload.phase != Phase.DEGRADED or seconds is None:
             return None
-        return self.workload.phase_updated_at + float(text)
+        return self.workload.phase_updated_at + seconds
 
     @property
     def counts(self) -> Counts:
@@ -148,8 +143,3 @@ def succeeded(pod: Pod) -> bool:
 def holds_node(pod: Pod) -> bool:
     """Return whether the pod has a node and may keep it."""
     return is_live(pod) and pod.status.state not in UNSCHEDULED and pod.status.reason not in EVICTED
-
-
-def annotation_of(workload: Workload, name: str) -> str | None:
-    """Return the value of an annotation in the workload's specification."""
-    return next((item.value for item in workload.spec.annotations if item.name == name and not item.exclude), None)

@@ -14,6 +14,10 @@ from runai_core.model.spec import DistributedFramework, WorkloadSpec
 from runai_core.model.workload import Workload, WorkloadType
 
 
+MAX_PODS = 10_000
+"""Pods of one workload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """One place in the gang, which one pod at a time fills."""
@@ -51,6 +55,13 @@ def shape_of(workload: Workload) -> Shape:
     return _SHAPES[workload.type](workload)
 
 
+def _allowed(pods: int) -> int:
+    if pods > MAX_PODS:
+        message = f"asks for {pods} pods, and a workload may have at most {MAX_PODS}: ask for fewer"
+        raise InvalidRequest.of(FieldError("spec", message))
+    return pods
+
+
 def framework_of(workload: Workload) -> DistributedFramework:
     """Return the framework of a distributed workload; PyTorch where it does not say."""
     return workload.spec.distributed_framework or DistributedFramework.PYTORCH
@@ -64,7 +75,7 @@ def _training(workload: Workload) -> Shape:
     """Independent pods: `parallelism` at once until `completions` of them have succeeded."""
     at_once = workload.spec.parallelism or 1
     runs = workload.spec.completions or at_once
-    wanted = min(at_once, max(runs - workload.successes_before, 1))
+    wanted = _allowed(min(at_once, max(runs - workload.successes_before, 1)))
     places = tuple(Place(rank=rank) for rank in range(wanted))
     return Shape(places=places, min_members=1, healthy=1, replaces=wanted > 1 or runs > 1, runs=runs)
 
@@ -75,7 +86,8 @@ def _distributed(workload: Workload) -> Shape:
     first = _FIRST_ROLES.get(framework, "master") if workload.has_master else None
     masters = () if first is None else (Place(rank=0, role=first, sub_group=first, leader=True),)
     workers = tuple(
-        Place(rank=rank, sub_group="worker", leader=rank == 0) for rank in range(len(masters), len(masters) + most)
+        Place(rank=rank, sub_group="worker", leader=rank == 0)
+        for rank in range(len(masters), _allowed(len(masters) + most))
     )
     groups = tuple(SubGroup(name=place.sub_group) for place in masters)
     return Shape(
@@ -122,7 +134,7 @@ def _inference(workload: Workload) -> Shape:
     if scaling is not None and scaling.max_replicas is not None and replicas > scaling.max_replicas:
         message = f"must be at least the replicas at the start, which are {replicas}"
         raise InvalidRequest.of(FieldError("spec.autoscaling.maxReplicas", message, scaling.max_replicas))
-    places = tuple(Place(rank=rank) for rank in range(replicas))
+    places = tuple(Place(rank=rank) for rank in range(_allowed(replicas)))
     return Shape(places=places, min_members=min(replicas, 1), healthy=replicas, replaces=True, serves=True)
 
 
@@ -135,6 +147,7 @@ def _distributed_inference(workload: Workload) -> Shape:
     spec = workload.spec
     replicas = 1 if spec.replicas is None else spec.replicas
     size = 1 + (spec.workers or 0)
+    _allowed(replicas * size)
     places = tuple(
         Place(
             rank=replica * size + member,

@@ -253,6 +253,36 @@ BAD: list[tuple[str, WorkloadType, dict[str, Any], str]] = [
         {"master": WorkloadSpec(compute=Compute(cpu_core_request=-1))},
         "masterSpec.compute.cpuCoreRequest",
     ),
+    (
+        "more pods than a workload may have",
+        DI,
+        {"replicas": 1000, "workers": 1000},
+        "spec",
+    ),
+    (
+        "a variable that no program can take",
+        T,
+        {"environment_variables": (EnvironmentVariable(name="A", value="x" * 131_072),)},
+        "spec.environmentVariables",
+    ),
+    (
+        "a grace period beyond all clocks",
+        T,
+        {"termination_grace_period_seconds": 10**400},
+        "spec.terminationGracePeriodSeconds",
+    ),
+    (
+        "a rule of the user's own that is no number",
+        D,
+        {"annotations": (NamedValue(name="run.ai/degraded-timeout-seconds", value="soon"),)},
+        "spec.annotations.0.value",
+    ),
+    (
+        "a rule of the user's own that is unknown",
+        D,
+        {"annotations": (NamedValue(name="run.ai/success-policy", value="Anyone"),)},
+        "spec.annotations.0.value",
+    ),
     ("a kind that plug-ins shape", WorkloadType.EXTERNAL, {}, "type"),
 ]
 
