@@ -34,13 +34,13 @@ def verdicts(session: Session) -> tuple[Verdict, ...]:
 
 def _waits(session: Session, job: Job) -> bool:
     only = job.only
-    if only is not None and len(only.pods) == 1:
+    if only is not None and len(only.pods) == 1 and job.name not in session.groups_with_gates:
         state = session.pod_state[only.pods[0]]
         return state == PENDING or (state == PROMISED and only.pods[0] not in session.evicted_from)
+    if job.name in session.groups_with_gates:
+        return True
     if only is not None and only.active == len(only.pods) and not session.any_promise:
         return False
-    if not any(part.pods for part in job.sets.values()):
-        return job.group.name in session.groups_with_gates
     states = [(session.pod_state[pod], pod) for part in job.sets.values() for pod in part.pods]
     return any(
         state == PENDING or (state == PROMISED and pod not in session.evicted_from) for state, pod in states
