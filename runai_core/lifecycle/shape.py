@@ -13,7 +13,6 @@ from runai_core.model.snapshot import SubGroup
 from runai_core.model.spec import DistributedFramework, WorkloadSpec
 from runai_core.model.workload import Workload, WorkloadType
 
-
 MAX_PODS = 10_000
 """Pods of one workload."""
 

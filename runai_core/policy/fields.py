@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 from runai_core.model.workload import PolicyType
@@ -233,9 +234,10 @@ HIGHER_SCOPE_WINS = ("compute", "security")
 """Sections whose rules are kept by the higher scope; for all others the nearest scope wins."""
 
 
+@cache
 def fields_of(workload: PolicyType) -> Mapping[str, Field]:
     """Return the fields that a type of workload has, by path."""
-    return {path: entry for path, entry in FIELDS.items() if workload in entry.workloads}
+    return MappingProxyType({path: entry for path, entry in FIELDS.items() if workload in entry.workloads})
 
 
 def higher_scope_wins(path: str) -> bool:

@@ -89,7 +89,8 @@ SECTIONS = st.fixed_dictionaries(
 
 @given(kind=st.sampled_from(PolicyType), document=TREES | SECTIONS)
 def test_any_document_is_judged(kind: PolicyType, document: Any) -> None:
-    assert all(isinstance(error, FieldError) and str(error) for error in validate_document(kind, document))
+    errors: tuple[object, ...] = validate_document(kind, document)
+    assert all(isinstance(error, FieldError) and str(error) for error in errors)
 
 
 @given(
