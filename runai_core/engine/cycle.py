@@ -15,13 +15,13 @@ from runai_core.engine.actions.preempt import preempt
 from runai_core.engine.actions.reclaim import reclaim
 from runai_core.engine.actions.stale_gang import stale_gang
 from runai_core.engine.causes import eviction_message, eviction_shares
-from runai_core.engine.entities import EVICTED, PLACED, PROMISED
+from runai_core.engine.entities import PLACED, PROMISED
 from runai_core.engine.rules import DEFAULT_RULES, RuleSet
 from runai_core.engine.session import Session
 from runai_core.engine.statement import victims_by_decision
 from runai_core.engine.suggestions import follow, small_changes
 from runai_core.engine.verdicts import all_shares, verdicts
-from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline, Suggestion, Verdict
+from runai_core.model.decision import Bind, CycleResult, Evict, Pipeline, QueueShare, Suggestion, Verdict
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.snapshot_check import check_snapshot
 
@@ -128,25 +128,7 @@ def _result(session: Session) -> CycleResult:
                 promises.append(
                     Pipeline(pods[pod].name, names[nodes[pod]], session.pod_devices[pod], job.name, action)
                 )
-    evictions = []
-    for pod, (action, for_group, reason) in victims_by_decision(session).items():
-        state, (origin, _) = session.pod_state[pod], session.evicted_from[pod]
-        moved_to = names[nodes[pod]] if state == PROMISED else None
-        assert state in (EVICTED, PROMISED)
-        if moved_to is not None and pod not in seen:
-            promises.append(Pipeline(pods[pod].name, moved_to, session.pod_devices[pod], pods[pod].pod_group, action))
-        evictions.append(
-            Evict(
-                pods[pod].name,
-                names[origin] if origin >= 0 else pods[pod].node or "",
-                action,
-                pods[pod].pod_group,
-                for_group,
-                eviction_message(session, pod, action, reason, moved_to),
-                moved_to,
-                eviction_shares(session, pod, reason),
-            )
-        )
+    evictions = _evictions(session, names, promises, seen)
     return CycleResult(
         revision=session.snapshot.revision,
         node_pool=session.snapshot.node_pool,
@@ -157,3 +139,23 @@ def _result(session: Session) -> CycleResult:
         shares=all_shares(session),
         stale_groups=tuple(session.stale),
     )
+
+
+def _evictions(session: Session, names: list[str], promises: list[Pipeline], seen: set[int]) -> list[Evict]:
+    """Return who gives way; the new places of those that are moved are added to the promises."""
+    evictions = []
+    told: dict[object, tuple[str, tuple[QueueShare, ...]]] = {}
+    for pod, (action, for_group, cause) in victims_by_decision(session).items():
+        entry, origin = session.pods[pod], session.evicted_from[pod][0]
+        moved_to = names[session.pod_node[pod]] if session.pod_state[pod] == PROMISED else None
+        if moved_to is not None and pod not in seen:
+            promises.append(Pipeline(entry.name, moved_to, session.pod_devices[pod], entry.pod_group, action))
+        loser = session.pod_job[pod]
+        alike = (id(cause), action, moved_to, None if loser is None else (loser.group.queue, loser.priority))
+        text = None if cause is None else told.get(alike)
+        if text is None:
+            message = eviction_message(session, pod, action, cause, moved_to)
+            text = told[alike] = (message, eviction_shares(session, pod, cause))
+        node = names[origin] if origin >= 0 else entry.node or ""
+        evictions.append(Evict(entry.name, node, action, entry.pod_group, for_group, text[0], moved_to, text[1]))
+    return evictions

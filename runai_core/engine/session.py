@@ -311,11 +311,6 @@ class Session:
         origin = self.evicted_from.get(pod)
         return self.pod_state[pod] == PROMISED and origin == (self.pod_node[pod], self.pod_devices[pod])
 
-    @property
-    def any_promise(self) -> bool:
-        """Whether some pod was promised a place, so that groups with all pods active may still wait."""
-        return any(True for _ in self.promises())
-
     def promises(self) -> Iterator[int]:
         """Yield the pods that were promised a place in this cycle, victims that were moved left out."""
         for _, _, pods, _ in self.decided:
