@@ -1,16 +1,16 @@
-"""Changes of a JSON document: merge patches (RFC 7396) and the removal of fields."""
+"""Changes of a JSON document: fields merged into it, and fields taken out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document with the patch merged into it; a null takes the field out (RFC 7396)."""
+    """Return the document with the patch merged into it, object by object; lists are replaced, nulls say nothing."""
     result = dict(document)
     for name, value in patch.items():
         if value is None:
-            result.pop(name, None)
-        elif isinstance(value, Mapping):
+            continue
+        if isinstance(value, Mapping):
             old = result.get(name)
             result[name] = merged(old if isinstance(old, Mapping) else {}, value)
         else:

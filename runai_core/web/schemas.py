@@ -8,7 +8,7 @@ Unknown fields are refused, so that a typing error is not silently ignored.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import to_camel
@@ -31,11 +31,19 @@ Spec = Annotated[dict[str, Any], Field(json_schema_extra={MODEL: "WorkloadSpec"}
 
 
 class Body(BaseModel):
-    """A request's body: camelCase, nothing unknown, numbers finite."""
+    """A request's body: camelCase, nothing unknown, numbers finite.
+
+    A null says nothing: clients with typed models send it for what was not set.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class TokenRequest(Body):
@@ -119,8 +127,10 @@ class NodePoolRef(Body):
     name: str | None = None
 
 
-class QuotaFields(Body):
-    """Quota of one resource; null is unlimited."""
+class QuotaFields(BaseModel):
+    """Quota of one resource. Here a null does say something: unlimited."""
+
+    model_config = Body.model_config
 
     deserved: Annotated[float | None, Field(ge=-1, le=MAX_QUOTA, description="Null or -1: unlimited.")] = 0
     limit: Annotated[float | None, Field(ge=-1, le=MAX_QUOTA, description="Null or -1: no limit.")] = None
@@ -128,9 +138,16 @@ class QuotaFields(Body):
 
 
 class GpuQuotaFields(QuotaFields):
-    """Quota of GPUs, in devices: never below 0."""
+    """Quota of GPUs, in devices: never below 0, never unlimited; a null says nothing."""
 
     deserved: Annotated[float | None, Field(ge=0, le=MAX_QUOTA)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("deserved", 0) is None:
+            return {key: value for key, value in given.items() if key != "deserved"}
+        return given
 
 
 class MemoryQuotaFields(QuotaFields):
@@ -220,6 +237,8 @@ class NodePoolUpdate(Body):
     label_value: Annotated[str | None, Field(min_length=1, max_length=63)] = None
     placement_strategy: Placement | None = None
     scheduling_configuration: SchedulingConfiguration | None = None
+    over_provisioning_ratio: Annotated[Literal[1] | None, Field(description="There is no over-provisioning.")] = None
+    gpu_network_acceleration_detection: Literal["Auto", "DontUse"] | None = None
 
 
 class NodePoolCreate(NodePoolUpdate):
@@ -288,16 +307,25 @@ SPELLINGS: Mapping[str, Mapping[str, str]] = {
 
 
 def canonical(spec: Mapping[str, Any], at: str = "spec") -> dict[str, Any]:
-    """Return the specification with one spelling for each field.
+    """Return the specification without nulls and with one spelling for each field.
 
     Raises:
         InvalidRequest: a field is given in two spellings.
     """
-    result = dict(spec)
+    result: dict[str, Any] = without_nulls(spec)
     for section, spellings in SPELLINGS.items():
         if isinstance(result.get(section), Mapping):
             result[section] = _respelled(result[section], spellings, f"{at}.{section}")
     return result
+
+
+def without_nulls(value: Any) -> Any:
+    """Return the value without members that are null, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 def _respelled(fields: Mapping[str, Any], spellings: Mapping[str, str], at: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def split_groups(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     for name, group in groups.items():
         if not isinstance(group, Mapping):
             raise InvalidRequest.of(FieldError(f"spec.{name}", "must be a JSON object", str(group)[:80]))
-    common = {name: value for name, value in spec.items() if name not in ("leader", "worker")}
+    common = canonical({name: value for name, value in spec.items() if name not in ("leader", "worker")})
     worker = canonical(groups.get("worker", groups.get("leader", {})), "spec.worker")
     for name in sorted(common.keys() & worker.keys()):
         raise InvalidRequest.of(FieldError(f"spec.worker.{name}", f"is given as spec.{name} already: give it once"))

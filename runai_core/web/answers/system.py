@@ -1,7 +1,5 @@
 """The orchestrator itself, as the API shows it."""
 
-from typing import Any
-
 from runai_core.web.answers.base import Answer, Number
 
 
@@ -22,6 +20,17 @@ class GpuCounts(Answer):
     simulated: int
 
 
+class CycleItem(Answer):
+    """The newest scheduling cycle of a node pool."""
+
+    node_pool: str
+    finished_at: str
+    seconds: float
+    binds: int
+    evictions: int
+    waiting: int
+
+
 class StatusAnswer(Answer):
     """What runs here."""
 
@@ -36,7 +45,7 @@ class StatusAnswer(Answer):
     gpus: GpuCounts
     cpu_cores: Number
     workloads: dict[str, int]
-    cycles: tuple[dict[str, Any], ...]
+    cycles: tuple[CycleItem, ...]
     failed_plugins: tuple[str, ...]
 
 

@@ -1,6 +1,6 @@
 """Nodes with their devices, and the one cluster that they make."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/api/v1", tags=["nodes"])
 Listing = Annotated[listing.ListQuery, Query()]
 Counting = Annotated[listing.CountQuery, Query()]
 
-PLATFORMS = {"local": "embedded", "kubernetes": "vanilla"}
-"""Backend -> platform of the cluster, as the API calls it."""
+PLATFORMS: Mapping[str, str] = {"kubernetes": "vanilla"}
+"""Backend -> platform of the cluster; the API has no word for the embedded one."""
 
 
 @router.get("/nodes", summary="List nodes")
@@ -75,7 +75,7 @@ async def get_cluster(
     if cluster_uuid not in (door.cluster_id, CLUSTER_NAME):
         raise NotFound(f"there is no cluster {cluster_uuid[:80]}; there is one: {door.cluster_id}")
     nodes = await door.organization.nodes(actor)
-    return cluster_item(nodes, door.started_at, PLATFORMS.get(door.backend.name, "vanilla"), names)
+    return cluster_item(nodes, door.started_at, PLATFORMS.get(door.backend.name), names)
 
 
 def _page(items: Sequence[NodeItem], given: listing.ListQuery) -> NodeList:

@@ -15,7 +15,7 @@ from runai_core.model.workload import Policy, PolicyType
 from runai_core.web.answers.policies import PolicyCheckAnswer, PolicyItem, PolicyList
 from runai_core.web.context import Door, Names, Who, directory
 from runai_core.web.merging import merged, without
-from runai_core.web.schemas import PolicyCheck, PolicyDocument, PolicyPatch, PolicyPut, PolicyScope
+from runai_core.web.schemas import PolicyCheck, PolicyDocument, PolicyPatch, PolicyPut, PolicyScope, without_nulls
 from runai_core.web.submissions import check_cluster
 from runai_core.web.views.policies import policy_entry, policy_item
 from runai_core.web.views.units import field_error_items
@@ -99,12 +99,12 @@ async def put_policy(
 async def patch_policy(
     path: PathName, door: Door, actor: Who, body: PolicyPatch, how: Annotated[WriteQuery, Query()]
 ) -> PolicyItem:
-    """What is given is merged into it (RFC 7396); fields in `reset` are taken out first."""
+    """What is given is merged into it; fields in `reset` are taken out first."""
     place = await _place(door, actor, body.meta)
     document: Mapping[str, Any] = await _present(door, actor, PATHS[path], place)
     for field in body.reset:
         document = without(document, field)
-    changed = merged(document, body.policy.model_dump(by_alias=True, exclude_unset=True))
+    changed = merged(document, _document(body.policy))
     return await _write(door, actor, _policy(PATHS[path], place, body.meta, changed), how)
 
 
@@ -121,7 +121,7 @@ async def delete_policy(
 async def validate_policy(door: Door, actor: Who, body: PolicyCheck) -> PolicyCheckAnswer:
     """Every field that is wrong, with what is allowed."""
     place = await _place(door, actor, body.meta)
-    errors = await door.policies.validate(_policy(body.type, place, body.meta, body.policy))
+    errors = await door.policies.validate(_policy(body.type, place, body.meta, without_nulls(body.policy)))
     return PolicyCheckAnswer(valid=not errors, errors=field_error_items(errors))
 
 
@@ -164,7 +164,8 @@ def _needed(given: PolicyScope, field: str) -> str:
 
 
 def _document(policy: PolicyDocument) -> dict[str, Any]:
-    return policy.model_dump(by_alias=True, exclude_none=True)
+    found: dict[str, Any] = without_nulls(policy.model_dump(by_alias=True))
+    return found
 
 
 def _policy(kind: PolicyType, place: Place, meta: PolicyScope, document: Mapping[str, Any]) -> Policy:

@@ -7,13 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from runai_core import __version__, wire
+from runai_core import __version__
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import RunaiError
 from runai_core.model.organization import Action, Actor
 from runai_core.model.workload import Phase
 from runai_core.ports import Filter, Op, Query
-from runai_core.web.answers.system import GpuCounts, HealthAnswer, PluginItem, PluginList, StatusAnswer
+from runai_core.service.scheduling import CycleReport
+from runai_core.web.answers.system import CycleItem, GpuCounts, HealthAnswer, PluginItem, PluginList, StatusAnswer
 from runai_core.web.context import Door, Who
 from runai_core.web.errors import Json
 from runai_core.web.views.units import CLUSTER_NAME, iso, units
@@ -62,7 +63,7 @@ async def status(door: Door, actor: Who) -> StatusAnswer:
         gpus=GpuCounts(total=sum(node.gpu_count for node in nodes), **devices),
         cpu_cores=units(sum(node.cpu for node in nodes)),
         workloads=await _workloads_by_phase(door, actor),
-        cycles=tuple(wire.encode(report) for report in door.scheduling.reports.values()),
+        cycles=tuple(_cycle(report) for report in door.scheduling.reports.values()),
         failed_plugins=tuple(item.name for item in door.plugins.failures),
     )
 
@@ -78,6 +79,17 @@ async def _workloads_by_phase(door: Orchestrator, actor: Actor) -> dict[str, int
     queries = [Query(filters=(Filter("phase", Op.EQ, phase.value),), limit=1) for phase in Phase]
     pages = await asyncio.gather(*(door.workloads.list(actor, query) for query in queries))
     return {phase.value: page.total for phase, page in zip(Phase, pages, strict=True) if page.total}
+
+
+def _cycle(report: CycleReport) -> CycleItem:
+    return CycleItem(
+        node_pool=report.node_pool,
+        finished_at=iso(report.finished_at),
+        seconds=round(report.seconds, 6),
+        binds=report.binds,
+        evictions=report.evictions,
+        waiting=report.waiting,
+    )
 
 
 def _fields(item: Any) -> dict[str, Any]:

@@ -121,15 +121,14 @@ def _add_changes(router: APIRouter, row: TypedPaths) -> None:
 
 
 def changes_of(workload: Workload, patch: dict[str, Any]) -> dict[str, Any]:
-    """Return the workload's specification with the patch merged into it (RFC 7396).
+    """Return the workload's specification with the patch merged into it; lists are replaced.
 
     Raises:
         Unsupported: the patch changes the leader of a distributed inference.
     """
     spec = wire.encode(workload.spec)
-    removed = {name: None for name, value in patch.items() if value is None}
     if workload.type is not WorkloadType.DISTRIBUTED_INFERENCE:
-        return merged(spec, canonical(patch)) | removed
+        return merged(spec, canonical(patch))
     leader = None if workload.master_spec is None else wire.encode(workload.master_spec)
     changed, new_leader = split_groups(merged(joined_groups(spec, leader), patch))
     if leader is not None and new_leader != leader:

@@ -150,7 +150,7 @@ def node_item(node: Node, directory: Directory) -> NodeItem:
     )
 
 
-def cluster_item(nodes: Sequence[Node], created_at: float, platform: str, directory: Directory) -> ClusterItem:
+def cluster_item(nodes: Sequence[Node], created_at: float, platform: str | None, directory: Directory) -> ClusterItem:
     """Return the one cluster."""
     since = iso(created_at)
     lost = [node.name for node in nodes if not node.ready]

@@ -91,6 +91,21 @@ async def test_wrong_quota_is_refused_by_name(given: list[ResourcesFields], says
         await changes.resources_of(given, {}, _any_pool)
 
 
+def test_a_null_says_nothing_but_for_quota_of_cpu_and_memory() -> None:
+    given = fields(nodePool=None, unheardOf=None, gpu={"deserved": None, "limit": 2}, cpu={"deserved": None})
+
+    assert given.gpu is not None
+    assert given.gpu.model_fields_set == {"limit"}
+    assert given.cpu is not None
+    assert given.cpu.model_fields_set == {"deserved"}
+
+
+def test_nulls_of_a_specification_are_left_out_at_any_depth() -> None:
+    spec = {"image": None, "compute": {"gpuDevicesRequest": 1, "cpuCoreRequest": None}, "ports": [{"name": None}]}
+
+    assert canonical(spec) == {"compute": {"gpuDevicesRequest": 1}, "ports": [{}]}
+
+
 @pytest.mark.parametrize("wrong", [{"deserved": -1}, {"deserved": float("nan")}, {"deserved": "many"}, {"deservd": 1}])
 def test_gpus_are_never_negative_nor_no_number(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -142,12 +157,12 @@ def test_a_node_pool_takes_either_form_of_placement() -> None:
     [
         pytest.param({"a": 1}, {"b": 2}, {"a": 1, "b": 2}, id="a new field"),
         pytest.param({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"a": {"b": 3, "c": 2}}, id="a field inside"),
-        pytest.param({"a": 1, "b": 2}, {"a": None}, {"b": 2}, id="null takes out"),
+        pytest.param({"a": 1, "b": 2}, {"a": None}, {"a": 1, "b": 2}, id="null says nothing"),
         pytest.param({"a": [1, 2]}, {"a": [3]}, {"a": [3]}, id="a list is replaced"),
         pytest.param({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}, id="an object takes the place of a value"),
     ],
 )
-def test_a_merge_patch(document: dict[str, Any], patch: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_a_patch_is_merged(document: dict[str, Any], patch: dict[str, Any], expected: dict[str, Any]) -> None:
     assert merged(document, patch) == expected
 
 

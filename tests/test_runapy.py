@@ -1,0 +1,346 @@
+"""The package runapy from PyPI, unmodified, against a real server process: what its users write works here.
+
+runapy hands answers back as they came; its own models, which check strictly
+what each field must be, read them here as well.
+"""
+
+import json
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its docstrings hold escapes that Python warns of
+    from runai.api_client import ApiClient
+    from runai.configuration import Configuration
+    from runai.exceptions import ApiException
+    from runai.models.batch_response import BatchResponse
+    from runai.models.count_response import CountResponse
+    from runai.models.department_for_list import DepartmentForList
+    from runai.models.displayed_cluster import DisplayedCluster
+    from runai.models.distributed_workload import DistributedWorkload
+    from runai.models.error import Error
+    from runai.models.get_priorities200_response import GetPriorities200Response
+    from runai.models.get_workload_events200_response import GetWorkloadEvents200Response
+    from runai.models.get_workload_history200_response import GetWorkloadHistory200Response
+    from runai.models.get_workload_priorities200_response import GetWorkloadPriorities200Response
+    from runai.models.get_workloads200_response import GetWorkloads200Response
+    from runai.models.inference1 import Inference1
+    from runai.models.list_categories200_response import ListCategories200Response
+    from runai.models.list_pods200_response import ListPods200Response
+    from runai.models.list_workload_types200_response import ListWorkloadTypes200Response
+    from runai.models.metrics_response import MetricsResponse
+    from runai.models.node import Node
+    from runai.models.nodepool import Nodepool
+    from runai.models.policy_list_response import PolicyListResponse
+    from runai.models.project_creation_request import ProjectCreationRequest
+    from runai.models.project_status import ProjectStatus
+    from runai.models.resources import Resources
+    from runai.models.telemetry_response import TelemetryResponse
+    from runai.models.training1 import Training1
+    from runai.models.training_creation_request import TrainingCreationRequest
+    from runai.models.training_policy_v2 import TrainingPolicyV2
+    from runai.models.workload import Workload
+    from runai.models.workspace1 import Workspace1
+    from runai.runai_client import RunaiClient
+
+pytestmark = pytest.mark.slow
+
+LONG = "python3 -c 'import time; print(1, flush=True); time.sleep(600)'"
+"""A command that runs until it is stopped."""
+
+
+@pytest.fixture(scope="module")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrchestratorProcess]:
+    """Run one server for all tests here: two nodes with two simulated GPUs each."""
+    nodes = [{"name": name, "gpus": 2, "cpu": 8, "memory": "16Gi"} for name in ("node-a", "node-b")]
+    with an_orchestrator(tmp_path_factory.mktemp("runapy"), nodes) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(orchestrator: OrchestratorProcess) -> Iterator[RunaiClient]:
+    """Return runapy with the service account of the credentials file."""
+    found = json.loads((orchestrator.data_dir / "credentials.json").read_text())
+    configuration = Configuration(
+        client_id=found["client_id"],
+        client_secret=found["client_secret"],
+        runai_base_url=found["url"],
+        retry_enabled=False,
+    )
+    with RunaiClient(ApiClient(configuration)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def cluster(client: RunaiClient) -> str:
+    """Return the id of the cluster, as a user of runapy finds it."""
+    (found,) = client.organizations.clusters.get_clusters().data
+    return str(DisplayedCluster.from_dict(found).uuid)
+
+
+@pytest.fixture
+def project(client: RunaiClient, cluster: str) -> Iterator[str]:
+    """Return the id of a project with one GPU of its own."""
+    (pool,) = [p for p in client.organizations.node_pools.get_nodepools().data["nodepools"] if p["isDefault"]]
+    body = ProjectCreationRequest.from_dict(
+        {
+            "name": f"p-{uuid.uuid4().hex[:8]}",
+            "clusterId": cluster,
+            "resources": [{"nodePool": {"id": pool["id"]}, "gpu": {"deserved": 1, "overQuotaWeight": 2}}],
+        }
+    )
+    created = client.organizations.projects.create_project(project_creation_request=body).data
+    yield created["id"]
+    for item in client.workloads.workloads.get_workloads(filter_by=[f"projectId=={created['id']}"]).data["workloads"]:
+        client.workloads.workloads_batch.batch_workloads({"action": "delete", "ids": [item["id"]]})
+        _wait(lambda uid=item["id"]: client.workloads.workloads.get_workload(uid).data["deletedAt"] is not None)
+    client.organizations.projects.delete_project(project_id=created["id"])
+
+
+def body_of(name: str, project: str, cluster: str, **spec: Any) -> dict[str, Any]:
+    """Return what a user of runapy sends to create a workload."""
+    return {"name": name, "projectId": project, "clusterId": cluster, "spec": {"command": LONG, "image": "i", **spec}}
+
+
+def test_a_wrong_secret_gets_no_token(orchestrator: OrchestratorProcess) -> None:
+    configuration = Configuration(
+        client_id="nobody", client_secret="x", runai_base_url=str(orchestrator.client.base_url), retry_enabled=False
+    )
+
+    with pytest.raises(ValueError, match="access token"):
+        ApiClient(configuration)
+
+
+def test_a_training_is_created_stopped_run_again_and_deleted(client: RunaiClient, cluster: str, project: str) -> None:
+    trainings = client.workloads.trainings
+    request = TrainingCreationRequest.from_dict(body_of("t", project, cluster, compute={"gpuDevicesRequest": 1}))
+
+    created = trainings.create_training1(training_creation_request=request)
+    uid = created.data["workloadId"]
+    _wait(lambda: _phase(client, uid) == "Running")
+    listed = client.workloads.workloads.get_workloads(filter_by=[f"projectId=={project}", "type==Training"])
+    trainings.suspend_training(workload_id=uid)
+    _wait(lambda: _phase(client, uid) == "Stopped")
+    trainings.resume_training(workload_id=uid)
+    _wait(lambda: _phase(client, uid) == "Running")
+    read = Training1.from_dict(trainings.get_training(workload_id=uid).data)
+    trainings.delete_training(workload_id=uid)
+    _wait(lambda: client.workloads.workloads.get_workload(workload_id=uid).data["deletedAt"] is not None)
+
+    assert created.status_code == 202
+    assert [item.name for item in GetWorkloads200Response.from_dict(listed.data).workloads] == ["t"]
+    assert (read.name, read.desired_phase, read.spec.compute.gpu_devices_request) == ("t", "Running", 1)
+
+
+def test_a_row_of_the_list_is_read_by_runapys_model(client: RunaiClient, cluster: str, project: str) -> None:
+    uid = client.workloads.trainings.create_training1(body_of("row", project, cluster)).data["workloadId"]
+    _wait(lambda: _phase(client, uid) == "Running")
+
+    row = Workload.from_dict(client.workloads.workloads.get_workload(workload_id=uid).data)
+
+    assert (row.name, row.phase, row.running_pods, row.project_id) == ("row", "Running", 1, project)
+    assert row.allocated_resources.cpu > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "model"),
+    [
+        pytest.param("workspace", {}, Workspace1, id="a workspace"),
+        pytest.param(
+            "distributed",
+            {"numWorkers": 1, "distributedFramework": "PyTorch", "compute": {"cpuCoreRequest": 0.1}},
+            DistributedWorkload,
+            id="a distributed training",
+        ),
+        pytest.param("inference", {"servingPort": {"container": 8000}}, Inference1, id="an inference"),
+    ],
+)
+def test_other_types_are_created_and_deleted(
+    client: RunaiClient, cluster: str, project: str, kind: str, spec: dict[str, Any], model: Any
+) -> None:
+    group = {"workspace": "workspaces", "distributed": "distributed", "inference": "inferences"}[kind]
+    api = getattr(client.workloads, group)
+    create = getattr(api, "create_distributed" if kind == "distributed" else f"create_{kind}1")
+
+    uid = create(body_of(f"w-{kind}", project, cluster, **spec)).data["workloadId"]
+    _wait(lambda: _phase(client, uid) == "Running")
+    read = model.from_dict(getattr(api, f"get_{kind}")(workload_id=uid).data)
+    getattr(api, f"delete_{kind}")(workload_id=uid)
+
+    assert read.name == f"w-{kind}"
+
+
+def test_pods_history_events_and_metrics_are_read(client: RunaiClient, cluster: str, project: str) -> None:
+    uid = client.workloads.trainings.create_training1(
+        body_of("told", project, cluster, compute={"gpuDevicesRequest": 1})
+    ).data["workloadId"]
+    _wait(lambda: _phase(client, uid) == "Running")
+
+    pods = ListPods200Response.from_dict(client.workloads.pods.get_workload_pods(workload_id=uid).data)
+    every = ListPods200Response.from_dict(client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
+    history = GetWorkloadHistory200Response.from_dict(client.workloads.events.get_workload_history(uid).data)
+    events = GetWorkloadEvents200Response.from_dict(client.workloads.events.get_workload_events(uid).data)
+    metrics = MetricsResponse.from_dict(
+        client.workloads.workloads.get_workload_metrics(
+            workload_id=uid,
+            metric_type=["GPU_ALLOCATION", "CPU_MEMORY_USAGE_BYTES"],
+            start="2026-01-01T00:00:00Z",
+            end="2100-01-01T00:00:00Z",
+        ).data
+    )
+
+    assert [pod.workload_id for pod in pods.pods] == [pod.workload_id for pod in every.pods] == [uid]
+    assert [record.spec.phase_update.phase for record in history.records if record.spec.phase_update][-1] == "Running"
+    assert events.events is not None
+    found = {item.type: item.values for item in metrics.measurements}
+    assert found["GPU_ALLOCATION"][-1].value == "1"
+    assert float(found["CPU_MEMORY_USAGE_BYTES"][-1].value) > 0
+
+
+def test_several_workloads_are_deleted_at_once(client: RunaiClient, cluster: str, project: str) -> None:
+    ids = [
+        client.workloads.trainings.create_training1(body_of(name, project, cluster)).data["workloadId"]
+        for name in ("a", "b")
+    ]
+
+    answer = client.workloads.workloads_batch.batch_workloads({"action": "delete", "ids": [*ids, str(uuid.uuid4())]})
+
+    read = BatchResponse.from_dict(answer.data)
+    assert read.succeeded == ids
+    assert [item.code for item in read.failed] == [404]
+
+
+def test_workloads_are_counted_and_summed_up(client: RunaiClient, cluster: str, project: str) -> None:
+    client.workloads.trainings.create_training1(body_of("counted", project, cluster))
+
+    count = client.workloads.workloads.count_workloads(filter_by=[f"projectId=={project}"])
+    telemetry = client.workloads.workloads.get_workloads_telemetry(
+        telemetry_type="WORKLOADS_COUNT", group_by=["Project"]
+    )
+
+    assert CountResponse.from_dict(count.data).count == 1
+    values = TelemetryResponse.from_dict(telemetry.data).values
+    assert any(group.value == project for value in values for group in value.groups or [])
+
+
+def test_a_project_is_listed_read_and_changed(client: RunaiClient, project: str, cluster: str) -> None:
+    projects = client.organizations.projects
+
+    found = next(item for item in projects.get_projects(limit=500).data["projects"] if item["id"] == project)
+    projects.update_project(
+        project_id=project, project_update_request={"description": "new", "resources": found["resources"]}
+    )
+    projects.patch_project_resources(project_id=project, resources_nullable=[{"gpu": {"limit": 3}}])
+    read = projects.get_project(project_id=project).data
+
+    assert found["clusterId"] == cluster
+    assert ProjectStatus.from_dict(read["status"]).phase == "Ready"
+    assert read["description"] == "new"
+    quota = Resources.from_dict(read["resources"][0])
+    assert (quota.gpu.deserved, quota.gpu.limit, quota.gpu.over_quota_weight) == (1, 3, 2)
+    assert CountResponse.from_dict(projects.count_projects().data).count >= 2
+
+
+def test_a_department_is_created_listed_and_deleted(client: RunaiClient, cluster: str) -> None:
+    departments = client.organizations.departments
+
+    created = departments.create_department({"name": "research", "clusterId": cluster, "resources": []}).data
+    listed = [DepartmentForList.from_dict(item) for item in departments.get_departments().data["departments"]]
+    departments.delete_department(department_id=created["id"])
+
+    assert {item.name for item in listed} == {"default", "research"}
+    assert CountResponse.from_dict(departments.count_departments().data).count == 1
+
+
+def test_a_node_pool_is_created_listed_and_deleted(client: RunaiClient, cluster: str) -> None:
+    pools = client.organizations.node_pools
+    body = {"name": "fast", "labelKey": "speed", "labelValue": "fast", "clusterId": cluster}
+
+    created = Nodepool.from_dict(pools.create_nodepool(body).data)
+    changed = Nodepool.from_dict(
+        pools.update_nodepool(
+            nodepool_id=created.id, nodepool_update_fields={"placementStrategy": {"gpu": "spread"}}
+        ).data
+    )
+    listed = [Nodepool.from_dict(item) for item in pools.get_nodepools().data["nodepools"]]
+    pools.delete_nodepool(nodepool_id=created.id)
+
+    assert changed.placement_strategy.gpu == "spread"
+    assert {(item.name, item.is_default) for item in listed} == {("default", True), ("fast", False)}
+
+
+def test_nodes_are_listed(client: RunaiClient, cluster: str) -> None:
+    nodes = client.organizations.nodes
+
+    found = [Node.from_dict(item) for item in nodes.get_nodes(cluster_uuid=cluster, sort_by="name").data["nodes"]]
+    telemetry = TelemetryResponse.from_dict(nodes.get_node_telemetry(telemetry_type="TOTAL_GPUS").data)
+
+    assert [(node.name, node.status, node.gpu_info.gpu_count) for node in found] == [
+        ("node-a", "Ready", 2),
+        ("node-b", "Ready", 2),
+    ]
+    assert telemetry.values[0].value == "4"
+    assert CountResponse.from_dict(nodes.count_tenant_nodes().data).count == 2
+
+
+def test_a_policy_is_set_read_listed_and_deleted(client: RunaiClient, cluster: str, project: str) -> None:
+    policies = client.policies.policy
+    body = {
+        "meta": {"scope": "tenant", "name": "limits"},
+        "policy": {"rules": {"compute": {"gpuDevicesRequest": {"max": 2}}}},
+    }
+
+    policies.overwrite_training_policy_v2(training_policy_overwrite_request_v2=body)
+    read = TrainingPolicyV2.from_dict(policies.get_training_policy_v2(scope="tenant").data)
+    listed = PolicyListResponse.from_dict(policies.list_policies(workload_type="training").data)
+    with pytest.raises(ApiException) as refused:
+        client.workloads.trainings.create_training1(
+            body_of("greedy", project, cluster, compute={"gpuDevicesRequest": 4})
+        )
+    policies.delete_training_policy(scope="tenant")
+
+    assert read.policy.rules.compute.gpu_devices_request.max == 2
+    assert [(item.type, item.meta.name) for item in listed.policies] == [("training", "limits")]
+    error = Error.from_dict(refused.value.data)
+    assert error.code == 400
+    assert "gpuDevicesRequest" in error.message
+
+
+def test_properties_of_workloads_are_listed(client: RunaiClient) -> None:
+    properties = client.workloads.workload_properties
+
+    priorities = GetWorkloadPriorities200Response.from_dict(properties.get_workload_priorities().data)
+    categories = ListCategories200Response.from_dict(properties.list_categories().data)
+    types = ListWorkloadTypes200Response.from_dict(properties.list_workload_types().data)
+    ranks = GetPriorities200Response.from_dict(client.authentication_and_authorization.org_unit.get_priorities().data)
+
+    assert "very-high" in {item.name for item in priorities.priorities}
+    assert {"Build", "Train", "Deploy"} == {item.name for item in categories.categories}
+    assert "Training" in {item.name for item in types.types}
+    assert sum(item.is_default for item in ranks.priorities) == 1
+
+
+def test_an_unknown_workload_is_an_exception_that_says_so(client: RunaiClient) -> None:
+    with pytest.raises(ApiException) as caught:
+        client.workloads.trainings.get_training(workload_id=str(uuid.uuid4()))
+
+    assert Error.from_dict(caught.value.data).code == 404
+
+
+def _phase(client: RunaiClient, uid: str) -> str:
+    return str(client.workloads.workloads.get_workload(workload_id=uid).data["phase"])
+
+
+def _wait(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until it holds: a server process has a clock of its own."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.02)
