@@ -4,6 +4,7 @@ Records are written after the change that they tell of; observers are called
 after the record, and their failure never fails a use case.
 """
 
+import itertools
 import logging
 import uuid
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ class Journal:
         self._store = backend.store
         self._clock = backend.clock
         self._observers = tuple(observers)
+        # Names need only differ; drawing random bytes for each record is a system call too many.
+        self._names = (f"{prefix}-{number}" for prefix in (uuid.uuid4().hex,) for number in itertools.count())
 
     async def transition(
         self, workload: Workload, from_phase: Phase | None, to_phase: Phase, *, signal: str, cause: str, actor: str
@@ -99,7 +102,7 @@ class Journal:
 
     def _meta(self, workload: Workload) -> Meta:
         return Meta(
-            name=uuid.uuid4().hex, project=workload.meta.project, owner=workload.meta.uid, created_at=self._clock.now()
+            name=next(self._names), project=workload.meta.project, owner=workload.meta.uid, created_at=self._clock.now()
         )
 
     async def _write(self, workload: Workload, record: HistoryRecord) -> HistoryRecord:

@@ -212,6 +212,8 @@ class Reconciler:
         workload = replace(workload, pods_requested=shown.requested, pods_running=shown.running)
         if workload != first:
             await self._save(workload, told, forget=Effect.FORGET in effects)
+        if effects or (workload != first and workload.phase in TERMINAL):
+            self.poke(workload.meta.uid)  # what the effects ask for is derived from what is stored now
             return
         if (at := look_again_at(workload, pods, now)) is not None:
             self._later(workload.meta.uid, at)
@@ -229,8 +231,6 @@ class Reconciler:
                 await self._journal.event(saved, str(seen.signal), seen.cause)
         if forget:
             await self._store.delete(Workload, saved.meta.uid)
-        self.poke(saved.meta.uid)
-        self._scheduling.wake()
 
     async def _delete_when_due(self, workload: Workload) -> None:
         after = workload.spec.auto_deletion_time_after_completion_seconds
