@@ -17,7 +17,7 @@ from runai_core.lifecycle.seen import (
     Seen,
     succeeded,
 )
-from runai_core.lifecycle.vacancies import is_live, retry_at, surplus, wants_pods
+from runai_core.lifecycle.vacancies import is_live, replaced_from, retry_at, surplus, wants_pods
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import TYPE_DEFAULTS, Phase, Pod, Workload, WorkloadType
 
@@ -61,7 +61,8 @@ def counts(workload: Workload, pods: Sequence[Pod]) -> Counts:
 def look_again_at(workload: Workload, pods: Sequence[Pod], now: float) -> float | None:
     """Return when a rule may bite though no pod has changed; None: never."""
     seen = Seen(workload, pods, now)
-    times = [time for time in (retry_at(workload), seen.settles_at, seen.degraded_until) if time is not None]
+    waits = (retry_at(workload), seen.settles_at, seen.degraded_until, *map(replaced_from, seen.last))
+    times = [time for time in waits if time is not None]
     return min((time for time in times if time > now), default=None)
 
 
@@ -217,7 +218,7 @@ def _first_ready(seen: Seen) -> Found:
 
 
 def _whole_again(seen: Seen) -> Found:
-    return f"All {len(seen.ready)} pods that are needed are ready again." if seen.is_whole else None
+    return f"{_pods(len(seen.ready), 'is', 'are')} ready again." if seen.is_whole else None
 
 
 def _waits_to_start(seen: Seen) -> Found:
@@ -248,8 +249,9 @@ def _pods(number: int, one: str, many: str) -> str:
 
 def _end_of(pod: Pod) -> str:
     code = "" if pod.status.exit_code is None else f" with exit code {pod.status.exit_code}"
-    detail = f": {pod.status.message.rstrip('.')}" if pod.status.message else ""
-    return f"Pod {pod.name} failed{code}{detail}."
+    message = pod.status.message.rstrip(".")
+    says_more = message and not message.endswith(f"code {pod.status.exit_code}")
+    return f"Pod {pod.name} failed{code}{f': {message}' if says_more else ''}."
 
 
 def _state_of(pod: Pod) -> str:

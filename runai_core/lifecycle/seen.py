@@ -17,6 +17,7 @@ SETTLE_SECONDS = 5.0
 """How long the other pods may go on after the master has succeeded, to end by themselves."""
 
 UNSCHEDULED = frozenset({PodState.PENDING, PodState.GATED})
+STARTING = frozenset({PodState.BINDING, PodState.BOUND})
 EVICTED = frozenset({"Evicted", "Preempted"})
 
 
@@ -131,7 +132,10 @@ class Seen:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether it runs as specified."""
+        """Return whether it runs as specified; the next of several runs may take a moment to start."""
+        if self.shape.runs is not None:
+            starting = [pod for pod in self.last if pod.status.state in STARTING]
+            return self.enough([*self.ready, *starting]) and not self.broken
         return self.enough(self.ready) and len(self.ready) >= self.shape.healthy and not self.broken
 
 

@@ -101,14 +101,27 @@ def wants_pods(workload: Workload, pods: Sequence[Pod], now: float) -> bool:
         return False
     if not any(pod.attempt == workload.attempt for pod in pods) and now < retry_at(workload):
         return False
-    return bool(vacancies(workload, shape_of(workload), pods))
+    last = newest(workload, pods)
+    ranks = [place.rank for place in vacancies(workload, shape_of(workload), pods)]
+    return any(rank not in last or now >= replaced_from(last[rank]) for rank in ranks)
 
 
 def retry_at(workload: Workload) -> float:
     """Return the time before which a workload that failed is not tried again."""
     if workload.phase != Phase.PENDING or workload.phase_reason != "Retry":
         return 0.0
-    return workload.phase_updated_at + min(FIRST_RETRY_DELAY * 2.0 ** min(workload.failures - 1, 16), MAX_RETRY_DELAY)
+    return workload.phase_updated_at + _delay(workload.failures)
+
+
+def replaced_from(pod: Pod) -> float:
+    """Return the time before which a pod that failed is not replaced by itself."""
+    if not has_failed(pod):
+        return 0.0
+    return (pod.status.finished_at or 0.0) + _delay(pod.replacement + 1)
+
+
+def _delay(failures: int) -> float:
+    return min(FIRST_RETRY_DELAY * 2.0 ** min(failures - 1, 16), MAX_RETRY_DELAY)
 
 
 def surplus(workload: Workload, pods: Sequence[Pod]) -> tuple[Pod, ...]:

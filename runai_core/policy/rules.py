@@ -80,7 +80,7 @@ def validate_against(policy: Policy, others: Sequence[Policy]) -> tuple[FieldErr
                 message = (
                     f"already has rules, set by the policy {name_of(other)}: leave it out here, or remove it there"
                 )
-                errors.append(FieldError("rules." + path.replace(":", ""), message, policy=name_of(other)))
+                errors.append(FieldError("rules." + path.replace(":", ""), message))
     return tuple(errors)
 
 

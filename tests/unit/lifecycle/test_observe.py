@@ -106,6 +106,8 @@ CASES = [
     Case("a sleeping service is well", INF, "Running", [], None, spec=ASLEEP),
     Case("still degraded", D, "Degraded", [READY, STARTED], None, spec=TWO),
     Case("repaired", D, "Degraded", [READY, READY], "AllReady", "ready again", TWO),
+    Case("the next run takes a moment", T, "Running", [BOUND], None, spec={"completions": 3}),
+    Case("a run that is not ready", T, "Running", [STARTED], "PodsLost", "runs but is not ready", {"completions": 3}),
     # success
     Case("a workspace that ends well is done", W, "Running", [DONE], "Succeeded", "Its pod has succeeded."),
     Case("a training that ends well is done", T, "Running", [DONE], "Succeeded", "Its run has succeeded."),
@@ -431,6 +433,17 @@ def test_runs_under_way_are_not_started_twice() -> None:
     assert [pod.name for pod in made.pods] == ["job-1-0-1", "job-1-1"]
     full = [*pods, replace(made.pods[0], status=READY)]
     assert not wants_pods(counted, full, NOW)
+
+
+def test_a_pod_that_fails_again_and_again_is_replaced_after_longer_and_longer() -> None:
+    failed = replace(BAD, finished_at=NOW)
+    workload, pods = a_gang(T, Phase.RUNNING, [READY, failed], parallelism=2)
+    counted = replace(workload, failures=1)
+    assert not wants_pods(counted, pods, NOW + 0.49)
+    assert look_again_at(counted, pods, NOW) == NOW + 0.5
+    assert wants_pods(counted, pods, NOW + 0.5)
+    again = [pods[0], replace(pods[1], replacement=3)]
+    assert look_again_at(counted, again, NOW) == NOW + 4.0
 
 
 def test_no_more_runs_are_started_than_are_wanted() -> None:
