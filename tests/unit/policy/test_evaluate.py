@@ -375,6 +375,13 @@ def test_rules_of_instances(rules: dict[str, Any], given_: list[dict[str, Any]],
     assert [message.partition(" [policy")[0] for message in said(evaluation)] == expected
 
 
+def test_a_nearer_default_cannot_change_a_locked_instance() -> None:
+    rules = {"environmentVariables": {"instances": {"locked": ["HTTP_PROXY"]}}}
+    far = policy("department", defaults=WITH_PROXY, rules=rules)
+    near = policy("project", defaults={"environmentVariables": {"instances": [{**PROXY, "value": "http://other"}]}})
+    assert variables(judged({}, far, near)) == [PROXY]
+
+
 def test_an_instance_that_was_left_out_stays_out_when_it_is_judged_again() -> None:
     excluded = {"environmentVariables": [{"name": "HTTP_PROXY", "exclude": True}]}
     once = judged(excluded, policy("project", defaults=WITH_PROXY)).spec
