@@ -85,7 +85,12 @@ def queues_of(deserved: dict[str, int | None]) -> tuple[Queue, ...]:
 
 
 def jobs_of(
-    queue_of: Callable[[int], str], count: int, request_of: Callable[[int], PodRequest], size: int = 1, *, prefix: str = "job"
+    queue_of: Callable[[int], str],
+    count: int,
+    request_of: Callable[[int], PodRequest],
+    size: int = 1,
+    *,
+    prefix: str = "job",
 ) -> tuple[tuple[PodGroup, ...], tuple[PodEntry, ...]]:
     """Return waiting gangs of `size` pods."""
     groups = tuple(
@@ -108,7 +113,9 @@ def gpu(count: int = 1) -> PodRequest:
 def single(nodes: int) -> Snapshot:
     """8 single-GPU jobs for each node, one queue."""
     groups, pods = jobs_of(lambda number: "queue", 8 * nodes, lambda number: gpu())
-    return Snapshot(taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods)
+    return Snapshot(
+        taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods
+    )
 
 
 def varied(nodes: int) -> Snapshot:
@@ -125,7 +132,9 @@ def varied(nodes: int) -> Snapshot:
 def gangs(nodes: int) -> Snapshot:
     """One gang of 64 single-GPU pods for each 8 nodes."""
     groups, pods = jobs_of(lambda number: "queue", nodes // 8, lambda number: gpu(), 64)
-    return Snapshot(taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods)
+    return Snapshot(
+        taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods
+    )
 
 
 def full(nodes: int, queues: dict[str, int | None], *, shuffled: bool = True) -> Snapshot:
@@ -145,9 +154,7 @@ def full(nodes: int, queues: dict[str, int | None], *, shuffled: bool = True) ->
         )
         for pod, place in zip(pods, places, strict=True)
     )
-    return Snapshot(
-        taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of(queues), pod_groups=groups, pods=running
-    )
+    return Snapshot(taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of(queues), pod_groups=groups, pods=running)
 
 
 def with_jobs(
@@ -192,7 +199,9 @@ def fractions(nodes: int) -> Snapshot:
         return gpu()
 
     groups, pods = jobs_of(lambda number: "queue", 8 * nodes, request)
-    return Snapshot(taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods)
+    return Snapshot(
+        taken_at=1e9, nodes=nodes_of(nodes), queues=queues_of({"queue": None}), pod_groups=groups, pods=pods
+    )
 
 
 def racks(nodes: int) -> Snapshot:
@@ -200,9 +209,7 @@ def racks(nodes: int) -> Snapshot:
     groups, pods = jobs_of(lambda number: "queue", nodes, lambda number: gpu(), 8)
     constraint = TopologyConstraint(topology="racks", required_level="rack")
     placed = tuple(
-        PodGroup(
-            name=group.name, queue=group.queue, min_members=8, created_at=group.created_at, topology=constraint
-        )
+        PodGroup(name=group.name, queue=group.queue, min_members=8, created_at=group.created_at, topology=constraint)
         for group in groups
     )
     return Snapshot(
@@ -239,13 +246,18 @@ CASES = (
         0.03,
         lambda r, n: len(r.pipelines) == n // 10 and len(r.evictions) == n // 10 * 8,
     ),
+    Case("hopeless", "a gang that cannot fit, 500 full nodes", 500, hopeless, 0.01, lambda r, n: len(r.verdicts) == 1),
     Case(
-        "hopeless", "a gang that cannot fit, 500 full nodes", 500, hopeless, 0.01, lambda r, n: len(r.verdicts) == 1
+        "small-reclaim",
+        "one GPU reclaimed, 500 full nodes",
+        500,
+        small_reclaim,
+        0.01,
+        lambda r, n: len(r.evictions) == 1,
     ),
     Case(
-        "small-reclaim", "one GPU reclaimed, 500 full nodes", 500, small_reclaim, 0.01, lambda r, n: len(r.evictions) == 1
+        "fractions", "8,000 jobs, half fractions, 1,000 nodes", 1000, fractions, 0.3, lambda r, n: len(r.binds) > 7 * n
     ),
-    Case("fractions", "8,000 jobs, half fractions, 1,000 nodes", 1000, fractions, 0.3, lambda r, n: len(r.binds) > 7 * n),
     Case("racks", "1,000 gangs of 8 in racks, 1,000 nodes", 1000, racks, 0.2, lambda r, n: _all_bound(r, 8 * n)),
 )
 
@@ -268,7 +280,9 @@ def measure(case: Case, nodes: int, runs: int) -> tuple[float, float]:
         opening.append(opened - start)
         acting.append(end - opened)
         if not case.check(result, nodes):
-            raise SystemExit(f"{case.name}: wrong decisions: {len(result.binds)} binds, {len(result.evictions)} evictions")
+            raise SystemExit(
+                f"{case.name}: wrong decisions: {len(result.binds)} binds, {len(result.evictions)} evictions"
+            )
         del session, result
     return statistics.median(opening), statistics.median(acting)
 
@@ -283,8 +297,15 @@ def measure_unchanged(runs: int) -> dict[str, float | str]:
         start = time.perf_counter()
         scheduler.run_cycle(snapshot.taken_at + number)
         times.append(time.perf_counter() - start)
-    return {"case": "unchanged", "title": "cycle without change, 5,000 nodes, 40,000 pods", "nodes": 5000,
-            "opening": 0.0, "actions": statistics.median(times), "target": 0.02, "growth": 0.0}
+    return {
+        "case": "unchanged",
+        "title": "cycle without change, 5,000 nodes, 40,000 pods",
+        "nodes": 5000,
+        "opening": 0.0,
+        "actions": statistics.median(times),
+        "target": 0.02,
+        "growth": 0.0,
+    }
 
 
 def measure_memory() -> dict[str, float | str]:
@@ -296,8 +317,15 @@ def measure_memory() -> dict[str, float | str]:
     peak = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     del session, result
-    return {"case": "memory", "title": "MB for 5,000 nodes, 40,000 pods", "nodes": 5000,
-            "opening": 0.0, "actions": peak, "target": 300.0, "growth": 0.0}
+    return {
+        "case": "memory",
+        "title": "MB for 5,000 nodes, 40,000 pods",
+        "nodes": 5000,
+        "opening": 0.0,
+        "actions": peak,
+        "target": 300.0,
+        "growth": 0.0,
+    }
 
 
 def main() -> int:
@@ -317,17 +345,35 @@ def main() -> int:
         growth = 0.0
         if not options.no_growth and case.nodes <= 5000:
             growth = measure(case, 2 * case.nodes, runs)[1] / acting
-        rows.append({"case": case.name, "title": case.title, "nodes": case.nodes, "opening": opening,
-                     "actions": acting, "target": case.target, "growth": growth})
+        rows.append(
+            {
+                "case": case.name,
+                "title": case.title,
+                "nodes": case.nodes,
+                "opening": opening,
+                "actions": acting,
+                "target": case.target,
+                "growth": growth,
+            }
+        )
         if not options.json:
             _print_row(rows[-1], first=len(rows) == 1)
-    for name, extra in (("unchanged", lambda: measure_unchanged(options.runs)), ("memory", measure_memory)):
+    for name in ("unchanged", "memory"):
         if not options.case or name in options.case:
-            rows.append(extra())
+            rows.append(measure_unchanged(options.runs) if name == "unchanged" else measure_memory())
             if not options.json:
                 _print_row(rows[-1], first=len(rows) == 1)
     if options.json:
-        print(json.dumps({"machine": platform.processor() or platform.machine(), "python": platform.python_version(), "rows": rows}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "machine": platform.processor() or platform.machine(),
+                    "python": platform.python_version(),
+                    "rows": rows,
+                },
+                indent=1,
+            )
+        )
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -75,7 +76,9 @@ def test_a_gang_starts_whole_or_not_at_all(seed: int) -> None:
             minimums = {part.name: part.min_members for part in group.sub_groups} or {"": group.min_members}
             for part, minimum in minimums.items():
                 members = [
-                    pod for pod in running(after) if pod.pod_group == name and (not group.sub_groups or pod.sub_group == part)
+                    pod
+                    for pod in running(after)
+                    if pod.pod_group == name and (not group.sub_groups or pod.sub_group == part)
                 ]
                 assert len(members) >= minimum, (name, part)
 
@@ -83,7 +86,7 @@ def test_a_gang_starts_whole_or_not_at_all(seed: int) -> None:
 @given(seeds)
 def test_nobody_is_evicted_without_the_placement_that_it_enables(seed: int) -> None:
     for _, result, _ in history(seed):
-        placed = {item.pod_group for item in (*result.binds, *result.pipelines)}
+        placed = {bind.pod_group for bind in result.binds} | {item.pod_group for item in result.pipelines}
         for eviction in result.evictions:
             assert eviction.message.endswith(".")
             if eviction.action != "stale_gang":
@@ -145,7 +148,7 @@ def test_reclaim_takes_only_from_queues_above_their_share_or_their_quota(seed: i
 @given(seeds)
 def test_protected_work_keeps_its_minimum_run_time(seed: int) -> None:
     for before, result, _ in history(seed):
-        lost = defaultdict(int)
+        lost: dict[tuple[str, str], int] = defaultdict(int)
         for eviction in result.evictions:
             if eviction.action in ("reclaim", "preempt") and eviction.moved_to is None:
                 lost[eviction.pod_group, eviction.action] += 1
@@ -176,7 +179,7 @@ def test_without_events_the_cluster_comes_to_rest(seed: int) -> None:
 def test_the_order_of_the_input_does_not_matter(seed: int) -> None:
     random = Random(seed)
     for before, result, _ in history(seed, rounds=2):
-        parts = {}
+        parts: dict[str, Any] = {}
         for field in ("nodes", "queues", "pod_groups", "pods", "topologies"):
             items = list(getattr(before, field))
             random.shuffle(items)
@@ -187,6 +190,7 @@ def test_the_order_of_the_input_does_not_matter(seed: int) -> None:
 HASH_PROGRAM = """
 import hashlib
 from random import Random
+from typing import Any
 from runai_core.engine.cycle import run_cycle
 from runai_core.engine.explain import explain
 from runai_core.testing.worlds import carry_out, random_world
@@ -243,5 +247,5 @@ def test_a_suggestion_that_is_followed_starts_the_group(seed: int) -> None:
             assert explained.message == verdict.message
             for suggestion in explained.suggestions:
                 answer = run_cycle(follow(before, verdict.pod_group, suggestion))
-                started = {item.pod_group for item in (*answer.binds, *answer.pipelines)}
+                started = {bind.pod_group for bind in answer.binds} | {item.pod_group for item in answer.pipelines}
                 assert verdict.pod_group in started, (verdict.pod_group, suggestion)

@@ -49,32 +49,45 @@ def tiny(**changes: object) -> dict[str, object]:
             "allow_consolidating_reclaim": True,
         },
         "nodes": [
-            {"name": "n", "gpus": 1, "cpu_millis": 4000, "memory_bytes": 10**10, "gpu_memory_mib": 100, "max_pods": 110,
-             "labels": {}}
+            {
+                "name": "n",
+                "gpus": 1,
+                "cpu_millis": 4000,
+                "memory_bytes": 10**10,
+                "gpu_memory_mib": 100,
+                "max_pods": 110,
+                "labels": {},
+            }
         ],
         "topologies": [],
-        "queues": [
-            {"name": "q", "parent": None, "priority": 100, "creation_index": 0, "resources": resources}
-        ],
+        "queues": [{"name": "q", "parent": None, "priority": 100, "creation_index": 0, "resources": resources}],
         "jobs": [
             {
-                "name": "job", "queue": "q", "priority": 50, "preemptible": True, "age_minutes": 1, "min_member": 1,
-                "pod_group": {"topology_constraint": None, "groups": [],
-                              "pod_sets": [{"name": "default", "min_member": 1, "topology_constraint": None}]},
+                "name": "job",
+                "queue": "q",
+                "priority": 50,
+                "preemptible": True,
+                "age_minutes": 1,
+                "min_member": 1,
+                "pod_group": {
+                    "topology_constraint": None,
+                    "groups": [],
+                    "pod_sets": [{"name": "default", "min_member": 1, "topology_constraint": None}],
+                },
                 "tasks": [task],
             }
         ],
         "expected": {
-            "jobs": {"job": {"status": "Binding", "node": "n"}}, "tasks": {}, "nodes": {},
+            "jobs": {"job": {"status": "Binding", "node": "n"}},
+            "tasks": {},
+            "nodes": {},
             "max_calls_per_round": {"bind": 1, "evict": 0, "pipeline": 0},
         },
     }
     return {**scenario, **changes}
 
 
-def test_the_runner_reports_as_json_and_ends_with_the_count(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_runner_reports_as_json_and_ends_with_the_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = tiny(id="tiny/wrong")
     wrong["expected"] = {**tiny()["expected"], "jobs": {"job": {"status": "Pending", "node": None}}}  # type: ignore[dict-item]
     unknown = tiny(id="tiny/skipped", unsupported_fields=["written in another language"])
@@ -89,7 +102,13 @@ def test_the_runner_reports_as_json_and_ends_with_the_count(
     assert [reports[name]["passed"] for name in ("tiny/one", "tiny/wrong")] == [True, False]
     assert "expected Pending" in reports["tiny/wrong"]["differences"][0]
     assert set(reports["tiny/one"]) >= {
-        "id", "passed", "differences", "rounds", "engine_seconds", "action_seconds", "decisions"
+        "id",
+        "passed",
+        "differences",
+        "rounds",
+        "engine_seconds",
+        "action_seconds",
+        "decisions",
     }
     assert output.err.splitlines()[-1] == "1 passed, 1 failed"
     main([str(file), "--id", "tiny/one"])

@@ -74,15 +74,17 @@ def confirmed(
     """Return the first few suggestions that a cycle confirms, one of each kind."""
     found: dict[str, Suggestion] = {}
     for suggestion in candidates:
-        if suggestion.kind not in found and len(found) < MOST_SUGGESTIONS:
-            if _starts(follow(snapshot, name, suggestion), name, rules):
-                found[suggestion.kind] = suggestion
+        wanted = suggestion.kind not in found and len(found) < MOST_SUGGESTIONS
+        if wanted and _starts(follow(snapshot, name, suggestion), name, rules):
+            found[suggestion.kind] = suggestion
     return tuple(found.values())
 
 
 def _starts(snapshot: Snapshot, name: str, rules: RuleSet) -> bool:
     result = run_actions(open_cycle(snapshot, rules))
-    return any(item.pod_group == name for item in (*result.binds, *result.pipelines))
+    return any(bind.pod_group == name for bind in result.binds) or any(
+        promise.pod_group == name for promise in result.pipelines
+    )
 
 
 def open_cycle(snapshot: Snapshot, rules: RuleSet = DEFAULT_RULES) -> Session:
@@ -125,9 +127,7 @@ def _result(session: Session) -> CycleResult:
                 binds.append(Bind(pods[pod].name, names[nodes[pod]], devices[pod], group))
             elif state == PROMISED and pod not in seen and pod not in session.evicted_from:
                 seen.add(pod)
-                promises.append(
-                    Pipeline(pods[pod].name, names[nodes[pod]], session.pod_devices[pod], job.name, action)
-                )
+                promises.append(Pipeline(pods[pod].name, names[nodes[pod]], session.pod_devices[pod], job.name, action))
     evictions = _evictions(session, names, promises, seen)
     return CycleResult(
         revision=session.snapshot.revision,

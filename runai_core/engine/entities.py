@@ -198,7 +198,7 @@ class Job:
             self.sets = sets
             self.only: PodSet | None = None
         else:
-            self.only = PodSet("", group.min_members if group.min_members > 1 else 1)
+            self.only = PodSet("", max(1, group.min_members))
             self.sets = {"": self.only}
 
     @property

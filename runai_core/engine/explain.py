@@ -15,6 +15,7 @@ from runai_core.model.errors import NotFound
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.snapshot_check import check_snapshot
 
+
 def explain(snapshot: Snapshot, name: str, rules: RuleSet = DEFAULT_RULES) -> Verdict | None:
     """Return why a pod group waits; `None` where it runs, or starts in this cycle.
 

@@ -166,9 +166,9 @@ def _gpu_forms(session: Session, kind: PodClass) -> int:
 
 def _tolerated(session: Session, tolerations: tuple[Toleration, ...]) -> int:
     """Return the nodes without a taint that keeps the pod away."""
-    tainted = session.cache.get("tainted")
-    if not isinstance(tainted, dict):
-        tainted = {}
+    known = session.cache.get("tainted")
+    tainted: dict[Taint, int] = known if isinstance(known, dict) else {}
+    if known is None:
         for index, node in enumerate(session.nodes):
             for taint in node.taints:
                 if taint.effect != TaintEffect.PREFER_NO_SCHEDULE:
@@ -336,12 +336,14 @@ def _term_holds(session: Session, kind: PodClass, term: PodAffinityTerm, node: i
 
 
 def _repelled(session: Session, kind: PodClass, node: int) -> bool:
-    for pod in placed_pods(session):
-        for term in session.pod_class[pod].constraints.pod_affinity:
-            if term.anti and term.required and _selected(term, kind.example.labels):
-                if _same_domain(session, term.topology_key, node, session.pod_node[pod]):
-                    return True
-    return False
+    return any(
+        term.anti
+        and term.required
+        and _selected(term, kind.example.labels)
+        and _same_domain(session, term.topology_key, node, session.pod_node[pod])
+        for pod in placed_pods(session)
+        for term in session.pod_class[pod].constraints.pod_affinity
+    )
 
 
 def _ports_taken(session: Session, kind: PodClass, node: int) -> bool:

@@ -34,7 +34,7 @@ def place_job(session: Session, job: Job, pods: list[int], *, promise_only: bool
         session.rollback(mark)
         return False
     if not promise_only:
-        _hold_back(session, job, pods)
+        _hold_back(session, pods)
     return True
 
 
@@ -91,15 +91,11 @@ def _place_sets(
 ) -> bool:
     ordered = sorted(node.sets, key=lambda part: (part.active >= part.minimum, part.active / part.minimum, part.name))
     return all(
-        _place_set(session, part, pods[part.name], nodes, layers, promise_only)
-        for part in ordered
-        if part.name in pods
+        _place_set(session, part, pods[part.name], nodes, layers, promise_only) for part in ordered if part.name in pods
     )
 
 
-def _place_set(
-    session: Session, part: PodSet, pods: list[int], nodes: int, layers: Layers, promise_only: bool
-) -> bool:
+def _place_set(session: Session, part: PodSet, pods: list[int], nodes: int, layers: Layers, promise_only: bool) -> bool:
     for _, chosen_layers in _candidates(session, part.topology, nodes, layers, pods, [part]):
         mark = session.mark()
         if _place_pods(session, pods, chosen_layers, promise_only):
@@ -190,7 +186,7 @@ def _copies(row: list[int], kind: PodClass) -> int:
     return count
 
 
-def _hold_back(session: Session, job: Job, pods: list[int]) -> None:
+def _hold_back(session: Session, pods: list[int]) -> None:
     """Turn an attempt into promises where a pod set would start below its minimum."""
     promised = [pod for pod in pods if session.pod_state[pod] == PROMISED]
     if not promised:

@@ -9,11 +9,12 @@ so after a decision only the path from the leaf to the root is keyed anew
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import groupby
+from typing import Any
 
 from runai_core.engine.entities import EVICTED, PENDING, Job, PodSet, QueueNode
 from runai_core.engine.session import Session
 
-QueueKey = tuple[object, ...]
+QueueKey = tuple[Any, ...]
 
 
 def tasks_to_try(session: Session, job: Job, *, moving: bool = False) -> list[int]:
@@ -180,12 +181,12 @@ class _Leaf:
         self.returned: list[tuple[tuple[object, ...], Job]] = []
 
     def best(self) -> Job | None:
-        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):  # type: ignore[operator]
+        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):
             return self.returned[0][1]
         return self.waiting[-1] if self.waiting else None
 
     def pop(self) -> Job:
-        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):  # type: ignore[operator]
+        if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):
             return heappop(self.returned)[1]
         return self.waiting.pop()
 
@@ -247,7 +248,8 @@ class JobOrder:
 
     def _key(self, child: "_Inner | _Leaf") -> QueueKey:
         job = child.best()
-        assert job is not None and child.node is not None
+        assert job is not None
+        assert child.node is not None
         if job.tries is None:
             refresh(self.session, job)
         return queue_key(self.session, child.node, job)

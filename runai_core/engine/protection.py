@@ -59,7 +59,7 @@ def runtime_for_reclaim(session: Session, victim: Job, preemptor: Job) -> float:
 
 def _from_parting(victim: Job, preemptor: Job) -> tuple[QueueNode, ...]:
     mine = set(map(id, preemptor.path))
-    for position, node in enumerate(victim.path):
+    for position in range(len(victim.path)):
         above = victim.path[position + 1 :]
         if not above or id(above[0]) in mine:
             return victim.path[position:]

@@ -61,7 +61,7 @@ class VictimFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSet:
-    """All rules that plug-ins added. The built-in ones are always there; `CycleSettings.disabled_rules` turns them off."""
+    """All rules that plug-ins added; `CycleSettings.disabled_rules` turns built-in ones off."""
 
     filters: tuple[Filter, ...] = ()
     scores: tuple[Score, ...] = ()

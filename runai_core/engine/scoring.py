@@ -49,7 +49,7 @@ class NodeIndex:
         self.key_of: list[Key] = [measure(node) for node in range(len(session.nodes))]
         for node, key in enumerate(self.key_of):
             self.buckets[key] = self.buckets.get(key, 0) | 1 << node
-        self.keys: list[Key] = sorted(self.buckets)  # type: ignore[type-var]
+        self.keys: list[Key] = sorted(self.buckets)
         self.cursor = len(session.touched)
 
     def repair(self, session: Session) -> None:
@@ -70,7 +70,7 @@ class NodeIndex:
                 buckets[key] |= bit
             else:
                 buckets[key] = bit
-                self.keys.insert(bisect_left(self.keys, key), key)  # type: ignore[type-var]
+                self.keys.insert(bisect_left(self.keys, key), key)
             key_of[node] = key
         self.cursor = len(touched)
 
@@ -148,7 +148,7 @@ def _best_in(session: Session, kind: PodClass, index: NodeIndex, within: int) ->
 
 def _best_with_room(session: Session, kind: PodClass, index: NodeIndex, within: int) -> tuple[int, int]:
     """Return the best node by fullness: those with room now first."""
-    start = bisect_left(index.keys, kind.gpus) if index.sorted_by_gpus else 0  # type: ignore[type-var]
+    start = bisect_left(index.keys, kind.gpus) if index.sorted_by_gpus else 0
     keys, buckets = index.keys, index.buckets
     wants = (NOW, LATER) if "idle_first" not in session.settings.disabled_rules else (LATER,)
     for want in wants:

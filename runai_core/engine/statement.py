@@ -25,9 +25,7 @@ def take_back(session: Session, mark: int, decisions: int) -> None:
     """Undo all moves since the mark and forget all but the first decisions."""
     session.rollback(mark)
     del session.decided[decisions:]
-    session.kept = {
-        pod for action, _, pods, _ in session.decided if action in TAKING for pod in pods
-    }
+    session.kept = {pod for action, _, pods, _ in session.decided if action in TAKING for pod in pods}
     session.kept.update(_gone(session))
 
 

@@ -39,7 +39,9 @@ class Level:
             for node in bits(mask):
                 self.domain_of[node] = number
         self.rows = [tuple(row[:3]) for row in session.later]
-        self.free = [[sum(self.rows[node][column] for node in bits(mask)) for column in range(3)] for mask in self.masks]
+        self.free = [
+            [sum(self.rows[node][column] for node in bits(mask)) for column in range(3)] for mask in self.masks
+        ]
         self.cursor = len(session.touched)
         self.counts: dict[int, CopyCount] = {}
         self.orders: dict[tuple[int, int], DomainOrder] = {}
@@ -184,7 +186,9 @@ def node_sets(
     ask = [sum(column) for column in zip(*(session.pod_class[pod].charge for pod in pods), strict=True)]
     ask[2] = sum(kind.gpus * count for kind, count in kinds.items())
     for depth in wanted:
-        for mask in _domains(session, built, depth, inside, kinds, ask, held if constraint.required_level else 0):
+        for mask in _domains(session, built, depth, inside, kinds, ask):
+            if constraint.required_level and held and not mask & held:
+                continue
             yield mask, _layers(session, built, names, constraint, mask, ask)
 
 
@@ -225,7 +229,7 @@ def _level_span(names: tuple[str, ...], constraint: TopologyConstraint) -> list[
 
 
 def _domains(
-    session: Session, built: list[Level], depth: int, inside: int, kinds: Counter[PodClass], ask: list[int], held: int
+    session: Session, built: list[Level], depth: int, inside: int, kinds: Counter[PodClass], ask: list[int]
 ) -> Iterator[int]:
     """Yield the node sets of one level that may hold the pods, fullest first."""
     if depth < 0:
@@ -241,7 +245,7 @@ def _domains(
         entries = _ordered_domains(session, level, only, kinds[only], ask)
     for _, number in tuple(entries):  # a copy: an attempt may change the order
         part = level.masks[number] & inside
-        if part and (not held or part & held):
+        if part:
             yield part
 
 
@@ -270,11 +274,18 @@ def _copy_totals(session: Session, level: Level, kind: PodClass) -> list[int]:
 
 def fill_ratio(ask: list[int], free: list[int]) -> float:
     """Return the largest part of a resource that the ask takes of what is free."""
-    return max((amount / room if room > 0 else float("inf")) if amount else 0.0 for amount, room in zip(ask, free, strict=True))
+    return max(
+        (amount / room if room > 0 else float("inf")) if amount else 0.0 for amount, room in zip(ask, free, strict=True)
+    )
 
 
 def _layers(
-    session: Session, built: list[Level], names: tuple[str, ...], constraint: TopologyConstraint, mask: int, ask: list[int]
+    session: Session,
+    built: list[Level],
+    names: tuple[str, ...],
+    constraint: TopologyConstraint,
+    mask: int,
+    ask: list[int],
 ) -> tuple[tuple[int, int], ...]:
     """Split a node set by its domains of the preferred level: those with more room first."""
     if constraint.preferred_level is None:

@@ -15,6 +15,7 @@ from runai_core.engine.session import Session
 from runai_core.engine.topology import copies_on, copies_when_empty, exists
 from runai_core.model.decision import QueueShare, Reason, Verdict
 
+
 def verdicts(session: Session) -> tuple[Verdict, ...]:
     """Return a verdict for every group of which some pod waits and was not placed, by name."""
     known: dict[object, Verdict] = {}
@@ -43,9 +44,7 @@ def _waits(session: Session, job: Job, *, promises: bool) -> bool:
     if only is not None and only.active == len(only.pods) and not promises:
         return False
     states = [(session.pod_state[pod], pod) for part in job.sets.values() for pod in part.pods]
-    return any(
-        state == PENDING or (state == PROMISED and pod not in session.evicted_from) for state, pod in states
-    )
+    return any(state == PENDING or (state == PROMISED and pod not in session.evicted_from) for state, pod in states)
 
 
 def _likeness(session: Session, job: Job) -> object:
@@ -94,9 +93,7 @@ def verdict_for(session: Session, job: Job) -> Verdict:
 
 def _shares(job: Job) -> tuple[QueueShare, ...]:
     return tuple(
-        share
-        for node in job.path
-        for share in share_rows(node, tuple(node.allocated), tuple(node.non_preemptible))
+        share for node in job.path for share in share_rows(node, tuple(node.allocated), tuple(node.non_preemptible))
     )
 
 
@@ -136,11 +133,9 @@ def _kinds(session: Session, job: Job) -> dict[PodClass, int]:
     return counts
 
 
-def _judge(
-    session: Session, job: Job, blocked: Blocked | None, placeable: int, required: int
-) -> tuple[Reason, str]:
+def _judge(session: Session, job: Job, blocked: Blocked | None, placeable: int, required: int) -> tuple[Reason, str]:
     """Return the reason and the sentence; what can never change comes first."""
-    wants = _wants(session, job)
+    wants = _wants(job)
     pool = session.snapshot.node_pool
     for kind in _kinds(session, job):
         if not kind.static and session.nodes:
@@ -168,7 +163,7 @@ def _constraints(job: Job) -> list:  # type: ignore[type-arg]
     return [item for item in found if item is not None and item.topology]
 
 
-def _wants(session: Session, job: Job) -> str:
+def _wants(job: Job) -> str:
     """Say what the group asks for at once."""
     count = len(job.tries or ())
     column = GPU if job.ask[2] else CPU
@@ -225,7 +220,15 @@ def _empty_copies(session: Session, kind: PodClass) -> int:
     copies = 0
     for node in bits(kind.static):
         entry = session.nodes[node]
-        shape = (entry.cpu, entry.memory, entry.gpus, entry.max_pods, entry.gpu_memory_mib, entry.extended, entry.dra_gpus)
+        shape = (
+            entry.cpu,
+            entry.memory,
+            entry.gpus,
+            entry.max_pods,
+            entry.gpu_memory_mib,
+            entry.extended,
+            entry.dra_gpus,
+        )
         if shape not in shapes:
             shapes[shape] = copies_when_empty(session, kind, node)
         copies += shapes[shape]
@@ -239,12 +242,17 @@ def _blocked_message(job: Job, blocked: Blocked) -> tuple[Reason, str]:
     if rule == "limit":
         limit, held = amount(node.limit[column], column), amount(node.allocated[column], column)
         ever = ", so it can never start" if job.ask[column] > node.limit[column] else ""
-        return Reason.OVER_LIMIT, f"Queue {node.name} has a limit of {limit} and uses {held}; this needs {ask} more{ever}."
+        return (
+            Reason.OVER_LIMIT,
+            f"Queue {node.name} has a limit of {limit} and uses {held}; this needs {ask} more{ever}.",
+        )
     quota, held = amount(node.deserved[column], column), amount(node.non_preemptible[column], column)
     return (
         Reason.NON_PREEMPTIBLE_OVER_QUOTA,
-        f"Non-preemptible work may not exceed the deserved quota: queue {node.name} deserves {quota}, "
-        f"non-preemptible work holds {held} of it, this needs {ask} more; a preemptible workload may go over quota.",
+        (
+            f"Non-preemptible work may not exceed the deserved quota: queue {node.name} deserves {quota}, "
+            f"non-preemptible work holds {held} of it, this needs {ask} more; a preemptible workload may go over quota."
+        ),
     )
 
 
@@ -252,7 +260,9 @@ def _busy_message(session: Session, job: Job, wants: str, placeable: int, requir
     """Return the reason where only room is lacking, and whether others could be asked for it."""
     leaf = job.path[0]
     over = [
-        column for column in range(3) if job.ask[column] > 0 and leaf.allocated[column] + job.ask[column] > leaf.fair[column]
+        column
+        for column in range(3)
+        if job.ask[column] > 0 and leaf.allocated[column] + job.ask[column] > leaf.fair[column]
     ]
     lack = f"only {placeable} of its {required} pods find room now" if required > 1 else "no node has that free now"
     if over and session.quota_on:
@@ -260,13 +270,17 @@ def _busy_message(session: Session, job: Job, wants: str, placeable: int, requir
         held, share = amount(leaf.allocated[column], column), amount(leaf.fair[column], column)
         return (
             Reason.WAITING_FOR_QUOTA,
-            f"It {wants} and {lack}; its queue {leaf.name} holds {held} of a fair share of {share}, "
-            "so nobody is asked to give way and it waits for others to end.",
+            (
+                f"It {wants} and {lack}; its queue {leaf.name} holds {held} of a fair share of {share}, "
+                "so nobody is asked to give way and it waits for others to end."
+            ),
         )
     return (
         Reason.INSUFFICIENT_CAPACITY,
-        f"It {wants} and {lack}; its queue is within its fair share, but what runs may not be evicted for it "
-        "or would not free enough.",
+        (
+            f"It {wants} and {lack}; its queue is within its fair share, but what runs may not be evicted for it "
+            "or would not free enough."
+        ),
     )
 
 
@@ -345,7 +359,11 @@ def _nearest(session: Session, job: Job) -> str:
 
 def all_shares(session: Session) -> tuple[QueueShare, ...]:
     """Return every queue's numbers as the cycle began, by name."""
-    return tuple(share for name in sorted(session.queues) for share in share_rows(session.queues[name], *session.queues[name].opening))
+    return tuple(
+        share
+        for name in sorted(session.queues)
+        for share in share_rows(session.queues[name], *session.queues[name].opening)
+    )
 
 
 __all__ = ["GATED", "all_shares", "verdict_for", "verdicts"]

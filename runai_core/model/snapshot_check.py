@@ -118,10 +118,11 @@ def _queue(queue: Queue) -> Iterator[FieldError]:
             value = getattr(quota, part)
             if value is not None:
                 yield from _amount(f"{field}.{part}", value)
-        weight = quota.over_quota_weight
+        weight: Any = quota.over_quota_weight
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
             yield FieldError(f"{field}.over_quota_weight", "must be a number of at least 0", weight)
-    for value in queue.usage:
+    usage: Any = queue.usage
+    for value in usage:
         if not isinstance(value, int | float) or not isfinite(value) or value < 0:
             yield FieldError(f"queue {queue.name}.usage", "must be numbers of at least 0", value)
     yield from _number(f"queue {queue.name}.created_at", queue.created_at)
@@ -178,9 +179,9 @@ def _pods(pods: Iterable[PodEntry]) -> Iterator[FieldError]:
 def _request(field: str, request: PodRequest) -> Iterator[FieldError]:
     cpu, memory, gpus, portion = request.cpu, request.memory, request.gpu_devices, request.gpu_portion
     plain = type(cpu) is int and type(memory) is int and type(gpus) is int and type(portion) is int
-    if plain and 0 <= cpu <= MAX_AMOUNT and 0 <= memory <= MAX_AMOUNT and 0 <= gpus <= MAX_COUNT and not portion:
-        if not (request.gpu_memory_mib or request.mig or request.dra or request.extended):
-            return
+    usual = plain and 0 <= cpu <= MAX_AMOUNT and 0 <= memory <= MAX_AMOUNT and 0 <= gpus <= MAX_COUNT and not portion
+    if usual and not (request.gpu_memory_mib or request.mig or request.dra or request.extended):
+        return
     yield from _amount(f"{field}.cpu", cpu)
     yield from _amount(f"{field}.memory", memory)
     yield from _amount(f"{field}.gpu_devices", gpus, MAX_COUNT)

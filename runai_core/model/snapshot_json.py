@@ -42,8 +42,7 @@ def snapshot_from_json(text: str) -> Snapshot:
         raise InvalidSnapshot.of(FieldError("snapshot", f"must be JSON ({str(problem)[:80]})")) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or "snapshot" not in content:
         raise InvalidSnapshot.of(FieldError("format", f"must be an object with format {FORMAT} and a snapshot"))
-    made = _read(Snapshot, content["snapshot"], "snapshot")
-    assert isinstance(made, Snapshot)
+    made: Snapshot = _read(Snapshot, content["snapshot"], "snapshot")
     return made
 
 
@@ -80,13 +79,12 @@ def _default(field: "Field[Any]") -> Any:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return {
-        name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}
-    }
+    return {name: hint for name, hint in get_type_hints(kind).items() if name in {field.name for field in fields(kind)}}
 
 
 def _refuse(path: str, message: str, given: Any) -> InvalidSnapshot:
-    return InvalidSnapshot.of(FieldError(path, message, given))
+    fault = FieldError(path, message, given)
+    return InvalidSnapshot(str(fault), (fault,))
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:
@@ -119,8 +117,7 @@ def _read_tuple(items: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...
     if len(value) != len(items):
         raise _refuse(path, f"must be a list of {len(items)}", value)
     return tuple(
-        _read(item, entry, f"{path}[{number}]")
-        for number, (item, entry) in enumerate(zip(items, value, strict=True))
+        _read(item, entry, f"{path}[{number}]") for number, (item, entry) in enumerate(zip(items, value, strict=True))
     )
 
 

@@ -87,11 +87,15 @@ def _cycle(world: World, report: Report) -> CycleResult:
 
 
 def _decisions(result: CycleResult) -> dict[str, Any]:
-    calls: list[dict[str, str]] = []
-    for eviction in result.evictions:
-        calls.append(
-            {"call": "evict", "task": eviction.pod, "action": eviction.action, "for_job": eviction.for_group}
-        )
+    calls: list[dict[str, str]] = [
+        {
+            "call": "evict",
+            "task": eviction.pod,
+            "action": eviction.action,
+            "for_job": eviction.for_group,
+        }
+        for eviction in result.evictions
+    ]
     calls += [{"call": "bind", "task": bind.pod, "node": bind.node} for bind in result.binds]
     calls += [{"call": "pipeline", "task": item.pod, "node": item.node} for item in result.pipelines]
     counts = {call: len(getattr(result, name)) for call, name in LIMITS.items()}

@@ -122,7 +122,9 @@ def _gang(
     )
     request = _request(random, random.choice(forms))
     return group, [
-        PodEntry(name=f"{name}-{member}", pod_group=name, request=request, sub_group="" if not parts else "ab"[member > 0])
+        PodEntry(
+            name=f"{name}-{member}", pod_group=name, request=request, sub_group="" if not parts else "ab"[member > 0]
+        )
         for member in range(count)
     ]
 

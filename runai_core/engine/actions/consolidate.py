@@ -3,8 +3,9 @@
 from runai_core.engine.entities import Job
 from runai_core.engine.ordering import waiting_jobs
 from runai_core.engine.protection import never, victim_test
+from runai_core.engine.search import Search, free_gpus
 from runai_core.engine.session import Session
-from runai_core.engine.victims import Search, free_gpus, help_each
+from runai_core.engine.victims import help_each
 
 NAME = "consolidate"
 

@@ -2,9 +2,10 @@
 
 from runai_core.engine.entities import Job
 from runai_core.engine.ordering import waiting_jobs
-from runai_core.engine.protection import is_protected, victim_test, runtime_for_preempt
+from runai_core.engine.protection import is_protected, runtime_for_preempt, victim_test
+from runai_core.engine.search import Search
 from runai_core.engine.session import Session
-from runai_core.engine.victims import Search, help_each
+from runai_core.engine.victims import help_each
 
 NAME = "preempt"
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from runai_core.engine.entities import UNBOUNDED, Job, QueueNode
 from runai_core.engine.ordering import blocked_by_queue, waiting_jobs
-from runai_core.engine.protection import is_protected, victim_test, runtime_for_reclaim
+from runai_core.engine.protection import is_protected, runtime_for_reclaim, victim_test
+from runai_core.engine.search import Search, first_differing, free_gpus
 from runai_core.engine.session import Session
-from runai_core.engine.victims import Search, first_differing, free_gpus, help_each
+from runai_core.engine.victims import help_each
 
 NAME = "reclaim"
 
@@ -62,7 +63,9 @@ def _may_lose(search: Search, victim: QueueNode) -> bool:
     """Return whether a queue holds enough that taking some of it could be fair."""
     mine, theirs = first_differing(search.job.path[0], victim)
     after = [amount + asked for amount, asked in zip(mine.allocated, search.ask, strict=True)]
-    return _over_share(theirs, theirs.allocated) or (_within_quota(mine, after) and _over_quota(theirs, theirs.allocated))
+    return _over_share(theirs, theirs.allocated) or (
+        _within_quota(mine, after) and _over_quota(theirs, theirs.allocated)
+    )
 
 
 def _over_share(node: QueueNode, allocated: list[int]) -> bool:
@@ -84,9 +87,7 @@ def is_fair(search: Search, lost: list[int]) -> bool:
     for victim, bundle in _bundles(session, lost):
         mine, theirs = first_differing(leaf, victim)
         held = remaining[theirs.name]
-        if not _over_share(theirs, held) and not (
-            _within_quota(mine, mine.allocated) and _over_quota(theirs, held)
-        ):
+        if not _over_share(theirs, held) and not (_within_quota(mine, mine.allocated) and _over_quota(theirs, held)):
             return False
         for node in victim.path:
             row = remaining[node.name]

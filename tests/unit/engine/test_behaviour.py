@@ -68,16 +68,23 @@ def snapshot_of(case: Case) -> Snapshot:
         )
         whole = gang.gpus == int(gang.gpus)
         request = PodRequest(
-            cpu=100, memory=100, gpu_devices=int(gang.gpus) if whole else 0, gpu_portion=0 if whole else int(gang.gpus * 1000)
+            cpu=100,
+            memory=100,
+            gpu_devices=int(gang.gpus) if whole else 0,
+            gpu_portion=0 if whole else int(gang.gpus * 1000),
         )
-        places = [(PodState.RUNNING, node) for node in gang.running]
+        places: list[tuple[PodState, str | None]] = [(PodState.RUNNING, node) for node in gang.running]
         places += [(PodState.RELEASING, node) for node in gang.releasing]
         places += [(PodState.PENDING, None)] * gang.waiting
         for number, (state, place) in enumerate(places):
             node, _, device = (place or "").partition("/")
             pods.append(
                 PodEntry(
-                    name=f"{name}-{number}", pod_group=name, request=request, state=state, node=node or None,
+                    name=f"{name}-{number}",
+                    pod_group=name,
+                    request=request,
+                    state=state,
+                    node=node or None,
                     gpu_groups=(device,) if device else (),
                 )
             )
@@ -112,8 +119,12 @@ def counts(names: list[str]) -> dict[str, int]:
 
 ALLOCATE_ONLY = CycleSettings(actions=("allocate",))
 FULL_A = {"old": Gang(running=("n0",), age=4), "young": Gang(running=("n0",), age=1)}
-TREE = {
-    "d1": (4, None, None), "d2": (4, None, None), "p1": (1, "d1", None), "p2": (3, "d1", None), "p3": (4, "d2", None),
+TREE: dict[str, tuple[float | None, str | None, float | None]] = {
+    "d1": (4, None, None),
+    "d2": (4, None, None),
+    "p1": (1, "d1", None),
+    "p2": (3, "d1", None),
+    "p3": (4, "d2", None),
 }
 
 CASES = {
@@ -241,8 +252,11 @@ CASES = {
     ),
     "a young run is protected from reclaim": Case(
         {"n0": 2},
-        {"a": Gang(running=("n0",), started=NOW - 10), "c": Gang(running=("n0",), started=NOW - 10),
-         "b": Gang(queue="qb", waiting=1)},
+        {
+            "a": Gang(running=("n0",), started=NOW - 10),
+            "c": Gang(running=("n0",), started=NOW - 10),
+            "b": Gang(queue="qb", waiting=1),
+        },
         queues={"qa": (0, None, None), "qb": (1, None, None)},
         settings=CycleSettings(reclaim_min_runtime=60.0),
     ),
@@ -295,5 +309,5 @@ def test_decisions(case: Case) -> None:
     assert counts([bind.pod_group for bind in result.binds]) == case.bound
     assert counts([promise.pod_group for promise in result.pipelines]) == case.promised
     assert counts([eviction.pod_group for eviction in result.evictions]) == case.evicted
-    places = {item.pod: item.node for item in (*result.binds, *result.pipelines)}
+    places = {bind.pod: bind.node for bind in result.binds} | {item.pod: item.node for item in result.pipelines}
     assert {pod: places[pod] for pod in case.where} == case.where

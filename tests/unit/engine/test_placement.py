@@ -66,7 +66,9 @@ def test_a_gang_placed_in_runs_lands_where_it_would_pod_by_pod(
     releasing = {f"n{number}": min(leaving, 8 - used) for number, (used, leaving) in enumerate(taken)}
     entries = [NodeEntry(name=name, cpu=10**6, memory=10**15, gpus=8) for name in nodes]
     holders = [
-        PodEntry(name=f"{state.value}-{name}", pod_group="", request=PodRequest(gpu_devices=amount), state=state, node=name)
+        PodEntry(
+            name=f"{state.value}-{name}", pod_group="", request=PodRequest(gpu_devices=amount), state=state, node=name
+        )
         for name, row in nodes.items()
         for state, amount in ((PodState.RUNNING, 8 - row[0] - releasing[name]), (PodState.RELEASING, releasing[name]))
         if amount
@@ -93,7 +95,9 @@ def test_a_gang_placed_in_runs_lands_where_it_would_pod_by_pod(
 
 
 def test_spreading_takes_the_emptiest_node() -> None:
-    nodes = tuple(NodeEntry(name=name, cpu=10_000, memory=GIB, gpus=gpus) for name, gpus in (("a", 4), ("b", 4), ("c", 2)))
+    nodes = tuple(
+        NodeEntry(name=name, cpu=10_000, memory=GIB, gpus=gpus) for name, gpus in (("a", 4), ("b", 4), ("c", 2))
+    )
     held = PodEntry(name="held", pod_group="", request=PodRequest(gpu_devices=1), state=PodState.RUNNING, node="a")
     group = PodGroup(name="g", queue="", min_members=2)
     pods = tuple(PodEntry(name=f"g-{n}", pod_group="g", request=PodRequest(gpu_devices=1)) for n in range(2))
@@ -126,7 +130,12 @@ def test_a_nominated_node_comes_before_a_fuller_one() -> None:
 def test_a_shared_device_keeps_its_books_through_a_promise() -> None:
     node = NodeEntry(name="a", cpu=10_000, memory=GIB, gpus=1, gpu_memory_mib=1000)
     leaving = PodEntry(
-        name="old", pod_group="", request=PodRequest(gpu_portion=700), state=PodState.RELEASING, node="a", gpu_groups=("x",)
+        name="old",
+        pod_group="",
+        request=PodRequest(gpu_portion=700),
+        state=PodState.RELEASING,
+        node="a",
+        gpu_groups=("x",),
     )
     pod = PodEntry(name="new", pod_group="g", request=PodRequest(gpu_portion=500))
     snapshot = Snapshot(taken_at=0.0, nodes=(node,), pod_groups=(PodGroup(name="g", queue=""),), pods=(leaving, pod))

@@ -1,6 +1,7 @@
 """Snapshots that make no sense are refused with the object named; texts that are none, too."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ NODE = NodeEntry(name="n", cpu=1000, memory=1000, gpus=1)
 POD = PodEntry(name="p", pod_group="g", request=PodRequest(cpu=1))
 GROUP = PodGroup(name="g", queue="q")
 GOOD = Snapshot(taken_at=1.0, nodes=(NODE,), queues=(Queue(name="q"),), pod_groups=(GROUP,), pods=(POD,))
-NAN = float("nan")
+NAN: Any = float("nan")
 
 
 def asking(**request: Any) -> Snapshot:
@@ -46,12 +47,14 @@ BAD = {
     "a negative limit": (quota(limit=-1), "queue q.gpu.limit"),
     "a weight that is no number": (quota(over_quota_weight=NAN), "over_quota_weight"),
     "queues that hang from each other": (
-        replace(GOOD, queues=(Queue(name="a", parent="b"), Queue(name="b", parent="a"))), "a -> b -> a"
+        replace(GOOD, queues=(Queue(name="a", parent="b"), Queue(name="b", parent="a"))),
+        "a -> b -> a",
     ),
     "a clock that stands nowhere": (replace(GOOD, taken_at=NAN), "takenAt"),
     "an unknown action": (replace(GOOD, settings=CycleSettings(actions=("dance",))), "settings.actions"),
     "a sub-group below one that is not there": (
-        replace(GOOD, pod_groups=(replace(GROUP, sub_groups=(SubGroup(name="a", parent="b"),)),)), "does not exist"
+        replace(GOOD, pod_groups=(replace(GROUP, sub_groups=(SubGroup(name="a", parent="b"),)),)),
+        "does not exist",
     ),
 }
 
@@ -68,7 +71,9 @@ def test_nonsense_is_refused_by_name(snapshot: Snapshot, words: str) -> None:
     [
         pytest.param(GOOD, id="the good one"),
         pytest.param(asking(cpu=10**18), id="10^18 millicores are only too many"),
-        pytest.param(replace(GOOD, pod_groups=(replace(GROUP, min_members=10**6),)), id="a gang larger than the cluster"),
+        pytest.param(
+            replace(GOOD, pod_groups=(replace(GROUP, min_members=10**6),)), id="a gang larger than the cluster"
+        ),
         pytest.param(replace(GOOD, pod_groups=(replace(GROUP, queue="?"),)), id="a queue that does not exist"),
         pytest.param(replace(GOOD, nodes=()), id="no nodes at all"),
         pytest.param(Snapshot(taken_at=0.0), id="nothing at all"),
@@ -127,8 +132,5 @@ def test_a_damaged_text_is_refused_or_read_but_never_crashes(data: st.DataObject
         else:
             path[key] = data.draw(st.sampled_from([None, -1, 10**40, 1.5, "x", [], {}, True, [[]], {"a": 1}]))
             break
-    try:
-        snapshot = snapshot_from_json(json.dumps(content))
-        run_cycle(snapshot)
-    except InvalidSnapshot as problem:
-        assert str(problem)
+    with suppress(InvalidSnapshot):
+        run_cycle(snapshot_from_json(json.dumps(content)))

@@ -1,0 +1,121 @@
+"""Room that victims would free, gathered node by node until it is enough."""
+
+from runai_core.engine.entities import SHARED
+from runai_core.engine.gang import place_job
+from runai_core.engine.scoring import best_node
+from runai_core.engine.search import Search, Unit, take_away
+from runai_core.engine.session import Session
+from runai_core.engine.victim_order import victim_units
+
+
+def gather(search: Search) -> list[Unit] | None:
+    """Find victims for a gang of ordinary pods in one pass, without judging; `None` where all do not suffice.
+
+    Every pod of the gang takes the first node on which the gathered victims
+    free enough, so each victim is looked at once however large the gang is.
+    """
+    session = search.session
+    mark = session.mark()
+    waiting = list(search.pods)
+    chosen: list[Unit] = []
+    waiting = _fill(search, waiting, session.all_nodes)
+    gathered: dict[int, list[Unit]] = {}
+    sums: dict[int, list[int]] = {}
+    asked = needs(session, waiting)
+    if waiting:
+        for unit in victim_units(search, []):
+            for node in note(session, unit, gathered, sums):
+                if unit not in gathered[node] or not may_fit(session, asked, node, sums[node]):
+                    continue
+                freed = 0
+                helping = forget(session, node, gathered, sums)
+                for other in helping:
+                    chosen.append(other)
+                    for pod in other:
+                        freed |= 1 << session.pod_node[pod]
+                    for pod in other:
+                        take_away(session, pod)
+                waiting = _fill(search, waiting, freed)
+                asked = needs(session, waiting)
+                if not waiting:
+                    break
+            if not waiting:
+                break
+    session.rollback(mark)
+    return None if waiting else chosen
+
+
+def note(session: Session, unit: Unit, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]) -> list[int]:
+    """Add a unit to the nodes that it lives on; return these."""
+    nodes = sorted({session.pod_node[pod] for pod in unit}) if len(unit) > 1 else [session.pod_node[unit[0]]]
+    for node in nodes:
+        units = gathered.get(node)
+        if units is None:
+            gathered[node] = [unit]
+            sums[node] = [0, 0, 0, 0]
+        else:
+            units.append(unit)
+    for pod in unit:
+        kind = session.pod_class[pod]
+        row = sums[session.pod_node[pod]]
+        row[0] += kind.cpu
+        row[1] += kind.memory
+        row[2] += kind.devices if kind.form == SHARED else kind.gpus
+        row[3] += 1
+    return nodes
+
+
+def forget(session: Session, node: int, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]) -> list[Unit]:
+    """Take a node's units out of all books; return them."""
+    units = list(gathered[node])
+    for unit in units:
+        for pod in unit:
+            home, kind = session.pod_node[pod], session.pod_class[pod]
+            row = sums[home]
+            row[0] -= kind.cpu
+            row[1] -= kind.memory
+            row[2] -= kind.devices if kind.form == SHARED else kind.gpus
+            row[3] -= 1
+            if unit in gathered[home]:
+                gathered[home].remove(unit)
+    return units
+
+
+def needs(session: Session, pods: list[int]) -> list[tuple[int, int, int, int]]:
+    """Return what each class of the pods needs at least: cpu, memory, whole GPUs, and its nodes."""
+    kinds = {session.pod_class[pod].index: session.pod_class[pod] for pod in pods}
+    return [
+        (kind.cpu, kind.memory, kind.gpus, kind.static if kind.static >= 0 else session.all_nodes)
+        for kind in kinds.values()
+    ]
+
+
+def may_fit(session: Session, needs: list[tuple[int, int, int, int]], node: int, extra: list[int]) -> bool:
+    """Return whether some pod might fit on a node with the gathered victims gone (never wrongly no)."""
+    row = session.later[node]
+    if row[3] + extra[3] < 1:
+        return False
+    cpu, memory, gpus = row[0] + extra[0], row[1] + extra[1], row[2] + extra[2]
+    for need in needs:  # noqa: SIM110 - called for every victim: a generator costs as much again
+        if gpus >= need[2] and cpu >= need[0] and memory >= need[1] and need[3] >> node & 1:
+            return True
+    return False
+
+
+def _fill(search: Search, waiting: list[int], nodes: int) -> list[int]:
+    """Promise the nodes to as many of the waiting pods as fit; return the others."""
+    session = search.session
+    left: list[int] = []
+    failed: set[int] = set()
+    for pod in waiting:
+        kind = session.pod_class[pod]
+        if kind.index in failed:
+            left.append(pod)
+            continue
+        node, _ = best_node(session, pod, ((0, nodes),))
+        if node < 0:
+            failed.add(kind.index)
+            left.append(pod)
+        else:
+            place_job(session, search.job, [pod], promise_only=True, within=1 << node)
+    return left
