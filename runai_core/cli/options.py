@@ -119,6 +119,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag("--restart-policy", "restartPolicy", "When an ended process is started again.", choices=("Always", "OnFailure", "Never"), on=NOT_SERVERS),
     _flag("--auto-deletion-time-after-completion", "autoDeletionTimeAfterCompletionSeconds", "Delete this long after the end, e.g. 1h.", "seconds", on=NOT_SERVERS),
     _flag("--terminate-after-preemption", "terminateAfterPreemption", "End, instead of waiting again, when evicted.", "flag", on=NOT_SERVERS),
+    _flag("--preemption-limit", "preemptionLimit", "Evictions after which it ends, instead of waiting again.", "int", on=NOT_SERVERS),
     _flag("--parallelism", "parallelism", "Pods at once.", "int", on=frozenset({"training"})),
     _flag("--runs", "completions", "Successful runs that complete it.", "int", on=frozenset({"training"})),
     # distributed

@@ -91,10 +91,15 @@ def _evicted(seen: Seen) -> Found:
 
 
 def _evicted_for_good(seen: Seen) -> Found:
-    cause = _evicted(seen)
-    if cause is None or not seen.workload.spec.terminate_after_preemption:
+    cause, spec = _evicted(seen), seen.workload.spec
+    if cause is None:
         return None
-    return str(cause).replace("waits in the queue again", "ends, because terminateAfterPreemption is set")
+    if spec.terminate_after_preemption:
+        return str(cause).replace("waits in the queue again", "ends, because terminateAfterPreemption is set")
+    if spec.preemption_limit is not None and seen.workload.evictions + 1 >= spec.preemption_limit:
+        reached = f"ends, because its preemptionLimit of {spec.preemption_limit} is reached"
+        return str(cause).replace("waits in the queue again", reached)
+    return None
 
 
 def _gang_failed(seen: Seen) -> Pod | None:

@@ -15,6 +15,9 @@ MB = 1000**2
 MAX_AMOUNT = 2**62
 """Largest amount of one resource that is accepted; sums of many still fit a signed 64-bit integer times two."""
 
+MAX_QUANTITY = 64
+"""Characters of a quantity."""
+
 _SUFFIXES = {
     "": 1,
     "m": Decimal("0.001"),
@@ -80,15 +83,13 @@ def parse_quantity(text: str | int | float, field: str = "quantity") -> Decimal:
     Raises:
         InvalidRequest: the text is not a quantity, or is not finite.
     """
-    match = _QUANTITY.match(str(text).strip())
+    text = str(text).strip()
+    match = _QUANTITY.match(text) if len(text) <= MAX_QUANTITY else None
     try:
-        if match is None or len(str(text)) > 64:
-            raise InvalidOperation
-        value = Decimal(match[1]) * _SUFFIXES[match[2] or ""]
+        return Decimal(match[1] if match else "none") * _SUFFIXES[(match and match[2]) or ""]
     except InvalidOperation:
         message = "must be a quantity such as 500m, 2, 1.5, 512Mi or 5G"
-        raise InvalidRequest.of(FieldError(field, message, text)) from None
-    return value
+        raise InvalidRequest.of(FieldError(field, message, text[:MAX_QUANTITY])) from None
 
 
 def parse_amount(text: str | int | float, field: str, *, scale: int = 1) -> int:

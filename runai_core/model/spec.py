@@ -503,6 +503,7 @@ class WorkloadSpec:
         "Time between SIGTERM and SIGKILL; 30 when left out.", ge=0
     )
     terminate_after_preemption: bool | None = described("End, instead of waiting again, when evicted.")
+    preemption_limit: int | None = described("Evictions after which it ends, instead of waiting again.", ge=1)
     auto_deletion_time_after_completion_seconds: int | None = described("Delete this long after the end.", ge=0)
     # network and tools
     ports: tuple[Port, ...] = listed("Ports of the main container.")
@@ -556,6 +557,7 @@ NOT_INFERENCE = frozenset(
         "restart_policy",
         "backoff_limit",
         "terminate_after_preemption",
+        "preemption_limit",
         "termination_grace_period_seconds",
         "auto_deletion_time_after_completion_seconds",
     }

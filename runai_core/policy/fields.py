@@ -104,6 +104,7 @@ _SCALARS: tuple[tuple[frozenset[PolicyType], Mapping[str, ValueType]], ...] = (
             "restartPolicy": _S,
             "backoffLimit": _N,
             "terminateAfterPreemption": _B,
+            "preemptionLimit": _N,
             "terminationGracePeriodSeconds": _N,
             "autoDeletionTimeAfterCompletionSeconds": _N,
         },

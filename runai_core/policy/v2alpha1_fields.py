@@ -84,6 +84,7 @@ SCALARS: Mapping[str, tuple[str, Convert]] = {
     "completions": ("completions", _whole),
     "parallelism": ("parallelism", _whole),
     "terminateAfterPreemption": ("terminateAfterPreemption", _same),
+    "preemptionLimit": ("preemptionLimit", _whole),
     "preemptible": ("preemptibility", _word({True: "preemptible", False: "non-preemptible"})),
     "nonPreemptible": ("preemptibility", _word({True: "non-preemptible", False: "preemptible"})),
     "workers": ("numWorkers", _whole),

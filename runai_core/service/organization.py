@@ -23,6 +23,7 @@ from runai_core.model.organization import (
 from runai_core.model.resources import Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
 from runai_core.model.workload import TERMINAL, Pod, Workload, gpu_charge
+from runai_core.policy import scheduling_rules
 from runai_core.ports import Backend, Page, Query
 from runai_core.service.access import AccessService
 from runai_core.service.scheduling import SchedulingService
@@ -133,6 +134,7 @@ class OrganizationService:
         self._access.require(actor, Action.CREATE, "projects", project.department)
         department = await self._find(Department, project.department)
         project = replace(project, department=department.name, namespace=project.namespace or f"runai-{project.name}")
+        _check_rules(department, project)
         await self._check(project)
         return await self._created(actor, project)
 
@@ -141,6 +143,7 @@ class OrganizationService:
         self._access.require(actor, Action.UPDATE, "projects", project.name)
         department = await self._find(Department, project.department)
         project = replace(project, department=department.name)
+        _check_rules(department, project)
         await self._check(project)
         return await self._updated(actor, project)
 
@@ -280,6 +283,12 @@ def _sum_up(pods: Sequence[tuple[Pod, Workload]]) -> UnitStatus:
         ),
         requested=total(amount(pod) for pod, _ in pods),
     )
+
+
+def _check_rules(department: Department, project: Project) -> None:
+    errors = scheduling_rules.check(department.scheduling_rules, project.scheduling_rules)
+    if errors:
+        raise InvalidRequest.of(*errors)
 
 
 def _check_name(where: str, name: str) -> None:

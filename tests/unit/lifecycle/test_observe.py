@@ -286,6 +286,17 @@ CASES = [
         "ends, because terminateAfterPreemption is set",
         {"terminate_after_preemption": True},
     ),
+    Case(
+        "evicted as often as it may be",
+        T,
+        "Running",
+        [EVICTED],
+        "EvictedForGood",
+        "ends, because its preemptionLimit of 3 is reached",
+        {"preemption_limit": 3},
+        workload={"evictions": 2},
+    ),
+    Case("evicted less often than it may be", T, "Running", [EVICTED], "Evicted", "", {"preemption_limit": 3}),
     Case("an elastic gang above its minimum stays", D, "Running", [READY, READY, EVICTED, EVICTED], None, spec=ELASTIC),
     Case("without its master it does not", D, "Running", [EVICTED, READY, READY, READY], "Evicted", "", ELASTIC),
     # leaving
