@@ -33,15 +33,10 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
 ) -> AsyncIterator[Backend]:
     """Open everything below a data directory; leaving lets pods go on, or ends them with `shutdown_pods`.
 
-    Args:
-        data_dir: where the database, the pods' files and the supervisor's socket are; made if it is not there.
-        database: SQLAlchemy's URL; None: SQLite in the data directory.
-        nodes_file: nodes to pretend; None: this host.
-        simulated_gpus: devices to pretend on this host; None: only real ones.
-        shutdown_pods: end all pods and the supervisor at the end.
-        clock: None: the system's.
-        executor: None: processes under a supervisor.
-        restart_delay: seconds before the first restart of a failed process in place.
+    None means: for `database` SQLite in the data directory, for `nodes_file`
+    this host, for `simulated_gpus` only real ones, for `clock` the system's,
+    for `executor` processes under a supervisor. `restart_delay` is the seconds
+    before a failed process is first restarted in place.
 
     Raises:
         InvalidRequest: the nodes file or the database's URL is wrong.
@@ -53,22 +48,28 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
     url = database or f"sqlite:///{data_dir / 'runai.db'}"
     async with lock_directory(data_dir), open_store(url, clock, exclusive=True) as store:
         executor = executor or ProcessExecutor(data_dir, shutdown_grace=SHUTDOWN_GRACE)
-        cluster = LocalCluster(store=store, executor=executor, clock=clock, nodes=nodes, first_delay=restart_delay)
+        cluster = LocalCluster(
+            store=store,
+            executor=executor,
+            clock=clock,
+            nodes=nodes,
+            folders=data_dir / "pods",
+            first_delay=restart_delay,
+        )
         try:
             await cluster.start()
-            yield Backend(
-                store=store,
-                cluster=cluster,
-                runtime=LocalRuntime(data_dir, cluster, executor, clock),
-                lease=AlwaysHeld(),  # the directory is locked already
-                clock=clock,
-                name="local",
-                facts={
-                    "database": url.rpartition("@")[2],
-                    "data directory": str(data_dir),
-                    "nodes": str(nodes_file) if nodes_file else "this host",
-                    "memory limit": "RLIMIT_DATA of each process",
-                },
-            )
+            runtime = LocalRuntime(data_dir, cluster, executor, clock)
+            facts = _facts(url, data_dir, nodes_file)
+            # the directory is locked already: there is no other who could lead
+            yield Backend(store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock, facts=facts)
         finally:
             await cluster.close(shutdown=shutdown_pods)
+
+
+def _facts(url: str, data_dir: Path, nodes_file: Path | None) -> dict[str, str]:
+    return {
+        "database": url.rpartition("@")[2],
+        "data directory": str(data_dir),
+        "nodes": str(nodes_file) if nodes_file else "this host",
+        "memory limit": "RLIMIT_DATA of each process",
+    }

@@ -10,12 +10,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from runai_core.backends.local.changes import Changes
 from runai_core.backends.local.devices import devices_for
 from runai_core.backends.local.driver import FIRST_DELAY, Driver
 from runai_core.backends.local.executor import Executor, passed_environment
+from runai_core.backends.local.folders import remove_forgotten
 from runai_core.backends.local.free_ports import LOOPBACK, MAX_NEIGHBOURS, FreePorts
 from runai_core.backends.local.mirror import FINISHED, GangRecord, Mirror
 from runai_core.backends.local.store import LocalStore
@@ -49,12 +51,14 @@ class LocalCluster:
         executor: Executor,
         clock: Clock,
         nodes: Sequence[Node],
+        folders: Path | None = None,
         first_delay: float = FIRST_DELAY,
     ) -> None:
         self._store = store
         self._executor = executor
         self._clock = clock
         self._inventory = nodes
+        self._folders = folders  # one below it for each pod: its logs and its working directory
         self._mirror = Mirror()
         self._changes = Changes()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,12 +84,18 @@ class LocalCluster:
             self._mirror.put_group(record)
         for pod in (await self._store.list(Pod)).items:
             self._mirror.put(pod)
+        for record in (await self._store.list(GangRecord)).items:
+            if not self._mirror.has_members(record.group.name):  # a crash came between the last pod and its group
+                self._mirror.drop_group(record.group.name)
+                await self._store.delete(GangRecord, record.meta.uid)
         await self._executor.open(self._run_changed)
         await self._release_from_lost_nodes()
         for uid in tuple(self._mirror.pods):
             self._driver.poke(uid)
         for kind, take in self._followed().items():
             self._keep(self._follow(kind, version, take))
+        if self._folders is not None:
+            self._keep(remove_forgotten(self._folders, self._store, self._clock))
 
     async def close(self, *, shutdown: bool) -> None:
         """Stop; processes go on unless all is shut down."""

@@ -143,33 +143,40 @@ class Supervisor:
         folder = os.path.join(self._pods, uid)
         os.makedirs(os.path.join(folder, "work"), mode=0o700, exist_ok=True)
         self._remove_old_logs(folder, run)
-        output, writer = self._open_output(folder)
+        process = (argv, env | {processes.MARKER: uid}, os.path.join(folder, "work", cwd))
+        launch, begun, held = self._prepare(uid, run, process, folder, memory=memory, log_bytes=log_bytes)
+        self._held[uid], self._leaders[launch.pid] = held, uid
+        launch.go()
+        self._selector.register(held.output, selectors.EVENT_READ, lambda _: self._read(held))
+        if select.select([launch.status], [], [], EXEC_WAIT)[0]:
+            self._read_status(begun, held)
+        return asdict(begun)
+
+    def _prepare(
+        self,
+        uid: str,
+        run: int,
+        process: tuple[list[str], dict[str, str], str],
+        folder: str,
+        *,
+        memory: int,
+        log_bytes: int,
+    ) -> tuple[processes.Launch, Run, Held]:
+        """Fork a child that waits for our word, and write it down; undo all of it where that fails."""
         with contextlib.ExitStack() as undo:
+            output, writer = self._open_output(folder)
             undo.callback(os.close, output)
             try:
                 log = LogFile(os.path.join(folder, f"{run}.log"), log_bytes)
                 undo.callback(log.close)
-                launch = processes.Launch(
-                    argv,
-                    env | {processes.MARKER: uid},
-                    os.path.join(folder, "work", cwd),
-                    output=writer,
-                    memory=memory,
-                    files=self._files,
-                )
+                launch = processes.Launch(*process, output=writer, memory=memory, files=self._files)
             finally:
                 os.close(writer)
             undo.callback(launch.give_up)
             begun = Run(uid, run, launch.pid, processes.started(launch.pid), time.time())
             self._journal.put(begun)
             undo.pop_all()
-        held = Held(log, output, launch.status)
-        self._held[uid], self._leaders[launch.pid] = held, uid
-        launch.go()
-        self._selector.register(output, selectors.EVENT_READ, lambda _: self._read(held))
-        if select.select([launch.status], [], [], EXEC_WAIT)[0]:
-            self._read_status(begun, held)
-        return asdict(begun)
+        return launch, begun, Held(log, output, launch.status)
 
     def _open_output(self, folder: str) -> tuple[int, int]:
         """Return both ends of the pod's output.

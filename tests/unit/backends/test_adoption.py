@@ -160,6 +160,28 @@ async def test_processes_of_pods_that_are_not_stored_are_ended(tmp_path: Path) -
 
 
 @pytest.mark.asyncio
+async def test_logs_are_kept_as_long_as_their_pod_is_remembered(tmp_path: Path) -> None:
+    kept, forgotten = tmp_path / "pods" / "kept-uid", tmp_path / "pods" / "forgotten-uid"
+    async with an_orchestrator(tmp_path, shutdown=True) as backend:
+        for name in ("kept", "forgotten"):
+            workload = await begin(backend, name, "echo hello")
+            await until(backend, name, PodState.SUCCEEDED)
+            await backend.cluster.remove(workload, reason="Deleted")
+        while (await backend.store.list(Pod)).total:
+            await asyncio.sleep(0.01)
+        await backend.store.purge(Pod, 4e9)
+        again = Pod(meta=Meta(name="again", uid="kept-uid"), workload="w", pod_group="g", spec=PodSpec())
+        await backend.store.create(again)
+    async with an_orchestrator(tmp_path, shutdown=True):
+        for _ in range(200):
+            if not forgotten.exists():
+                break
+            await asyncio.sleep(0.01)
+        assert not forgotten.exists()
+        assert (kept / "0.log").exists()
+
+
+@pytest.mark.asyncio
 async def test_a_failing_process_is_started_again_and_the_log_before_is_kept(tmp_path: Path) -> None:
     script = f"echo run >> {tmp_path}/runs; wc -l < {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) -ge 3 ]"
     async with an_orchestrator(tmp_path / "data", shutdown=True) as backend:
