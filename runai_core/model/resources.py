@@ -1,7 +1,7 @@
 """Amounts of resources in exact integers, and the parsing of quantities."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -18,7 +18,7 @@ MAX_AMOUNT = 2**62
 MAX_QUANTITY = 64
 """Characters of a quantity."""
 
-_SUFFIXES = {
+_SUFFIXES: Mapping[str, int | Decimal] = {
     "": 1,
     "m": Decimal("0.001"),
     **{suffix: 1000**power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
@@ -85,11 +85,13 @@ def parse_quantity(text: str | int | float, field: str = "quantity") -> Decimal:
     """
     text = str(text).strip()
     match = _QUANTITY.match(text) if len(text) <= MAX_QUANTITY else None
+    refusal = FieldError(field, "must be a quantity such as 500m, 2, 1.5, 512Mi or 5G", text[:MAX_QUANTITY])
+    if match is None:
+        raise InvalidRequest.of(refusal)
     try:
-        return Decimal(match[1] if match else "none") * _SUFFIXES[(match and match[2]) or ""]
-    except InvalidOperation:
-        message = "must be a quantity such as 500m, 2, 1.5, 512Mi or 5G"
-        raise InvalidRequest.of(FieldError(field, message, text[:MAX_QUANTITY])) from None
+        return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
+    except InvalidOperation:  # a sign, a point or an exponent without digits
+        raise InvalidRequest.of(refusal) from None
 
 
 def parse_amount(text: str | int | float, field: str, *, scale: int = 1) -> int:
