@@ -12,6 +12,9 @@ from runai_core.cli.output import STYLES, Column, Form, choose, plain_table, row
 from runai_core.client.sync.client import Client
 from runai_core.model.errors import RunaiError
 
+LOOK_ANYWAY = 2.0
+"""Seconds without a change after which the list is looked at all the same."""
+
 REFRESH = 0.5
 """Shortest time between two looks at the list, in seconds: a burst of changes is one look."""
 
@@ -72,8 +75,7 @@ def _changes(client: Client) -> Iterator[None]:
     while not ended:
         yield None
         time.sleep(REFRESH)
-        # With a time-out, so that Ctrl-C is noticed.
-        while not changed.wait(1.0):
-            pass
+        # Not for ever: what changed before the watch had begun is not told, and ages grow.
+        changed.wait(LOOK_ANYWAY)
         changed.clear()
     raise ended[0]

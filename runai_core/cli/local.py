@@ -14,12 +14,10 @@ from typing import Any
 import click
 import psutil
 
-from runai_core.cli.checks import Level, all_checks
 from runai_core.cli.context import App, app_of
 from runai_core.cli.output import duration, json_option, print_data, print_table, text
 from runai_core.cli.running import LOG_FILE, Running, ended_well, find_running, note_stopped
 from runai_core.client.environment import data_dir, read_credentials
-from runai_core.client.sync.client import Client
 from runai_core.model.errors import Conflict, RunaiError, Unavailable
 from runai_core.settings import Settings, load_settings
 
@@ -191,6 +189,9 @@ def announce(app: App, settings: Settings, running: Running, *, as_json: bool) -
 
 def _what_is_there(settings: Settings) -> dict[str, str]:
     """Return nodes and projects; nothing where they cannot be read, which is not this command's business."""
+    # Imported here: by now the orchestrator is on its way, and loading this takes a while.
+    from runai_core.client.sync.client import Client
+
     try:
         with Client.connect_to(read_credentials(settings.data_dir)) as client:
             nodes, projects = client.nodes(), client.projects.list(limit=20)
@@ -313,6 +314,9 @@ def status(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Look for what is missing or wrong on this machine, and say how to mend it."""
+    # Imported here: the other commands of this file should start fast.
+    from runai_core.cli.checks import Level, all_checks
+
     app = app_of(ctx)
     found = all_checks(load_settings(app.environ, **given), app.environ)
     if as_json:
