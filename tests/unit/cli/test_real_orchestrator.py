@@ -50,9 +50,8 @@ class Machine:
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                belongs = str(self.data) in (path / "cmdline").read_text() or str(self.data) in os.readlink(
-                    path / "cwd"
-                )
+                place = str((path / "cwd").readlink())
+                belongs = str(self.data) in place or str(self.data) in (path / "cmdline").read_text()
                 if belongs and (path / "stat").read_text().split()[2] != "Z":
                     found.append(int(path.name))
             except OSError:
