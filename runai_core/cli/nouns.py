@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 
 from runai_core.cli import streams, workloads
+from runai_core.cli.describe import describe_command
 from runai_core.cli.submit import Noun, submit_command
 
 WORKSPACE = Noun("workspace", "Workspace", title="workspace", group="workspace")
@@ -30,7 +31,7 @@ FRAMEWORKS = {
 
 READING = (
     workloads.list_command,
-    workloads.describe_command,
+    describe_command,
     workloads.events_command,
     workloads.history_command,
     workloads.why_command,

@@ -9,6 +9,7 @@ import click
 from runai_core.cli import columns
 from runai_core.cli.building import Draft, click_option, fill
 from runai_core.cli.context import app_of, project_option
+from runai_core.cli.describe import describe_command
 from runai_core.cli.entries import TOLERATION, read_entry
 from runai_core.cli.nouns import FRAMEWORKS, TRAINING, WORKLOAD, WORKSPACE
 from runai_core.cli.options import Flag
@@ -18,7 +19,6 @@ from runai_core.cli.submit import CommandLine, Noun, body_of, show_preview, word
 from runai_core.cli.v1_options import DIST_FLAGS, DIST_KINDS, FLAGS, OWN_OPTIONS, TRAINING_FLAGS
 from runai_core.cli.workloads import (
     delete_command,
-    describe_command,
     find_all,
     resume_command,
     suspend_command,
