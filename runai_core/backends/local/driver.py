@@ -33,6 +33,9 @@ RETRY = 1.0
 """Seconds until a step that could not be done is tried again."""
 
 
+STARTING = frozenset({PodState.BINDING, PodState.BOUND})
+
+
 class Driver:
     """Drives all pods of a cluster."""
 
@@ -56,6 +59,7 @@ class Driver:
         self._first_delay = first_delay
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._closed = False
         self._unwanted: set[str] = set()  # uids of pods that are to be deleted when they have ended
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
@@ -73,6 +77,8 @@ class Driver:
 
     def poke(self, uid: str) -> None:
         """Look at a pod."""
+        if self._closed:
+            return  # the next start looks at all
         if uid in self._busy:
             self._again.add(uid)
         else:
@@ -85,6 +91,7 @@ class Driver:
 
     async def close(self) -> None:
         """Stop looking; processes go on."""
+        self._closed = True
         tasks = [*self._busy.values(), *self._probes.values(), *self._timers.values()]
         for task in tasks:
             task.cancel()
@@ -98,10 +105,8 @@ class Driver:
                 return pod
             try:
                 saved = await self._store.update(replace(pod, status=status))
-            except StaleVersion:
-                self.note(await self._store.get_by_uid(Pod, uid))
-            except NotFound:
-                self._mirror.drop(uid)
+            except (StaleVersion, NotFound):
+                await self._read_again(uid)
             else:
                 self.note(saved)
                 return saved
@@ -114,6 +119,13 @@ class Driver:
                 self._changed(pod)
         elif self._mirror.put(pod):
             self._changed(pod)
+
+    async def _read_again(self, uid: str) -> None:
+        """Take a pod as the store has it; forget one that was purged."""
+        try:
+            self.note(await self._store.get_by_uid(Pod, uid))
+        except NotFound:
+            self._mirror.drop(uid)
 
     # -- one pod
 
@@ -159,7 +171,7 @@ class Driver:
         """BINDING: start the process, then say so."""
         if run is None:
             run = await self._start(pod)
-        await self.change(pod.meta.uid, lambda now: running(now, run) if now.status.state is PodState.BINDING else None)
+        await self.change(pod.meta.uid, lambda now: running(now, run) if now.status.state in STARTING else None)
         return True
 
     async def _start(self, pod: Pod) -> Run:
@@ -245,7 +257,7 @@ class Driver:
         try:
             *_, deleted = await self._store.transact(writes)
         except (StaleVersion, NotFound):
-            self.note(await self._store.get_by_uid(Pod, uid))
+            await self._read_again(uid)
             return
         self.note(deleted)
         record = self._mirror.group(pod.pod_group)

@@ -108,16 +108,21 @@ def real_gpus() -> tuple[GpuDevice, ...]:
         import pynvml
     except ImportError:
         return ()
+    return gpus_of(pynvml)
+
+
+def gpus_of(nvml: Any) -> tuple[GpuDevice, ...]:
+    """Return the GPUs that a binding of NVML finds; none where it has no driver, or fails."""
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         return ()
     try:
-        return tuple(_real_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
+        return tuple(_real_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+    except nvml.NVMLError:
         return ()
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
 def in_pools(nodes: Iterable[Node], pools: Sequence[NodePool]) -> tuple[Node, ...]:
@@ -135,13 +140,13 @@ def _pool_of(node: Node, pools: Sequence[NodePool]) -> str:
     return DEFAULT_NODE_POOL
 
 
-def _real_gpu(pynvml: Any, index: int) -> GpuDevice:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _real_gpu(nvml: Any, index: int) -> GpuDevice:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
     return GpuDevice(
         index=index,
-        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-        product=_text(pynvml.nvmlDeviceGetName(handle)).replace(" ", "-"),
-        memory_mib=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB),
+        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        product=_text(nvml.nvmlDeviceGetName(handle)).replace(" ", "-"),
+        memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB),
     )
 
 

@@ -1,10 +1,12 @@
 """Nodes files: what they mean, and what is said of wrong ones."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from runai_core.backends.local.nodes import host_node, in_pools, read_nodes
+from runai_core.backends.local.nodes import gpus_of, host_node, in_pools, read_nodes
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool, Taint, TaintEffect
@@ -96,6 +98,60 @@ def test_this_host_has_the_simulated_gpus_that_are_asked_for() -> None:
     assert (node.gpu_count, node.simulated) == (3, True)
     assert node.cpu >= 1000
     assert not host_node(simulated_gpus=0).devices
+
+
+class NvmlError(Exception):
+    """What the fake raises where the real binding raises its own."""
+
+
+class FakeNvml:
+    """The functions of NVML's binding that are used, over two devices; the real one needs a driver."""
+
+    NVMLError = NvmlError
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        self.is_open = False
+
+    def _do(self, name: str) -> None:
+        if name == self.failing:
+            raise NvmlError(name)
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self._do("init")
+        self.is_open = True
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.is_open = False
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        self._do("handle")
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetName(self, handle: int) -> bytes:  # noqa: N802
+        return b"NVIDIA H100 80GB HBM3"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: N802
+        return SimpleNamespace(total=80 * 1024**3)
+
+
+def test_real_gpus_are_those_that_nvml_finds() -> None:
+    nvml = FakeNvml()
+    first, second = gpus_of(nvml)
+    assert (first.index, first.uuid, first.product, first.memory_mib) == (0, "GPU-0", "NVIDIA-H100-80GB-HBM3", 81920)
+    assert (second.index, second.simulated, nvml.is_open) == (1, False, False)
+
+
+@pytest.mark.parametrize("failing", ["init", "handle"])
+def test_a_driver_that_fails_means_no_gpus(failing: str) -> None:
+    nvml = FakeNvml(failing)
+    assert (gpus_of(nvml), nvml.is_open) == ((), False)
 
 
 def test_a_node_belongs_to_the_pool_whose_label_it_carries(tmp_path: Path) -> None:
