@@ -52,10 +52,10 @@ MUTATIONS = (
         "for job in leaf.jobs if job.active",
     ),
     Mutation(
-        "nobody reclaims above its fair share",
-        "actions/reclaim.py",
-        "leaf.allocated[column] + ask[column] > leaf.fair[column]",
-        "leaf.allocated[column] > leaf.fair[column]",
+        "departments settle before projects",
+        "search.py",
+        "        if left is not right:\n            return left, right\n",
+        "",
     ),
     Mutation(
         "what is reclaimed comes from a queue above its share or quota",
@@ -90,7 +90,7 @@ MUTATIONS = (
     Mutation(
         "evictions are kept only if the next cycle serves the one they were for",
         "serving.py",
-        "    return holds",
-        "    return True",
+        "    return left",
+        "    return []",
     ),
 )

@@ -94,6 +94,12 @@ def test_nobody_is_evicted_without_the_placement_that_it_enables(seed: int) -> N
 
 
 @given(seeds)
+def test_consolidation_takes_nobody_s_place(seed: int) -> None:
+    for _, result, _ in history(seed):
+        assert all(eviction.moved_to for eviction in result.evictions if eviction.action == "consolidate")
+
+
+@given(seeds)
 def test_non_preemptible_work_is_evicted_only_when_its_gang_is_broken(seed: int) -> None:
     for before, result, _ in history(seed):
         for eviction in result.evictions:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runai_core.engine import gpu
-from runai_core.engine.entities import PLACED, PROMISED, RUNNING, Job, QueueNode
+from runai_core.engine.entities import GPU, PLACED, PROMISED, RUNNING, Job, QueueNode
 from runai_core.engine.session import Session
 from runai_core.model.resources import MILLI
 
@@ -50,14 +50,39 @@ def first_differing(one: QueueNode, other: QueueNode) -> tuple[QueueNode, QueueN
     return one, other
 
 
+class FreeGpus:
+    """The GPUs that are free once everybody has left, summed once and repaired from the session's log."""
+
+    __slots__ = ("cursor", "nodes", "total")
+
+    def __init__(self, session: Session) -> None:
+        self.nodes = [_free_on(session, node) for node in range(len(session.nodes))]
+        self.total = sum(self.nodes)
+        self.cursor = len(session.touched)
+
+    def repair(self, session: Session) -> None:
+        """Take in the nodes that were touched since the last use."""
+        for node in session.touched[self.cursor :]:
+            free = _free_on(session, node)
+            self.total += free - self.nodes[node]
+            self.nodes[node] = free
+        self.cursor = len(session.touched)
+
+
 def free_gpus(session: Session) -> int:
     """Return the thousandths of GPUs, parts of shared ones included, that are free once everybody has left."""
-    free = 0
-    for node, row in enumerate(session.later):
-        free += row[2] * MILLI
-        table = session.devices[node]
-        if table:
-            size = gpu.capacity(session.nodes[node].gpu_memory_mib)
-            for used, _, _ in gpu.joinable(table, size, 0):
-                free += (size - used) * MILLI // size
+    known = session.cache.get("free gpus")
+    if not isinstance(known, FreeGpus):
+        known = session.cache["free gpus"] = FreeGpus(session)
+    known.repair(session)
+    return known.total
+
+
+def _free_on(session: Session, node: int) -> int:
+    free = session.later[node][GPU] * MILLI
+    table = session.devices[node]
+    if table:
+        size = gpu.capacity(session.nodes[node].gpu_memory_mib)
+        for used, _, _ in gpu.joinable(table, size, 0):
+            free += (size - used) * MILLI // size
     return free

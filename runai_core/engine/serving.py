@@ -46,17 +46,16 @@ def _wants_more(job: Job) -> bool:
     return any(part.existing > part.active for part in job.sets.values())
 
 
-def will_hold(session: Session, promised: list[int]) -> bool:
-    """Return whether the next cycle would place these pods, and all that were moved, by itself."""
+def unserved(session: Session, promised: list[int]) -> list[int]:
+    """Return which of these pods, and of all that were moved, the next cycle would not place by itself."""
     mark = session.mark()
     gone = [pod for pod in session.evicted_from if not session.stays(pod)]
     moved = [pod for pod in gone if session.pod_state[pod] == PROMISED]
     waiting = {id(job): job for job in session.waiting}
     for pod in dict.fromkeys([*gone, *session.promises(), *promised]):
-        state = session.pod_state[pod]
-        if state == PROMISED:
+        if session.pod_state[pod] == PROMISED:
             session.withdraw(pod)
-        if pod in session.evicted_from and session.pod_state[pod] == EVICTED:
+        if session.pod_state[pod] == EVICTED:
             session.depart(pod)
         job = session.pod_job[pod]
         if job is not None:
@@ -66,8 +65,8 @@ def will_hold(session: Session, promised: list[int]) -> bool:
     jobs = [job for job in waiting.values() if job.queue is not None and is_ready(job)]
     jobs.sort(key=lambda job: job.name)
     serve(session, jobs)
-    holds = all(session.pod_state[pod] in (PLACED, PROMISED) for pod in (*promised, *moved))
+    left = [pod for pod in (*promised, *moved) if session.pod_state[pod] not in (PLACED, PROMISED)]
     session.rollback(mark)
     for job in waiting.values():
         job.tries = None
-    return holds
+    return left

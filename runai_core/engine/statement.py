@@ -13,12 +13,12 @@ TAKING = ("reclaim", "preempt")
 """Actions by which somebody loses a place; what they promise is not taken away again in the same cycle."""
 
 
-def commit(session: Session, action: str, job: Job, pods: list[int], cause: object) -> None:
-    """Record an attempt that succeeded: the pods that it placed, and why others gave way."""
+def commit(session: Session, action: str, job: Job, pods: list[int], cause: object, evicted: list[int]) -> None:
+    """Record an attempt that succeeded: the pods that it placed, and why and which others gave way."""
     session.decided.append((action, job, pods, cause))
     if action in TAKING:
         session.kept.update(pods)
-    session.kept.update(_gone(session))
+    session.kept.update(pod for pod in evicted if pod in session.evicted_from and not session.stays(pod))
 
 
 def take_back(session: Session, mark: int, decisions: int) -> None:

@@ -16,32 +16,48 @@ from runai_core.engine.gang import place_job
 from runai_core.engine.gathering import gather, may_fit, needs, note
 from runai_core.engine.ordering import JobOrder, blocked_by_queue, refresh
 from runai_core.engine.search import Search, Unit, take_away
-from runai_core.engine.serving import will_hold
+from runai_core.engine.serving import unserved
 from runai_core.engine.session import Session
 from runai_core.engine.statement import commit, take_back
 from runai_core.engine.victim_order import note_placed, victim_units
 
 
 def help_each(session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None]) -> None:
-    """Try each waiting group once, best first, and commit what succeeds and will hold in the next cycle.
+    """Try each waiting group once, best first, and keep what the next cycle would hold to.
 
-    Looking ahead is done once for all; only where that fails, after each group.
+    Where it would not serve somebody who was helped, all is taken back and
+    tried again without those; after some rounds nobody is evicted.
     """
     mark, decisions = session.mark(), len(session.decided)
-    _help_each(session, action, jobs, search_for, careful=False)
-    helped = [pod for _, _, pods, _ in session.decided[decisions:] for pod in pods]
-    if helped and not will_hold(session, helped):
+    refused: set[str] = set()
+    for _ in range(MOST_ROUNDS):
+        _help_all(session, action, [job for job in jobs if job.name not in refused], search_for)
+        made = session.decided[decisions:]
+        left = unserved(session, [pod for _, _, pods, _ in made for pod in pods]) if made else []
+        if not left:
+            _remember_causes(session, action, decisions)
+            return
         take_back(session, mark, decisions)
-        _help_each(session, action, jobs, search_for, careful=True)
+        refused |= _helped_in_vain(made, set(left))
+
+
+def _helped_in_vain(made: list[tuple[str, Job, list[int], object]], left: set[int]) -> set[str]:
+    """Return the groups that would not be served, and those for which a pod was moved that would not."""
+    found = {job.name for _, job, pods, _ in made if not left.isdisjoint(pods)}
+    found |= {job.name for _, job, _, cause in made if isinstance(cause, Cause) and not left.isdisjoint(cause.evicted)}
+    if not found:  # somebody whom an earlier action moved would lose the new place: any of these may be why
+        found = {job.name for _, job, _, _ in made}
+    return found
+
+
+def _remember_causes(session: Session, action: str, decisions: int) -> None:
     for _, job, _, cause in session.decided[decisions:]:
         if isinstance(cause, Cause):
             for pod in cause.evicted:
                 session.evicted_why[pod] = (action, job.name, cause)
 
 
-def _help_each(
-    session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None], *, careful: bool
-) -> None:
+def _help_all(session: Session, action: str, jobs: list[Job], search_for: Callable[[Job], Search | None]) -> None:
     """Try each group; one equal to a group of its queue that failed is not tried.
 
     An eviction that would help it would have helped the other.
@@ -53,18 +69,19 @@ def _help_each(
         memo = (job.shape, job.preemptible, job.priority) if job.shape is not None else job.name
         if not job.tries or memo in rivals:
             continue
-        mark = session.mark()
         search = search_for(job)
         if search is not None:
             search.rivals = list(rivals.values())
         if search is not None and solve(search):
-            earlier = [pod for name, _, pods, _ in session.decided if name == action for pod in pods]
-            if not careful or will_hold(session, [*earlier, *search.pods]):
-                commit(session, action, job, search.pods, cause_of(session, job, search.pods, search.evicted))
-                note_placed(session, job)
-                continue
-            session.rollback(mark)
-        rivals[memo] = job
+            cause = cause_of(session, job, search.pods, search.evicted)
+            commit(session, action, job, search.pods, cause, search.evicted)
+            note_placed(session, job)
+        else:
+            rivals[memo] = job
+
+
+MOST_ROUNDS = 8
+"""How often an action is tried anew without those who were helped in vain."""
 
 
 def solve(search: Search) -> bool:

@@ -283,6 +283,11 @@ CASES = {
         promised={"g": 1, "b": 1},
         evicted={"b": 1},
     ),
+    "work that finds no other place is not moved": Case(
+        {"n0": 3, "n1": 3},
+        {"a": Gang(gpus=2, running=("n0",)), "b": Gang(gpus=2, running=("n1",)), "g": Gang(gpus=2, waiting=1)},
+        queues={"qa": (6, None, None)},
+    ),
     "non-preemptible work is not moved": Case(
         {"n0": 2, "n1": 2},
         {"a": Gang(running=("n0",), fixed=True), "b": Gang(running=("n1",), fixed=True), "g": Gang(gpus=2, waiting=1)},
