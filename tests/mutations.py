@@ -55,7 +55,7 @@ MUTATIONS = (
         "departments settle before projects",
         "search.py",
         "        if left is not right:\n            return left, right\n",
-        "",
+        "        del left, right\n",
     ),
     Mutation(
         "what is reclaimed comes from a queue above its share or quota",
@@ -72,8 +72,8 @@ MUTATIONS = (
     Mutation(
         "consolidation loses nobody's place",
         "actions/consolidate.py",
-        "valid=lambda _, lost: not lost",
-        "valid=lambda _, lost: True",
+        "valid=lambda search, lost: not lost",
+        "valid=lambda search, lost: True",
     ),
     Mutation(
         "work is protected for its minimum run time",

@@ -18,7 +18,16 @@ from runai_core.engine.explain import explain
 from runai_core.engine.fairshare import Claim, divide
 from runai_core.engine.suggestions import follow
 from runai_core.model.decision import CycleResult
-from runai_core.model.snapshot import PodEntry, PodGroup, PodState, Preemptibility, Snapshot
+from runai_core.model.organization import Queue, QueueResources, ResourceQuota
+from runai_core.model.snapshot import (
+    NodeEntry,
+    PodEntry,
+    PodGroup,
+    PodRequest,
+    PodState,
+    Preemptibility,
+    Snapshot,
+)
 from runai_core.testing.worlds import carry_out, disturb, random_world
 
 ROUNDS = 4
@@ -179,6 +188,36 @@ def test_without_events_the_cluster_comes_to_rest(seed: int) -> None:
         snapshot = carry_out(snapshot, result, seconds=200.0)
     else:
         pytest.fail(f"still busy after 40 cycles: {result.binds} {result.evictions}")
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=2, max_size=4), st.integers(0, 10**9))
+def test_at_rest_every_queue_has_what_it_deserves(wishes: list[tuple[int, int]], seed: int) -> None:
+    """Single-GPU jobs, one level of queues: deserved quota comes before anybody's surplus."""
+    random = Random(seed)
+    total = sum(deserved for deserved, _ in wishes) + random.randint(0, 2)
+    gpu = PodRequest(cpu=1, memory=1, gpu_devices=1)
+    queues = tuple(
+        Queue(name=f"q{n}", resources=QueueResources(gpu=ResourceQuota(deserved=deserved * 1000)))
+        for n, (deserved, _) in enumerate(wishes)
+    )
+    groups = tuple(
+        PodGroup(name=f"q{n}-{m}", queue=f"q{n}", created_at=random.random())
+        for n, (_, wanted) in enumerate(wishes)
+        for m in range(wanted)
+    )
+    places = [f"n{random.randint(0, 1)}" for _ in range(total)]
+    nodes = tuple(NodeEntry(name=n, cpu=100, memory=100, gpus=places.count(n)) for n in ("n0", "n1"))
+    pods = [PodEntry(name=group.name, pod_group=group.name, request=gpu) for group in groups]
+    random.shuffle(places)
+    for number, place in zip(random.sample(range(len(pods)), min(len(pods), len(places))), places, strict=False):
+        pods[number] = replace(pods[number], state=PodState.RUNNING, node=place)
+    snapshot = Snapshot(taken_at=1.0, nodes=nodes, queues=queues, pod_groups=groups, pods=tuple(pods))
+    for _ in range(30):
+        snapshot = carry_out(snapshot, run_cycle(snapshot))
+    held = held_by_queue(snapshot, non_preemptible=False)
+    for n, (deserved, wanted) in enumerate(wishes):
+        assert held[f"q{n}"] >= min(deserved, wanted) * 1000
 
 
 @given(seeds)

@@ -31,6 +31,7 @@ class Search:
     most_victims: int | None = None  # pod groups that one solution may touch
     rivals: list[Job] = field(default_factory=list)  # of the same queue, served before it, and still waiting
     evicted: list[int] = field(default_factory=list)  # the answer: pods evicted, moved ones included
+    attempts: int = 0  # simulations so far
 
 
 def take_away(session: Session, pod: int) -> None:

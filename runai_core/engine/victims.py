@@ -80,6 +80,9 @@ def _help_all(session: Session, action: str, jobs: list[Job], search_for: Callab
             rivals[memo] = job
 
 
+MOST_ATTEMPTS = 2000
+"""So many simulations one group may cost in a cycle; then it waits for the next."""
+
 MOST_ROUNDS = 8
 """How often an action is tried anew without those who were helped in vain."""
 
@@ -118,6 +121,9 @@ def _is_plain(search: Search) -> bool:
 def _attempt(search: Search, pods: list[int], evicted: list[int]) -> bool:
     """Evict, place the group, give back what is not needed, and judge; undo everything on refusal."""
     session = search.session
+    search.attempts += 1
+    if search.attempts > MOST_ATTEMPTS:
+        return False
     mark = session.mark()
     for pod in evicted:
         take_away(session, pod)
@@ -260,6 +266,8 @@ def _solve_first(search: Search, pods: list[int], recorded: list[int]) -> bool:
     room_decides = _room_decides(search, pods)
     asked = needs(session, pods)
     for unit in victim_units(search, recorded):
+        if search.attempts > MOST_ATTEMPTS:
+            return False
         for node in note(session, unit, gathered, sums):
             if room_decides and not may_fit(session, asked, node, sums[node]):
                 continue
