@@ -576,6 +576,25 @@ async def test_watches_end_and_calls_are_refused_when_the_store_is_closed(databa
 
 
 @pytest.mark.asyncio
+async def test_a_caller_that_reads_without_end_lets_others_have_their_turn(store: Store) -> None:
+    made = await store.create(a_workload("train"))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count())
+    for _ in range(20):
+        await store.get_by_uid(Workload, made.meta.uid)
+        await store.get(Workload, "train", "vision")
+    other.cancel()
+    assert turns >= 20
+
+
+@pytest.mark.asyncio
 async def test_two_processes_on_one_server_see_each_others_changes(database: Database) -> None:
     if not database.url.startswith("postgresql"):
         pytest.skip("only a database server is shared")
