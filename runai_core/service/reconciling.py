@@ -210,7 +210,7 @@ class Reconciler:
                 break
         shown = counts(workload, pods)
         workload = replace(workload, pods_requested=shown.requested, pods_running=shown.running)
-        if workload != first:
+        if workload != first or Effect.FORGET in effects:
             await self._save(workload, told, forget=Effect.FORGET in effects)
         if effects or (workload != first and workload.phase in TERMINAL):
             self.poke(workload.meta.uid)  # what the effects ask for is derived from what is stored now
