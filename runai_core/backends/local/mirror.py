@@ -19,6 +19,7 @@ from runai_core.model.snapshot import (
     PodGroup,
     PodState,
     Snapshot,
+    Topology,
     settings_of,
 )
 from runai_core.model.workload import Pod
@@ -251,19 +252,21 @@ class Mirror:
         """Return all that the engine may know about a node pool."""
         groups: list[PodGroup] = []
         pods: list[PodEntry] = []
+        nodes = self._node_entries.get(pool.name, ())
         for name in sorted(self._active):
             group = self._active[name]
             if group.record.node_pool == pool.name:
-                groups.append(self._aged(group, now))
+                groups.append(_where_it_can_be_met(self._aged(group, now), nodes))
                 pods.extend(group.entries.values())
         return Snapshot(
             taken_at=now,
             revision=self.revision,
             node_pool=pool.name,
-            nodes=self._node_entries.get(pool.name, ()),
+            nodes=nodes,
             queues=self._queues_of(pool.name),
             pod_groups=tuple(groups),
             pods=tuple(pods),
+            topologies=_topologies(groups),
             settings=settings_of(pool),
         )
 
@@ -282,6 +285,24 @@ class Mirror:
             departments = {unit.name for unit in units if isinstance(unit, Department)}
             self._queues[pool] = tuple(_queue(unit, pool, departments) for unit in units)
         return self._queues[pool]
+
+
+def _topologies(groups: Iterable[PodGroup]) -> tuple[Topology, ...]:
+    """Return one topology for each node label that a group names: the label is its only level."""
+    keys = {group.topology.topology for group in groups if group.topology is not None}
+    return tuple(Topology(name=key, levels=(key,)) for key in sorted(keys))
+
+
+def _where_it_can_be_met(group: PodGroup, nodes: Sequence[NodeEntry]) -> PodGroup:
+    """Return the group without a mere preference for a label that not all nodes carry.
+
+    A topology holds only the nodes with the label; a preference must not keep
+    pods off the others.
+    """
+    wanted = group.topology
+    if wanted is None or wanted.required_level is not None:
+        return group
+    return group if all(wanted.topology in node.labels for node in nodes) else replace(group, topology=None)
 
 
 def _is_below_minimum(group: _Group) -> bool:

@@ -19,7 +19,7 @@ from runai_core.model.errors import Unavailable
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota
-from runai_core.model.snapshot import PodGroup, PodRequest, PodState, Snapshot
+from runai_core.model.snapshot import PodGroup, PodRequest, PodState, Snapshot, Topology, TopologyConstraint
 from runai_core.model.spec import RestartPolicy
 from runai_core.model.workload import Gang, Pod, PodSpec, Workload
 from runai_core.ports import Backend, ClusterChange
@@ -138,6 +138,29 @@ async def test_a_snapshot_shows_nodes_queues_groups_and_pods_of_one_pool(world: 
     ]
     assert (gold.pod_groups, gold.pods) == ((), ())
     assert default.taken_at == 1_000_000.0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("level", "key", "kept"),
+    [
+        ("required_level", "rack", True),
+        ("preferred_level", "rack", False),
+        ("preferred_level", "kubernetes.io/hostname", True),
+    ],
+    ids=["what is required is asked for", "a preference for a label that is nowhere", "a preference that can be met"],
+)
+async def test_pods_that_belong_together_name_a_topology(world: World, level: str, key: str, *, kept: bool) -> None:
+    workload = Workload(meta=Meta(name="pair", project="vision"), attempt=1, node_pool="default")
+    workload = await world.backend.store.create(workload)
+    gang = a_gang(workload, 2)
+    wanted = TopologyConstraint(topology=key, **{level: key})
+    await world.cluster.launch(workload, replace(gang, group=replace(gang.group, topology=wanted)))
+
+    snapshot = await world.snapshot()
+
+    assert snapshot.pod_groups[0].topology == (wanted if kept else None)
+    assert snapshot.topologies == ((Topology(name=key, levels=(key,)),) if kept else ())
 
 
 @pytest.mark.asyncio
