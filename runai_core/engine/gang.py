@@ -8,7 +8,7 @@ other on their best node, and the first that finds no room fails the set
 from collections.abc import Iterator
 
 from runai_core.engine.entities import PLACED, PROMISED, RUNNING, SHARED, GroupNode, Job, PodClass, PodSet
-from runai_core.engine.feasibility import LATER, NOW, choose_devices, room
+from runai_core.engine.feasibility import NOW, choose_devices
 from runai_core.engine.scoring import Layers, best_node
 from runai_core.engine.session import Session
 from runai_core.engine.topology import node_sets
@@ -24,7 +24,7 @@ def place_job(session: Session, job: Job, pods: list[int], *, promise_only: bool
     """
     nodes = session.all_nodes if within < 0 else within
     if len(pods) == 1 and job.tree is None:
-        return _place_one(session, pods[0], nodes, promise_only=promise_only)
+        return place_pod(session, pods[0], nodes, promise_only=promise_only)
     mark = session.mark()
     if job.tree is None:
         done = _place_pods(session, pods, ((0, nodes),), promise_only)
@@ -38,8 +38,8 @@ def place_job(session: Session, job: Job, pods: list[int], *, promise_only: bool
     return True
 
 
-def _place_one(session: Session, pod: int, nodes: int, *, promise_only: bool) -> bool:
-    """Place a single pod: nothing to roll back, nothing to hold back unless its gang is short of it."""
+def place_pod(session: Session, pod: int, nodes: int, *, promise_only: bool) -> bool:
+    """Place a single pod by itself, whatever its gang asks for; return whether there was room."""
     node, answer = best_node(session, pod, ((0, nodes),))
     if node < 0:
         return False
@@ -201,4 +201,4 @@ def _hold_back(session: Session, pods: list[int]) -> None:
             return
 
 
-__all__ = ["LATER", "place_job", "room"]
+__all__ = ["place_job", "place_pod"]

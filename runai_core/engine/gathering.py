@@ -1,14 +1,14 @@
 """Room that victims would free, gathered node by node until it is enough."""
 
+from collections.abc import Iterable
+
 from runai_core.engine.entities import SHARED
-from runai_core.engine.gang import place_job
-from runai_core.engine.scoring import best_node
+from runai_core.engine.gang import place_pod
 from runai_core.engine.search import Search, Unit, take_away
 from runai_core.engine.session import Session
-from runai_core.engine.victim_order import victim_units
 
 
-def gather(search: Search) -> list[Unit] | None:
+def gather(search: Search, units: Iterable[Unit], within: int) -> list[Unit] | None:
     """Find victims for a gang of ordinary pods in one pass, without judging; `None` where all do not suffice.
 
     Every pod of the gang takes the first node on which the gathered victims
@@ -18,12 +18,12 @@ def gather(search: Search) -> list[Unit] | None:
     mark = session.mark()
     waiting = list(search.pods)
     chosen: list[Unit] = []
-    waiting = _fill(search, waiting, session.all_nodes)
+    waiting = _fill(search, waiting, within)
     gathered: dict[int, list[Unit]] = {}
     sums: dict[int, list[int]] = {}
     asked = needs(session, waiting)
     if waiting:
-        for unit in victim_units(search, []):
+        for unit in units:
             for node in note(session, unit, gathered, sums):
                 if unit not in gathered[node] or not may_fit(session, asked, node, sums[node]):
                     continue
@@ -35,7 +35,7 @@ def gather(search: Search) -> list[Unit] | None:
                         freed |= 1 << session.pod_node[pod]
                     for pod in other:
                         take_away(session, pod)
-                waiting = _fill(search, waiting, freed)
+                waiting = _fill(search, waiting, freed & within)
                 asked = needs(session, waiting)
                 if not waiting:
                     break
@@ -112,10 +112,7 @@ def _fill(search: Search, waiting: list[int], nodes: int) -> list[int]:
         if kind.index in failed:
             left.append(pod)
             continue
-        node, _ = best_node(session, pod, ((0, nodes),))
-        if node < 0:
+        if not place_pod(session, pod, nodes, promise_only=True):
             failed.add(kind.index)
             left.append(pod)
-        else:
-            place_job(session, search.job, [pod], promise_only=True, within=1 << node)
     return left

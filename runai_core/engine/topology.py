@@ -192,6 +192,14 @@ def node_sets(
             yield mask, _layers(session, built, names, constraint, mask, ask)
 
 
+def required_domains(session: Session, constraint: TopologyConstraint) -> list[int]:
+    """Return the node sets of the required level, by name; none where the topology is not known."""
+    levels = _levels(session, constraint.topology)
+    if levels is None or constraint.required_level not in levels[0]:
+        return []
+    return list(levels[2][levels[0].index(constraint.required_level)].masks)
+
+
 def exists(session: Session, constraint: TopologyConstraint) -> bool:
     """Return whether the topology and its levels are known."""
     levels = _levels(session, constraint.topology)

@@ -19,6 +19,7 @@ from runai_core.engine.search import Search, Unit, take_away
 from runai_core.engine.serving import unserved
 from runai_core.engine.session import Session
 from runai_core.engine.statement import commit, take_back
+from runai_core.engine.topology import required_domains
 from runai_core.engine.victim_order import note_placed, victim_units
 
 
@@ -80,6 +81,9 @@ def _help_all(session: Session, action: str, jobs: list[Job], search_for: Callab
             rivals[memo] = job
 
 
+MOST_DOMAINS = 16
+"""So many topology domains are tried for one group, those with the fewest victims."""
+
 MOST_ATTEMPTS = 2000
 """So many simulations one group may cost in a cycle; then it waits for the next."""
 
@@ -90,11 +94,16 @@ MOST_ROUNDS = 8
 def solve(search: Search) -> bool:
     """Make room for the group and place it as promises, or leave the session as it was."""
     if _is_plain(search) and len(search.pods) > 1:
-        units = gather(search)
+        units = gather(search, victim_units(search, []), search.session.all_nodes)
         if units is None:
             return False
         if _attempt(search, search.pods, [pod for unit in units for pod in unit]):
             return True
+    return _solve_stepwise(search) or _solve_by_domain(search)
+
+
+def _solve_stepwise(search: Search) -> bool:
+    """Let the first pod in, then the first two, and so on: what was evicted for fewer is kept for more."""
     recorded: list[int] = []
     for count in range(1, len(search.pods) + 1):
         mark = search.session.mark()
@@ -106,13 +115,36 @@ def solve(search: Search) -> bool:
     return True
 
 
+def _solve_by_domain(search: Search) -> bool:
+    """Gather a gang's room inside one domain of its required level, the domain with the fewest victims first."""
+    session, constraint = search.session, search.job.group.topology
+    flat = constraint is not None and constraint.required_level is not None and not search.job.group.sub_groups
+    if constraint is None or not flat or len(search.pods) < 2 or not _lacks_only_room(search):
+        return False
+    units = list(victim_units(search, []))
+    masks = [sum({1 << session.pod_node[pod] for pod in unit}) for unit in units]
+    found = []
+    for domain in required_domains(session, constraint):
+        inside = [unit for unit, mask in zip(units, masks, strict=True) if mask & domain]
+        chosen = gather(search, inside, domain)
+        if chosen is not None:
+            pods = [pod for unit in chosen for pod in unit]
+            found.append((len(pods), domain, pods))
+    search.attempts = 0
+    return any(_attempt(search, search.pods, pods) for _, _, pods in sorted(found)[:MOST_DOMAINS])
+
+
 def _is_plain(search: Search) -> bool:
     """Return whether only room on nodes is lacking: no tree, no limit, no neighbours to look at."""
-    session, job = search.session, search.job
+    return search.job.tree is None and _lacks_only_room(search)
+
+
+def _lacks_only_room(search: Search) -> bool:
+    session = search.session
     kinds = [session.pod_class[pod] for pod in search.pods]
-    if job.tree is not None or any(kind.solitary or kind.extended is not None for kind in kinds):
+    if any(kind.solitary or kind.extended is not None for kind in kinds):
         return False
-    return not session.quota_on or blocked_by_queue(job, search.ask) is None
+    return not session.quota_on or blocked_by_queue(search.job, search.ask) is None
 
 
 # -- one attempt ---------------------------------------------------------------------------------------------------
@@ -169,14 +201,14 @@ def _admit(search: Search, pods: list[int], evicted: list[int]) -> bool:
             if not _enter(search, pods):
                 return False
             entered = True
+            _put_all_back(session, jobs, gone)
         elif popped in search.rivals:
             # The next cycle would serve it first: the victims would leave for somebody else.
             if not entered and _would_enter(session, popped):
                 return False
         else:
             _move(session, popped, gone[popped.name], hopeless)
-    for victim in reversed(jobs):
-        _put_back(session, victim, gone[victim.name])
+    _put_all_back(session, jobs, gone)
     return True
 
 
@@ -210,6 +242,11 @@ def _would_enter(session: Session, rival: Job) -> bool:
     placed = place_job(session, rival, rival.tries or [], promise_only=True)
     session.rollback(mark)
     return placed
+
+
+def _put_all_back(session: Session, jobs: list[Job], gone: dict[str, list[int]]) -> None:
+    for victim in reversed(jobs):
+        _put_back(session, victim, gone[victim.name])
 
 
 def _put_back(session: Session, job: Job, pods: list[int]) -> None:
