@@ -11,6 +11,7 @@ same numbers.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from runai_core.engine import fragmentation
 from runai_core.engine.entities import CPU, GPU, NO_GPU, SHARED, WHOLE, PodClass
 from runai_core.engine.feasibility import (
     LATER,
@@ -30,6 +31,9 @@ NOMINATED, AFFINITY, DOMAIN, SHARING, AVAILABLE, NODE_KIND, FULLNESS = 1_000_000
 
 SHARING_SCORE_FOR_CPU_PODS = "sharing_score_for_cpu_pods"
 """Compatibility: KAI also prefers nodes with a shared device for pods that want no GPU."""
+
+NOT_BY_SHARING = ("spread", fragmentation.STRATEGY)
+"""Strategies that joining a shared device first would undo."""
 
 Layers = Sequence[tuple[int, int]]
 """Node sets with their topology bonus, best first; each node is in one of them at most."""
@@ -55,7 +59,7 @@ class NodeIndex:
     def repair(self, session: Session) -> None:
         """Move the nodes that were touched since the last use to their new buckets."""
         touched, measure, key_of, buckets = session.touched, self.measure, self.key_of, self.buckets
-        for node in touched[self.cursor :] if self.cursor + 1 < len(touched) else touched[-1:]:
+        for node in dict.fromkeys(touched[self.cursor :]) if self.cursor + 1 < len(touched) else touched[-1:]:
             key, old = measure(node), key_of[node]
             if key == old:
                 continue
@@ -77,6 +81,8 @@ class NodeIndex:
 
 def index_for(session: Session, kind: PodClass) -> NodeIndex:
     """Return the index that orders nodes for a class: by GPUs, or by CPU for pods without GPUs."""
+    if strategy_of(session, kind) == fragmentation.STRATEGY:
+        return _index_by_fragmentation(session, kind)
     number = 1 if kind.form == NO_GPU else 0
     known = session.indexes[number]
     if known is None:
@@ -85,6 +91,35 @@ def index_for(session: Session, kind: PodClass) -> NodeIndex:
     if known.cursor != len(session.touched):
         known.repair(session)
     return known
+
+
+def strategy_of(session: Session, kind: PodClass) -> str:
+    """Return the name of the placement strategy for a class; empty where the rule is off."""
+    settings = session.settings
+    if "placement" in settings.disabled_rules:
+        return ""
+    return settings.cpu_placement if kind.form == NO_GPU else settings.gpu_placement
+
+
+def _index_by_fragmentation(session: Session, kind: PodClass) -> NodeIndex:
+    """Return the index of nodes by what a pod of this class would cost there; each class has its own."""
+    packer = fragmentation.packer_of(session)
+    packer.refresh()
+    place = (fragmentation.STRATEGY, kind.index)
+    known = session.cache.get(place)
+    if isinstance(known, tuple) and known[0] == packer.version:
+        index: NodeIndex = known[1]
+        if index.cursor != len(session.touched):
+            index.repair(session)
+        return index
+    price = packer.measure(kind)
+    if kind.form == NO_GPU and "node_kind" not in session.settings.disabled_rules:
+        kinds = [int(_has_gpus(session, node)) for node in range(len(session.nodes))]
+        index = NodeIndex(session, lambda node: (kinds[node], price(node)), sorted_by_gpus=False)
+    else:
+        index = NodeIndex(session, price, sorted_by_gpus=False)
+    session.cache[place] = (packer.version, index)
+    return index
 
 
 def _measure(session: Session, name: str) -> tuple[Callable[[int], Key], bool]:
@@ -169,9 +204,9 @@ def _best_with_room(session: Session, kind: PodClass, index: NodeIndex, within: 
 
 
 def _sharing_first(session: Session) -> bool:
-    """Return whether joining shared devices comes first; spreading over nodes would be undone by it."""
+    """Return whether joining shared devices comes first; the other strategies would be undone by it."""
     settings = session.settings
-    return "sharing_first" not in settings.disabled_rules and settings.gpu_placement != "spread"
+    return "sharing_first" not in settings.disabled_rules and settings.gpu_placement not in NOT_BY_SHARING
 
 
 def _keep(kind: PodClass, want: int, mask: int) -> None:

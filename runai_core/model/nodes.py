@@ -85,6 +85,7 @@ class PlacementStrategy(StrEnum):
 
     BINPACK = "binpack"
     SPREAD = "spread"
+    FRAGMENTATION = "fragmentation"  # ours: what the requests seen so far could still use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
