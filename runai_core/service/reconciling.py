@@ -72,9 +72,9 @@ class Reconciler:
         self._stuck[workload.meta.uid] = None
         self.poke(workload.meta.uid)
 
-    def verdict(self, workload: Workload) -> Verdict | None:
-        """Return why the workload was not placed in the newest cycle."""
-        return self._scheduling.verdict(workload.meta.uid)
+    async def explain(self, workload: Workload) -> Verdict | None:
+        """Return why the workload waits, and what would start it."""
+        return await self._scheduling.explain(workload) or self._scheduling.verdict(workload.meta.uid)
 
     async def would_wait(self, workload: Workload) -> Verdict | None:
         """Return why the workload would wait if it were submitted now; None if it would start."""

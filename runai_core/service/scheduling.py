@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runai_core.engine.cycle import run_cycle
+from runai_core.engine.explain import explain
 from runai_core.engine.rules import RuleSet
 from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
@@ -113,6 +114,15 @@ class SchedulingService:
         snapshot = with_gang(await self._backend.cluster.snapshot(pool), gang)
         result = await self._decide(snapshot)
         return next((verdict for verdict in result.verdicts if verdict.pod_group == gang.group.name), None)
+
+    async def explain(self, workload: Workload) -> Verdict | None:
+        """Return why the workload waits now and what would start it, each suggestion tried; None if it would start."""
+        pool = await self._backend.store.get(NodePool, workload.node_pool)
+        snapshot = await self._backend.cluster.snapshot(pool)
+        name = next((group.name for group in snapshot.pod_groups if group.workload == workload.key), None)
+        if name is None:
+            return None
+        return await asyncio.to_thread(explain, snapshot, name, self._rules)
 
     async def _cycle(self, pool: NodePool) -> None:
         started = self._backend.clock.now()

@@ -251,7 +251,7 @@ class WorkloadService:
         if workload.phase is not Phase.PENDING:
             reason = f": {workload.phase_message}" if workload.phase_message else ""
             return Explanation(workload=workload, sentence=f"{workload.key} is {workload.phase}{reason}")
-        verdict = self._reconciler.verdict(workload) or workload.verdict
+        verdict = await self._reconciler.explain(workload) or workload.verdict
         sentence = verdict.message if verdict else "waits for the next scheduling cycle"
         return Explanation(
             workload=workload,
