@@ -3,16 +3,18 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest setup install-demo clean
+.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
 
 UV := tools/uv
-# --inexact: the plug-ins of integrations/ are installed beside what the lock says, see PLUGINS.
-SYNC := $(UV) sync --locked --inexact --quiet
+# What a lock says, and nothing else decides, is installed; our own distributions follow without their dependencies.
+INSTALL := $(UV) pip install --quiet --python .venv
 RUN := $(UV) run --no-sync
-PLUGINS := .venv/.plugins-installed
+INSTALLED := .venv/.installed
+DEMO_INSTALLED := .venv/.demo-installed
+OURS := --editable . $(foreach file,$(wildcard integrations/*/pyproject.toml),--editable $(dir $(file)))
 PYTEST_ARGS ?=
 
 help: ## Show the targets
@@ -60,18 +62,28 @@ format: setup ## Format the code
 	@$(RUN) ruff format
 	@$(RUN) ruff check --fix --quiet || true
 
-setup: $(PLUGINS)
-	@$(SYNC) --group demo
+setup: $(INSTALLED)
 
-install-demo:
-	@echo "Installing runai-core and its demo (first time: some seconds) ..."
-	@$(SYNC) --no-default-groups --group demo
+install-demo: $(DEMO_INSTALLED)
+
+.venv:
+	@$(UV) venv --quiet --allow-existing .venv
 
 # Airflow, Spark and the like stay out: a plug-in's module must load without them, and the tests show that it does.
-$(PLUGINS): $(wildcard integrations/*/pyproject.toml) uv.lock
-	@$(SYNC) --group demo
-	@$(UV) pip install --quiet --no-deps $(foreach folder,$(wildcard integrations/*/pyproject.toml),--editable $(dir $(folder)))
+$(INSTALLED): locks/dev.txt pyproject.toml $(wildcard integrations/*/pyproject.toml) | .venv
+	@echo "Installing runai-core, its plug-ins and the tools of its tests ..."
+	@$(INSTALL) --require-hashes --requirements locks/dev.txt
+	@$(INSTALL) --no-deps $(OURS)
+	@touch $@ $(DEMO_INSTALLED)
+
+$(DEMO_INSTALLED): locks/demo.txt pyproject.toml | .venv
+	@echo "Installing runai-core and its demo (first time: some seconds) ..."
+	@$(INSTALL) --require-hashes --requirements locks/demo.txt
+	@$(INSTALL) --no-deps --editable .
 	@touch $@
+
+lock: ## Resolve the dependencies anew and write locks/ (tools/lock --upgrade takes the newest)
+	@tools/lock
 
 clean: ## Remove what was built and installed here
 	rm -rf .venv .uv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
