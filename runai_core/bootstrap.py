@@ -102,7 +102,7 @@ def build(settings: Settings, backend: Backend, identity: Identity) -> tuple[Orc
     access = AccessService(backend, identity.signing_key)
     journal = Journal(backend, registry.observers)
     scheduling = SchedulingService(backend, journal, registry.rules)
-    policies = PolicyService(backend, access)
+    policies = PolicyService(backend, access, registry.policy_rules)
     reconciler = Reconciler(backend, journal, scheduling, registry)
     orchestrator = Orchestrator(
         settings=settings,

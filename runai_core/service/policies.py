@@ -9,6 +9,7 @@ from runai_core.model.organization import Action, Actor, Department, Project
 from runai_core.model.workload import Policy, PolicyType
 from runai_core.policy.evaluate import Evaluation, evaluate
 from runai_core.policy.rules import validate_against, validate_document
+from runai_core.plugins.types import PolicyRule
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
 
@@ -19,9 +20,10 @@ SCOPES = ("tenant", "cluster", "department", "project")
 class PolicyService:
     """What can be done with policies."""
 
-    def __init__(self, backend: Backend, access: AccessService) -> None:
+    def __init__(self, backend: Backend, access: AccessService, rules: Sequence[PolicyRule] = ()) -> None:
         self._store = backend.store
         self._access = access
+        self._rules = tuple(rules)  # of plug-ins
 
     async def list(self, actor: Actor, policy_type: PolicyType | None = None) -> Sequence[Policy]:
         """Return all policies, or those for one type of workload."""
@@ -84,7 +86,9 @@ class PolicyService:
         """
         if policy_type is None:
             return Evaluation(spec=dict(spec))
-        return evaluate(policy_type, spec, await self._applying(policy_type, project), part=part)
+        found = evaluate(policy_type, spec, await self._applying(policy_type, project), part=part)
+        added = tuple(error for rule in self._rules for error in rule.check(policy_type, found.spec))
+        return replace(found, violations=(*found.violations, *added))
 
     async def _applying(self, policy_type: PolicyType, project: Project) -> Sequence[Policy]:
         page = await self._store.list(Policy, Query(filters=(Filter("type", Op.EQ, policy_type.value),)))

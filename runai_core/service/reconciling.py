@@ -12,7 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.lifecycle.gang import RunContext
 from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.observe import LEAVING, Observed, counts, look_again_at, observe, surplus, wants_pods
 from runai_core.lifecycle.phases import Effect, Signal
@@ -186,7 +186,7 @@ class Reconciler:
     async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:
         address, port = await self._cluster.rendezvous(workload)
         context = RunContext(master_address=address, master_port=port, created_at=self._clock.now())
-        gang = gang_of(workload, run_context=context, existing=pods)
+        gang = self._plugins.gang_of(workload, run_context=context, existing=pods)
         return Gang(group=gang.group, pods=tuple(self._with_plugins(workload, pod) for pod in gang.pods))
 
     def _with_plugins(self, workload: Workload, pod: Pod) -> Pod:
