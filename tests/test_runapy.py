@@ -9,6 +9,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def client(orchestrator: OrchestratorProcess) -> Iterator[RunaiClient]:
         runai_base_url=found["url"],
         retry_enabled=False,
     )
-    with RunaiClient(ApiClient(configuration)) as opened:
+    with opened_by(configuration) as opened:
         yield opened
 
 
@@ -82,26 +83,39 @@ def client(orchestrator: OrchestratorProcess) -> Iterator[RunaiClient]:
 def cluster(client: RunaiClient) -> str:
     """Return the id of the cluster, as a user of runapy finds it."""
     (found,) = client.organizations.clusters.get_clusters().data
-    return str(DisplayedCluster.from_dict(found).uuid)
+    return str(parsed(DisplayedCluster, found).uuid)
 
 
 @pytest.fixture
 def project(client: RunaiClient, cluster: str) -> Iterator[str]:
     """Return the id of a project with one GPU of its own."""
     (pool,) = [p for p in client.organizations.node_pools.get_nodepools().data["nodepools"] if p["isDefault"]]
-    body = ProjectCreationRequest.from_dict(
+    body = parsed(
+        ProjectCreationRequest,
         {
             "name": f"p-{uuid.uuid4().hex[:8]}",
             "clusterId": cluster,
             "resources": [{"nodePool": {"id": pool["id"]}, "gpu": {"deserved": 1, "overQuotaWeight": 2}}],
-        }
+        },
     )
     created = client.organizations.projects.create_project(project_creation_request=body).data
     yield created["id"]
     for item in client.workloads.workloads.get_workloads(filter_by=[f"projectId=={created['id']}"]).data["workloads"]:
         client.workloads.workloads_batch.batch_workloads({"action": "delete", "ids": [item["id"]]})
-        _wait(lambda uid=item["id"]: client.workloads.workloads.get_workload(uid).data["deletedAt"] is not None)
+        _wait(partial(_is_gone, client, item["id"]))
     client.organizations.projects.delete_project(project_id=created["id"])
+
+
+def opened_by(configuration: Configuration) -> RunaiClient:
+    """Return runapy, logged in."""
+    make: Any = ApiClient  # runapy says nothing of its types here
+    found: RunaiClient = RunaiClient(make(configuration))  # type: ignore[no-untyped-call]
+    return found
+
+
+def parsed(model: Any, answer: Any) -> Any:
+    """Return the answer as runapy's own model; it checks names, types and enumerations."""
+    return model.from_dict(answer)
 
 
 def body_of(name: str, project: str, cluster: str, **spec: Any) -> dict[str, Any]:
@@ -115,12 +129,12 @@ def test_a_wrong_secret_gets_no_token(orchestrator: OrchestratorProcess) -> None
     )
 
     with pytest.raises(ValueError, match="access token"):
-        ApiClient(configuration)
+        opened_by(configuration)
 
 
 def test_a_training_is_created_stopped_run_again_and_deleted(client: RunaiClient, cluster: str, project: str) -> None:
     trainings = client.workloads.trainings
-    request = TrainingCreationRequest.from_dict(body_of("t", project, cluster, compute={"gpuDevicesRequest": 1}))
+    request = parsed(TrainingCreationRequest, body_of("t", project, cluster, compute={"gpuDevicesRequest": 1}))
 
     created = trainings.create_training1(training_creation_request=request)
     uid = created.data["workloadId"]
@@ -130,12 +144,12 @@ def test_a_training_is_created_stopped_run_again_and_deleted(client: RunaiClient
     _wait(lambda: _phase(client, uid) == "Stopped")
     trainings.resume_training(workload_id=uid)
     _wait(lambda: _phase(client, uid) == "Running")
-    read = Training1.from_dict(trainings.get_training(workload_id=uid).data)
+    read = parsed(Training1, trainings.get_training(workload_id=uid).data)
     trainings.delete_training(workload_id=uid)
-    _wait(lambda: client.workloads.workloads.get_workload(workload_id=uid).data["deletedAt"] is not None)
+    _wait(partial(_is_gone, client, uid))
 
     assert created.status_code == 202
-    assert [item.name for item in GetWorkloads200Response.from_dict(listed.data).workloads] == ["t"]
+    assert [item.name for item in parsed(GetWorkloads200Response, listed.data).workloads] == ["t"]
     assert (read.name, read.desired_phase, read.spec.compute.gpu_devices_request) == ("t", "Running", 1)
 
 
@@ -143,7 +157,7 @@ def test_a_row_of_the_list_is_read_by_runapys_model(client: RunaiClient, cluster
     uid = client.workloads.trainings.create_training1(body_of("row", project, cluster)).data["workloadId"]
     _wait(lambda: _phase(client, uid) == "Running")
 
-    row = Workload.from_dict(client.workloads.workloads.get_workload(workload_id=uid).data)
+    row = parsed(Workload, client.workloads.workloads.get_workload(workload_id=uid).data)
 
     assert (row.name, row.phase, row.running_pods, row.project_id) == ("row", "Running", 1, project)
     assert row.allocated_resources.cpu > 0
@@ -171,29 +185,30 @@ def test_other_types_are_created_and_deleted(
 
     uid = create(body_of(f"w-{kind}", project, cluster, **spec)).data["workloadId"]
     _wait(lambda: _phase(client, uid) == "Running")
-    read = model.from_dict(getattr(api, f"get_{kind}")(workload_id=uid).data)
+    read = parsed(model, getattr(api, f"get_{kind}")(workload_id=uid).data)
     getattr(api, f"delete_{kind}")(workload_id=uid)
 
     assert read.name == f"w-{kind}"
 
 
-def test_pods_history_events_and_metrics_are_read(client: RunaiClient, cluster: str, project: str) -> None:
+def test_pods_history_events_and_metrics_are_parsed(client: RunaiClient, cluster: str, project: str) -> None:
     uid = client.workloads.trainings.create_training1(
         body_of("told", project, cluster, compute={"gpuDevicesRequest": 1})
     ).data["workloadId"]
     _wait(lambda: _phase(client, uid) == "Running")
 
-    pods = ListPods200Response.from_dict(client.workloads.pods.get_workload_pods(workload_id=uid).data)
-    every = ListPods200Response.from_dict(client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
-    history = GetWorkloadHistory200Response.from_dict(client.workloads.events.get_workload_history(uid).data)
-    events = GetWorkloadEvents200Response.from_dict(client.workloads.events.get_workload_events(uid).data)
-    metrics = MetricsResponse.from_dict(
+    pods = parsed(ListPods200Response, client.workloads.pods.get_workload_pods(workload_id=uid).data)
+    every = parsed(ListPods200Response, client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
+    history = parsed(GetWorkloadHistory200Response, client.workloads.events.get_workload_history(uid).data)
+    events = parsed(GetWorkloadEvents200Response, client.workloads.events.get_workload_events(uid).data)
+    metrics = parsed(
+        MetricsResponse,
         client.workloads.workloads.get_workload_metrics(
             workload_id=uid,
             metric_type=["GPU_ALLOCATION", "CPU_MEMORY_USAGE_BYTES"],
             start="2026-01-01T00:00:00Z",
             end="2100-01-01T00:00:00Z",
-        ).data
+        ).data,
     )
 
     assert [pod.workload_id for pod in pods.pods] == [pod.workload_id for pod in every.pods] == [uid]
@@ -212,7 +227,7 @@ def test_several_workloads_are_deleted_at_once(client: RunaiClient, cluster: str
 
     answer = client.workloads.workloads_batch.batch_workloads({"action": "delete", "ids": [*ids, str(uuid.uuid4())]})
 
-    read = BatchResponse.from_dict(answer.data)
+    read = parsed(BatchResponse, answer.data)
     assert read.succeeded == ids
     assert [item.code for item in read.failed] == [404]
 
@@ -225,8 +240,8 @@ def test_workloads_are_counted_and_summed_up(client: RunaiClient, cluster: str, 
         telemetry_type="WORKLOADS_COUNT", group_by=["Project"]
     )
 
-    assert CountResponse.from_dict(count.data).count == 1
-    values = TelemetryResponse.from_dict(telemetry.data).values
+    assert parsed(CountResponse, count.data).count == 1
+    values = parsed(TelemetryResponse, telemetry.data).values
     assert any(group.value == project for value in values for group in value.groups or [])
 
 
@@ -241,35 +256,36 @@ def test_a_project_is_listed_read_and_changed(client: RunaiClient, project: str,
     read = projects.get_project(project_id=project).data
 
     assert found["clusterId"] == cluster
-    assert ProjectStatus.from_dict(read["status"]).phase == "Ready"
+    assert parsed(ProjectStatus, read["status"]).phase == "Ready"
     assert read["description"] == "new"
-    quota = Resources.from_dict(read["resources"][0])
+    quota = parsed(Resources, read["resources"][0])
     assert (quota.gpu.deserved, quota.gpu.limit, quota.gpu.over_quota_weight) == (1, 3, 2)
-    assert CountResponse.from_dict(projects.count_projects().data).count >= 2
+    assert parsed(CountResponse, projects.count_projects().data).count >= 2
 
 
 def test_a_department_is_created_listed_and_deleted(client: RunaiClient, cluster: str) -> None:
     departments = client.organizations.departments
 
     created = departments.create_department({"name": "research", "clusterId": cluster, "resources": []}).data
-    listed = [DepartmentForList.from_dict(item) for item in departments.get_departments().data["departments"]]
+    listed = [parsed(DepartmentForList, item) for item in departments.get_departments().data["departments"]]
     departments.delete_department(department_id=created["id"])
 
     assert {item.name for item in listed} == {"default", "research"}
-    assert CountResponse.from_dict(departments.count_departments().data).count == 1
+    assert parsed(CountResponse, departments.count_departments().data).count == 1
 
 
 def test_a_node_pool_is_created_listed_and_deleted(client: RunaiClient, cluster: str) -> None:
     pools = client.organizations.node_pools
     body = {"name": "fast", "labelKey": "speed", "labelValue": "fast", "clusterId": cluster}
 
-    created = Nodepool.from_dict(pools.create_nodepool(body).data)
-    changed = Nodepool.from_dict(
+    created = parsed(Nodepool, pools.create_nodepool(body).data)
+    changed = parsed(
+        Nodepool,
         pools.update_nodepool(
             nodepool_id=created.id, nodepool_update_fields={"placementStrategy": {"gpu": "spread"}}
-        ).data
+        ).data,
     )
-    listed = [Nodepool.from_dict(item) for item in pools.get_nodepools().data["nodepools"]]
+    listed = [parsed(Nodepool, item) for item in pools.get_nodepools().data["nodepools"]]
     pools.delete_nodepool(nodepool_id=created.id)
 
     assert changed.placement_strategy.gpu == "spread"
@@ -279,15 +295,15 @@ def test_a_node_pool_is_created_listed_and_deleted(client: RunaiClient, cluster:
 def test_nodes_are_listed(client: RunaiClient, cluster: str) -> None:
     nodes = client.organizations.nodes
 
-    found = [Node.from_dict(item) for item in nodes.get_nodes(cluster_uuid=cluster, sort_by="name").data["nodes"]]
-    telemetry = TelemetryResponse.from_dict(nodes.get_node_telemetry(telemetry_type="TOTAL_GPUS").data)
+    found = [parsed(Node, item) for item in nodes.get_nodes(cluster_uuid=cluster, sort_by="name").data["nodes"]]
+    telemetry = parsed(TelemetryResponse, nodes.get_node_telemetry(telemetry_type="TOTAL_GPUS").data)
 
     assert [(node.name, node.status, node.gpu_info.gpu_count) for node in found] == [
         ("node-a", "Ready", 2),
         ("node-b", "Ready", 2),
     ]
     assert telemetry.values[0].value == "4"
-    assert CountResponse.from_dict(nodes.count_tenant_nodes().data).count == 2
+    assert parsed(CountResponse, nodes.count_tenant_nodes().data).count == 2
 
 
 def test_a_policy_is_set_read_listed_and_deleted(client: RunaiClient, cluster: str, project: str) -> None:
@@ -298,8 +314,8 @@ def test_a_policy_is_set_read_listed_and_deleted(client: RunaiClient, cluster: s
     }
 
     policies.overwrite_training_policy_v2(training_policy_overwrite_request_v2=body)
-    read = TrainingPolicyV2.from_dict(policies.get_training_policy_v2(scope="tenant").data)
-    listed = PolicyListResponse.from_dict(policies.list_policies(workload_type="training").data)
+    read = parsed(TrainingPolicyV2, policies.get_training_policy_v2(scope="tenant").data)
+    listed = parsed(PolicyListResponse, policies.list_policies(workload_type="training").data)
     with pytest.raises(ApiException) as refused:
         client.workloads.trainings.create_training1(
             body_of("greedy", project, cluster, compute={"gpuDevicesRequest": 4})
@@ -308,7 +324,7 @@ def test_a_policy_is_set_read_listed_and_deleted(client: RunaiClient, cluster: s
 
     assert read.policy.rules.compute.gpu_devices_request.max == 2
     assert [(item.type, item.meta.name) for item in listed.policies] == [("training", "limits")]
-    error = Error.from_dict(refused.value.data)
+    error = parsed(Error, refused.value.data)
     assert error.code == 400
     assert "gpuDevicesRequest" in error.message
 
@@ -316,10 +332,10 @@ def test_a_policy_is_set_read_listed_and_deleted(client: RunaiClient, cluster: s
 def test_properties_of_workloads_are_listed(client: RunaiClient) -> None:
     properties = client.workloads.workload_properties
 
-    priorities = GetWorkloadPriorities200Response.from_dict(properties.get_workload_priorities().data)
-    categories = ListCategories200Response.from_dict(properties.list_categories().data)
-    types = ListWorkloadTypes200Response.from_dict(properties.list_workload_types().data)
-    ranks = GetPriorities200Response.from_dict(client.authentication_and_authorization.org_unit.get_priorities().data)
+    priorities = parsed(GetWorkloadPriorities200Response, properties.get_workload_priorities().data)
+    categories = parsed(ListCategories200Response, properties.list_categories().data)
+    types = parsed(ListWorkloadTypes200Response, properties.list_workload_types().data)
+    ranks = parsed(GetPriorities200Response, client.authentication_and_authorization.org_unit.get_priorities().data)
 
     assert "very-high" in {item.name for item in priorities.priorities}
     assert {"Build", "Train", "Deploy"} == {item.name for item in categories.categories}
@@ -331,11 +347,15 @@ def test_an_unknown_workload_is_an_exception_that_says_so(client: RunaiClient) -
     with pytest.raises(ApiException) as caught:
         client.workloads.trainings.get_training(workload_id=str(uuid.uuid4()))
 
-    assert Error.from_dict(caught.value.data).code == 404
+    assert parsed(Error, caught.value.data).code == 404
 
 
 def _phase(client: RunaiClient, uid: str) -> str:
     return str(client.workloads.workloads.get_workload(workload_id=uid).data["phase"])
+
+
+def _is_gone(client: RunaiClient, uid: str) -> bool:
+    return client.workloads.workloads.get_workload(workload_id=uid).data["deletedAt"] is not None
 
 
 def _wait(holds: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -130,3 +130,13 @@ def _schema_name(schema: Mapping[str, Any]) -> str:
 def _template() -> Template:
     folder = Path(__file__).parent / "templates"
     return Environment(loader=FileSystemLoader(folder), autoescape=select_autoescape()).get_template("docs.html")
+
+
+def table(app: FastAPI) -> str:
+    """Return all operations as a table in Markdown, for `docs/rest-api.md`."""
+    lines = ["| Method | Path | What | Answers |", "| --- | --- | --- | --- |"]
+    for _, operations in _groups(document(app)):
+        for item in operations:
+            answers = ", ".join(f"{status} {name}".strip() for status, name in item["answers"].items())
+            lines.append(f"| {item['method']} | `{item['path']}` | {item['summary']} | {answers} |")
+    return "\n".join(lines) + "\n"

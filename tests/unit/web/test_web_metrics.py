@@ -1,0 +1,207 @@
+"""Measurements and telemetry: what is asked for, held and used."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from runai_core.model.workload import Workload
+from runai_core.plugins.types import Sample
+from runai_core.service.metrics import POD_VARIABLE, MetricsService, processes_of, thin
+
+GPUS = {"command": "true", "compute": {"gpuDevicesRequest": 1, "cpuCoreRequest": 2}}
+
+
+class Steps:
+    """A plug-in that measures training steps."""
+
+    name = "steps"
+
+    async def sample(self, workload: Workload) -> Sequence[Sample]:
+        return (Sample(name="STEPS", value=12.5, unit="steps per second"),)
+
+
+class Broken:
+    """A plug-in that fails."""
+
+    name = "broken"
+
+    async def sample(self, workload: Workload) -> Sequence[Sample]:
+        raise RuntimeError("no connection")
+
+
+@pytest.mark.parametrize(
+    ("length", "samples", "expected"),
+    [
+        pytest.param(3, 5, [0, 1, 2], id="fewer than asked for"),
+        pytest.param(10, 5, [1, 3, 5, 7, 9], id="evenly spread with the newest"),
+        pytest.param(10, 1, [9], id="the newest alone"),
+        pytest.param(10, 0, [], id="none"),
+    ],
+)
+def test_a_series_is_thinned(length: int, samples: int, expected: list[int]) -> None:
+    assert thin(range(length), samples) == expected
+
+
+def test_processes_are_found_by_the_pod_in_their_environment() -> None:
+    command = [sys.executable, "-c", "print(1, flush=True); x = bytearray(20_000_000); import time; time.sleep(60)"]
+    environment = {**os.environ, POD_VARIABLE: "pod-of-this-test"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            deadline = time.monotonic() + 10
+            while (use := processes_of({"pod-of-this-test"})["pod-of-this-test"]).memory < 20_000_000:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            process.kill()
+
+    assert use.cpu_seconds > 0
+    assert use.oldest <= time.time()
+    assert processes_of({"pod-of-nobody"}) == {}
+
+
+@pytest.mark.asyncio
+async def test_a_workload_is_measured_when_somebody_asks(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"])
+
+    path = f"/api/v1/workloads/{created['id']}/metrics"
+    first = await api.get(path)
+    api.clock.time += 60
+    await api.get(path)
+    second = await api.get(path, metricType=["POD_COUNT", "RUNNING_POD_COUNT"], expect=200)
+
+    assert {item["type"] for item in first["measurements"]} >= {"CPU_REQUEST_CORES", "GPU_ALLOCATION", "POD_COUNT"}
+    assert [item["type"] for item in second["measurements"]] == ["POD_COUNT", "RUNNING_POD_COUNT"]
+    assert [point["value"] for point in second["measurements"][0]["values"]] == ["1", "1"]
+
+
+@pytest.mark.asyncio
+async def test_what_nobody_measures_is_told_as_partial(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"])
+
+    answer = await api.get(
+        f"/api/v1/workloads/{created['id']}/metrics", expect=207, metricType="GPU_UTILIZATION,POD_COUNT"
+    )
+
+    found = {item["type"]: item["values"] for item in answer["measurements"]}
+    assert found["GPU_UTILIZATION"] == []
+    assert len(found["POD_COUNT"]) == 1
+
+
+@pytest.mark.asyncio
+async def test_one_pod_is_measured(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"])
+    pod = (await api.get(f"/api/v1/workloads/{created['id']}/pods"))["pods"][0]
+
+    path = f"/api/v1/workloads/{created['id']}/pods"
+    answer = await api.get(f"{path}/{pod['id']}/metrics", metricType="GPU_ALLOCATION")
+
+    assert answer["measurements"][0]["values"][0]["value"] == "0"
+    assert (await api.get(f"{path}/none/metrics", expect=404))["reason"] == "NotFound"
+
+
+@pytest.mark.asyncio
+async def test_plug_ins_measure_and_a_broken_one_harms_nobody(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"])
+    found = api.orchestrator
+    api.app.state.metrics = MetricsService(found.backend, found.workloads, (Broken(), Steps()))
+
+    answer = await api.get(f"/api/v1/workloads/{created['id']}/metrics", metricType="STEPS")
+
+    assert answer["measurements"][0]["values"][0]["value"] == "12.5"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"start": "noon"}, "start"),
+        ({"end": "noon"}, "end"),
+        ({"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "end"),
+        ({"numberOfSamples": 1001}, "numberOfSamples"),
+    ],
+)
+async def test_a_wrong_question_names_the_parameter(api: Any, query: dict[str, Any], field: str) -> None:
+    created = await api.submit("a")
+
+    error = await api.get(f"/api/v1/workloads/{created['id']}/metrics", expect=400, **query)
+
+    assert error["errors"][0]["field"] == field
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("path", "query", "values"),
+    [
+        pytest.param("workloads", {"telemetryType": "WORKLOADS_COUNT"}, ["2"], id="workloads"),
+        pytest.param(
+            "workloads", {"telemetryType": "WORKLOADS_COUNT", "groupBy": "Phase"}, ["1", "1"], id="workloads by phase"
+        ),
+        pytest.param(
+            "workloads",
+            {"telemetryType": "WORKLOADS_COUNT", "filterByPhases": "Running"},
+            ["1"],
+            id="workloads in one phase",
+        ),
+        pytest.param(
+            "workloads",
+            {"telemetryType": "GPU_ALLOCATION", "groupBy": ["project", "Phase"]},
+            ["0", "1"],
+            id="GPUs held",
+        ),
+        pytest.param("nodes", {"telemetryType": "TOTAL_GPUS"}, ["4"], id="GPUs"),
+        pytest.param("nodes", {"telemetryType": "FULLY_FREE_GPU_NODES", "groupBy": "NodeName"}, ["1", "1"], id="nodes"),
+        pytest.param("org-unit/projects", {"telemetryType": "GPU_QUOTA"}, ["4"], id="quota of projects"),
+        pytest.param(
+            "org-unit/departments",
+            {"telemetryType": "GPU_QUOTA", "groupBy": "DepartmentId"},
+            ["4"],
+            id="of departments",
+        ),
+    ],
+)
+async def test_present_numbers_are_summed_in_groups(
+    api: Any, path: str, query: dict[str, Any], values: list[str]
+) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.submit("b", spec=GPUS)
+    await api.run(created["id"])
+
+    answer = await api.get(f"/api/v1/{path}/telemetry", **query)
+
+    assert [row["value"] for row in answer["values"]] == values
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"telemetryType": "MOOD"}, "telemetryType"),
+        ({"telemetryType": "WORKLOADS_COUNT", "groupBy": "Mood"}, "groupBy"),
+        ({"telemetryType": "WORKLOADS_COUNT", "groupBy": "Phase,Type,Category"}, "groupBy"),
+        ({"telemetryType": "WORKLOADS_COUNT", "filterByPhases": "Tired"}, "filterByPhases"),
+        ({}, "telemetryType"),
+    ],
+)
+async def test_wrong_telemetry_names_the_parameter(api: Any, query: dict[str, Any], field: str) -> None:
+    error = await api.get("/api/v1/workloads/telemetry", expect=400, **query)
+
+    assert error["errors"][0]["field"] == field
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("unit", ["projects", "departments"])
+async def test_a_unit_tells_its_present_numbers(api: Any, unit: str) -> None:
+    answer = await api.get(f"/api/v1/org-unit/{unit}/default/metrics", metricType="GPU_QUOTA")
+
+    assert answer["measurements"][0]["values"][0]["value"] == "4"
