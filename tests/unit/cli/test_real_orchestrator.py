@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -308,3 +309,19 @@ def test_names_of_workloads_and_projects_are_completed(running: Machine) -> None
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
         assert expected in done.stdout.split(), done.stderr
+
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs" / "python.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_examples_of_the_python_page_run(running: Machine, number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKS[number]],
+        env=running.environ,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,6 +1,7 @@
 """Both clients in process: the real application and real pods, no network."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def test_a_command_runs_beside_a_workspace(client: Client) -> None:
     client.resume("lab")
     assert client.wait(lab, until=["Running"], timeout=20).phase is Phase.RUNNING
     client.delete(lab)
+    _until_deleted(client, "lab")
+
+
+def _until_deleted(client: Client, name: str) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            client.get(name)
+        except NotFound:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} is still there")
 
 
 def test_why_and_preview_answer_before_and_after(client: Client) -> None:
