@@ -201,22 +201,14 @@ def test_pods_history_events_and_metrics_are_parsed(client: RunaiClient, cluster
     every = parsed(ListPods200Response, client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
     history = parsed(GetWorkloadHistory200Response, client.workloads.events.get_workload_history(uid).data)
     events = parsed(GetWorkloadEvents200Response, client.workloads.events.get_workload_events(uid).data)
-    metrics = parsed(
-        MetricsResponse,
-        client.workloads.workloads.get_workload_metrics(
-            workload_id=uid,
-            metric_type=["GPU_ALLOCATION", "CPU_MEMORY_USAGE_BYTES"],
-            start="2026-01-01T00:00:00Z",
-            end="2100-01-01T00:00:00Z",
-        ).data,
-    )
+    _wait(lambda: bool(_metrics(client, uid)["CPU_MEMORY_USAGE_BYTES"]))  # the next sample has it
+    metrics = _metrics(client, uid)
 
     assert [pod.workload_id for pod in pods.pods] == [pod.workload_id for pod in every.pods] == [uid]
     assert [record.spec.phase_update.phase for record in history.records if record.spec.phase_update][-1] == "Running"
     assert events.events is not None
-    found = {item.type: item.values for item in metrics.measurements}
-    assert found["GPU_ALLOCATION"][-1].value == "1"
-    assert float(found["CPU_MEMORY_USAGE_BYTES"][-1].value) > 0
+    assert metrics["GPU_ALLOCATION"][-1].value == "1"
+    assert float(metrics["CPU_MEMORY_USAGE_BYTES"][-1].value) > 0
 
 
 def test_several_workloads_are_deleted_at_once(client: RunaiClient, cluster: str, project: str) -> None:
@@ -352,6 +344,16 @@ def test_an_unknown_workload_is_an_exception_that_says_so(client: RunaiClient) -
 
 def _phase(client: RunaiClient, uid: str) -> str:
     return str(client.workloads.workloads.get_workload(workload_id=uid).data["phase"])
+
+
+def _metrics(client: RunaiClient, uid: str) -> dict[str, Any]:
+    answer = client.workloads.workloads.get_workload_metrics(
+        workload_id=uid,
+        metric_type=["GPU_ALLOCATION", "CPU_MEMORY_USAGE_BYTES"],
+        start="2026-01-01T00:00:00Z",
+        end="2100-01-01T00:00:00Z",
+    )
+    return {item.type: item.values for item in parsed(MetricsResponse, answer.data).measurements}
 
 
 def _is_gone(client: RunaiClient, uid: str) -> bool:
