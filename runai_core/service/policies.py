@@ -7,9 +7,9 @@ from typing import Any
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.organization import Action, Actor, Department, Project
 from runai_core.model.workload import Policy, PolicyType
+from runai_core.plugins.types import PolicyRule
 from runai_core.policy.evaluate import Evaluation, evaluate
 from runai_core.policy.rules import validate_against, validate_document
-from runai_core.plugins.types import PolicyRule
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
 

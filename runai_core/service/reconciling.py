@@ -126,6 +126,7 @@ class Reconciler:
                 self._later(uid, self._clock.now() + RECHECK)
             finally:
                 self._busy.discard(uid)
+            await asyncio.sleep(0)  # looks that never wait must not starve the API
 
     async def _look(self, uid: str) -> None:
         workload = await self._store.get_by_uid(Workload, uid)
