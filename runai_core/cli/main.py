@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, Entry] = {
     "down": Entry(f"{_LOCAL}:down", "Stop it, with all its pods.", HOST),
     "status": Entry(f"{_LOCAL}:status", "What is running here.", HOST),
     "doctor": Entry(f"{_LOCAL}:doctor", "What is missing, and how to get it.", HOST),
+    "simulate": Entry("runai_core.cli.simulate:simulate", "Replay a trace of jobs through the engine.", HOST),
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
     "login": Entry(f"{_SELF}:login", "Keep the address and token of an orchestrator.", SELF),
     "logout": Entry(f"{_SELF}:logout", "Forget them.", SELF),
