@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -85,7 +86,7 @@ def _submit(orchestrator: OrchestratorProcess, draw: random.Random, name: str, s
     kind = draw.choice(KINDS)
     code = draw.choice((0, 0, 0, 1)) if kind == "trainings" else 0
     argv = [sys.executable, str(script), str(marks), name, f"{draw.random() * 1.5:.2f}", str(code)]
-    spec: dict[str, object] = {"compute": {"gpuDevicesRequest": draw.randrange(3), "cpuCoreRequest": 0.1}}
+    spec: dict[str, Any] = {"compute": {"gpuDevicesRequest": draw.randrange(3), "cpuCoreRequest": 0.1}}
     if kind == "trainings":
         spec["backoffLimit"] = 1
     if kind == "distributed":

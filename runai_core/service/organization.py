@@ -1,5 +1,6 @@
 """Use cases of departments, projects, node pools and nodes."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from runai_core.model.resources import Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
 from runai_core.model.workload import TERMINAL, Pod, Workload, gpu_charge
 from runai_core.policy import scheduling_rules
-from runai_core.ports import Backend, Page, Query
+from runai_core.ports import Backend, Filter, Op, Page, Query
 from runai_core.service.access import AccessService
 from runai_core.service.scheduling import SchedulingService
 
@@ -214,11 +215,15 @@ class OrganizationService:
     async def statuses(self, actor: Actor) -> Mapping[str, Mapping[str, UnitStatus]]:
         """Return the status of every unit: ``project/<name>`` and ``department/<name>``, then by node pool."""
         self._access.require(actor, Action.READ, "projects")
-        workloads = {item.meta.uid: item for item in (await self._store.list(Workload, Query())).items}
+        ended = [Filter("status.state", Op.NE, state.value) for state in (PodState.SUCCEEDED, PodState.FAILED)]
+        owners: dict[str, Workload] = {}
         collected: dict[str, dict[str, list[tuple[Pod, Workload]]]] = {}
-        for pod in (await self._store.list(Pod, Query())).items:
-            workload = workloads.get(pod.meta.owner)
-            if workload is None or pod.status.state in (PodState.SUCCEEDED, PodState.FAILED):
+        for pod in (await self._store.list(Pod, Query(filters=tuple(ended)))).items:
+            if pod.meta.owner not in owners:
+                with contextlib.suppress(NotFound):  # it was forgotten a moment ago
+                    owners[pod.meta.owner] = await self._store.get_by_uid(Workload, pod.meta.owner)
+            workload = owners.get(pod.meta.owner)
+            if workload is None:
                 continue
             for key in (f"project/{workload.meta.project}", f"department/{workload.department}"):
                 collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append((pod, workload))

@@ -58,8 +58,9 @@ def model_leaves(kind: type[Any], at: str = "") -> Iterator[tuple[str, ValueType
     for field in fields(kind):
         path, hint = f"{at}{to_camel(field.name)}", bare(hints[field.name])
         if get_origin(hint) is tuple:
-            item: Any = get_args(hint)[0]
-            yield path, item if is_dataclass(item) else ValueType.ARRAY
+            item = get_args(hint)[0]
+            found: Any = item if is_dataclass(item) else ValueType.ARRAY
+            yield path, found
         elif path == "nodeAffinityRequired":
             yield path, ValueType.OBJECT
         elif is_dataclass(hint):
