@@ -260,12 +260,10 @@ class PolicyScope(Body):
     cluster_id: str | None = None
 
 
-class PolicyDocument(Body):
-    """Defaults and rules, as in the product's YAML form."""
-
-    defaults: dict[str, Any] | None = None
-    rules: dict[str, Any] | None = None
-    imposed_assets: list[str] | None = None
+PolicyDocument = Annotated[
+    dict[str, Any], Field(description="{defaults, rules, imposedAssets}, or a policy object of run.ai/v2alpha1.")
+]
+"""A policy as its author writes it; the policy room knows its fields."""
 
 
 class PolicyPut(Body):

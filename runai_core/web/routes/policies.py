@@ -15,7 +15,7 @@ from runai_core.model.workload import Policy, PolicyType
 from runai_core.web.answers.policies import PolicyCheckAnswer, PolicyItem, PolicyList
 from runai_core.web.context import Door, Names, Who, directory
 from runai_core.web.merging import merged, without
-from runai_core.web.schemas import PolicyCheck, PolicyDocument, PolicyPatch, PolicyPut, PolicyScope, without_nulls
+from runai_core.web.schemas import PolicyCheck, PolicyPatch, PolicyPut, PolicyScope, without_nulls
 from runai_core.web.submissions import check_cluster
 from runai_core.web.views.policies import policy_entry, policy_item
 from runai_core.web.views.units import field_error_items
@@ -92,7 +92,7 @@ async def put_policy(
 ) -> PolicyItem:
     """It takes the place of the one that was there. Workloads that run are not touched."""
     place = await _place(door, actor, body.meta)
-    return await _write(door, actor, _policy(PATHS[path], place, body.meta, _document(body.policy)), how)
+    return await _write(door, actor, _policy(PATHS[path], place, body.meta, without_nulls(body.policy)), how)
 
 
 @router.patch("/{path}", summary="Change the policy of a type in a scope")
@@ -104,7 +104,7 @@ async def patch_policy(
     document: Mapping[str, Any] = await _present(door, actor, PATHS[path], place)
     for field in body.reset:
         document = without(document, field)
-    changed = merged(document, _document(body.policy))
+    changed = merged(document, without_nulls(body.policy))
     return await _write(door, actor, _policy(PATHS[path], place, body.meta, changed), how)
 
 
@@ -161,11 +161,6 @@ def _needed(given: PolicyScope, field: str) -> str:
     if value in (None, ""):
         raise InvalidRequest.of(FieldError(to_camel(field), f"is required with scope {given.scope}: an id or a name"))
     return str(value)
-
-
-def _document(policy: PolicyDocument) -> dict[str, Any]:
-    found: dict[str, Any] = without_nulls(policy.model_dump(by_alias=True))
-    return found
 
 
 def _policy(kind: PolicyType, place: Place, meta: PolicyScope, document: Mapping[str, Any]) -> Policy:
