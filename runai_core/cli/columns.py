@@ -1,5 +1,6 @@
 """What the tables show: one row of data for each column."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from runai_core.cli.output import Column, age, duration, text
@@ -17,6 +18,13 @@ def _quota(kind: str, field: str) -> Any:
         return "unlimited" if None in values else sum(values)
 
     return read
+
+
+def _fields_with(document: Mapping[str, Any], section: str, member: str) -> int:
+    """Count the fields that a policy sets; the older form (v2alpha1) has a member in each field instead of sections."""
+    if "apiVersion" not in document:
+        return len(document.get(section) or {})
+    return sum(member in field for field in (document.get("spec") or {}).values() if isinstance(field, Mapping))
 
 
 WORKLOADS = (
@@ -125,6 +133,6 @@ POLICIES = (
     Column("Type", lambda p: p.type),
     Column("Scope", lambda p: p.scope),
     Column("Of", lambda p: p.scope_name),
-    Column("Defaults", lambda p: len(p.policy.get("defaults") or {}), right=True),
-    Column("Rules", lambda p: len(p.policy.get("rules") or {}), right=True),
+    Column("Defaults", lambda p: _fields_with(p.policy, "defaults", "value"), right=True),
+    Column("Rules", lambda p: _fields_with(p.policy, "rules", "rules"), right=True),
 )
