@@ -341,7 +341,7 @@ class WorkloadService:
 
     async def _resolve(self, actor: Actor, submission: Submission) -> tuple[Workload, Preview]:
         name = _checked_name(submission)
-        project = await self._store.get(Project, submission.project)
+        project = await self._project(submission.project)
         policy_type = POLICY_TYPES.get(submission.type)
         evaluation = await self._policies.evaluate(policy_type, submission.spec, project)
         spec = wire.decode(WorkloadSpec, evaluation.spec, at="spec")
@@ -378,6 +378,14 @@ class WorkloadService:
         if workload.type is not WorkloadType.EXTERNAL:
             gang_of(workload, run_context=RunContext())  # contradictions are refused now, not when it would start
         return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
+
+    async def _project(self, name: str) -> Project:
+        try:
+            return await self._store.get(Project, name)
+        except NotFound:
+            known = (await self._store.list(Project, Query(sort_by="meta.name", limit=20))).items
+            has = ", ".join(project.name for project in known) or "none"
+            raise NotFound(f"there is no project {name[:80]}; there are: {has}") from None
 
     async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
         wanted = spec.node_pools or project.default_node_pools or (DEFAULT_NODE_POOL,)
