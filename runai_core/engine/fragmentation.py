@@ -28,10 +28,10 @@ from runai_core.model.resources import MILLI
 STRATEGY = "fragmentation"
 """Name of the strategy in `CycleSettings.gpu_placement` and `cpu_placement`."""
 
-SEQUENCES, HORIZON, LONGEST = 8, 12, 128
+SEQUENCES, HORIZON, LONGEST = 10, 20, 192
 """Futures tried for a state; pods offered for each idle GPU; and at most."""
 
-GRAIN = 64
+GRAIN = 32
 """Futures see the free CPU and memory of a node in this many steps of its capacity: equal states are more frequent."""
 
 LEARN_AT = 32
