@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from runai_core.model.errors import FieldError, InvalidRequest
 
 if TYPE_CHECKING:
     from runai_core.simulation.measures import Replayed
+    from runai_core.simulation.packing import Packed
 
 Advance = Callable[[float], None]
 """Shows how much is done, from 0 to 1."""
@@ -97,18 +99,26 @@ def _openb(nodes: str | None, pods: Path | None, arrival: float, seeds: int, pol
                     found.append(step)
                 else:
                     advance((seed - 1 + step) / seeds)
-    mean = sum(item.allocated_percent for item in found) / seeds
     if as_json:
-        outcomes = [
-            {
-                "seed": item.seed,
-                "allocated_percent": round(item.allocated_percent, 3),
-                "idle_gpus": round(item.idle_gpus, 3),
-            }
-            for item in found
-        ]
-        print_data({"policy": policy, "arrival": arrival, "seeds": outcomes, "mean_allocated_percent": round(mean, 3)})
-        return
+        _packed_json(found, policy, arrival)
+    else:
+        _packed_table(found, arrival)
+
+
+def _packed_json(found: "list[Packed]", policy: str, arrival: float) -> None:
+    outcomes = [
+        {
+            "seed": item.seed,
+            "allocated_percent": round(item.allocated_percent, 3),
+            "idle_gpus": round(item.idle_gpus, 3),
+        }
+        for item in found
+    ]
+    mean = fmean(item.allocated_percent for item in found)
+    print_data({"policy": policy, "arrival": arrival, "seeds": outcomes, "mean_allocated_percent": round(mean, 3)})
+
+
+def _packed_table(found: "list[Packed]", arrival: float) -> None:
     titles = ["SEED", "PODS", "DROPPED", "IDLE GPUS", "ALLOCATED AT 100 %", f"AT {100 * arrival:g} %"]
     rows = [
         [
@@ -116,13 +126,14 @@ def _openb(nodes: str | None, pods: Path | None, arrival: float, seeds: int, pol
             str(item.arrived),
             str(item.dropped),
             f"{item.idle_gpus:.1f}",
-            f"{100 * item.allocated_at_full / item.capacity:.2f} %",
+            f"{item.allocated_percent_at_full:.2f} %",
             f"{item.allocated_percent:.2f} %",
         ]
         for item in found
     ]
-    at_full = sum(100 * item.allocated_at_full / item.capacity for item in found) / seeds
-    idle = sum(item.idle_gpus for item in found) / seeds
+    idle = fmean(item.idle_gpus for item in found)
+    at_full = fmean(item.allocated_percent_at_full for item in found)
+    mean = fmean(item.allocated_percent for item in found)
     print_table(titles, [*rows, ["mean", "", "", f"{idle:.1f}", f"{at_full:.2f} %", f"{mean:.2f} %"]])
 
 

@@ -41,6 +41,11 @@ class Packed:
         return 100 * self.allocated / self.capacity
 
     @property
+    def allocated_percent_at_full(self) -> float:
+        """The same when requests had reached the cluster's GPUs."""
+        return 100 * self.allocated_at_full / self.capacity
+
+    @property
     def idle_gpus(self) -> float:
         """GPUs that nobody has at the end."""
         return (self.capacity - self.allocated) / MILLI
