@@ -34,6 +34,8 @@ UNIT_NAME_RULE = (
     "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
 )
 
+_WORDS = {"Department": "department", "Project": "project", "NodePool": "node pool"}
+
 Unit = TypeVar("Unit", Department, Project)
 Named = TypeVar("Named", Department, Project, NodePool)
 
@@ -233,10 +235,18 @@ class OrganizationService:
         try:
             return await self._store.get(kind, ref)
         except NotFound:
-            found = await self._store.get_by_uid(kind, ref)
+            found = await self._by_uid(kind, ref)
         if found.meta.deleted_at is not None:
             raise NotFound(f"{kind.__name__.lower()} {found.meta.name} was deleted")
         return found
+
+    async def _by_uid(self, kind: type[Named], uid: str) -> Named:
+        try:
+            return await self._store.get_by_uid(kind, uid)
+        except NotFound:
+            known = (await self._store.list(kind, Query(sort_by="meta.name", limit=20))).items
+            has = ", ".join(item.meta.name for item in known) or "none"
+            raise NotFound(f"there is no {_WORDS[kind.__name__]} {uid[:80]}; there are: {has}") from None
 
     async def _check(self, unit: Unit) -> None:
         _check_name("name", unit.name)
