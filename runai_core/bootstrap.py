@@ -23,6 +23,7 @@ from runai_core.service.organization import OrganizationService
 from runai_core.service.policies import PolicyService
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.submissions import Submissions
 from runai_core.service.workloads import WorkloadService
 from runai_core.settings import Settings
 
@@ -108,7 +109,7 @@ def build(settings: Settings, backend: Backend, identity: Identity) -> tuple[Orc
         settings=settings,
         backend=backend,
         cluster_id=identity.cluster_id,
-        workloads=WorkloadService(backend, access, journal, policies, reconciler),
+        workloads=WorkloadService(backend, access, journal, Submissions(backend, policies), reconciler),
         organization=OrganizationService(backend, access, scheduling),
         policies=policies,
         access=access,

@@ -5,7 +5,7 @@ from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.workload import WorkloadType
-from runai_core.service.workloads import Submission
+from runai_core.service.submissions import Submission
 from runai_core.web.schemas import DistributedCreate, WorkloadCreate, canonical
 from runai_core.web.views.units import CLUSTER_NAME
 from runai_core.web.views.workloads import GROUP_FIELDS

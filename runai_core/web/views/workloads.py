@@ -16,7 +16,8 @@ from runai_core.model.workload import (
     Workload,
     WorkloadType,
 )
-from runai_core.service.workloads import Explanation, Preview
+from runai_core.service.submissions import Preview
+from runai_core.service.workloads import Explanation
 from runai_core.web.answers.base import Condition
 from runai_core.web.answers.workloads import (
     ActionsSupport,

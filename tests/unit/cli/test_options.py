@@ -14,7 +14,7 @@ from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import to_camel
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import WorkloadType
-from runai_core.service.workloads import NOT_APPLICABLE
+from runai_core.service.submissions import NOT_APPLICABLE
 
 TYPES = {
     "workspace": WorkloadType.WORKSPACE,

@@ -1,0 +1,197 @@
+"""Submissions: what a user sends becomes a workload, completed and judged.
+
+Everything that can be wrong is found here, before anything is kept.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runai_core import wire
+from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.model.decision import Verdict
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound
+from runai_core.model.meta import Meta, to_camel
+from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
+from runai_core.model.organization import Actor, Project
+from runai_core.model.snapshot import Preemptibility
+from runai_core.model.spec import (
+    DISTRIBUTED_INFERENCE_ONLY,
+    DISTRIBUTED_ONLY,
+    INFERENCE_ONLY,
+    NOT_INFERENCE,
+    TRAINING_ONLY,
+    WorkloadSpec,
+)
+from runai_core.model.workload import (
+    NON_PREEMPTIBLE_FROM,
+    PRIORITIES,
+    TYPE_DEFAULTS,
+    PolicyType,
+    Workload,
+    WorkloadType,
+)
+from runai_core.ports import Backend, Query
+from runai_core.service.policies import PolicyService
+
+MAX_NAME = 63
+NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+NAME_RULE = (
+    f"must be 1 to {MAX_NAME} characters, lower-case letters, digits and '-', beginning with a letter "
+    "and ending with a letter or digit"
+)
+
+POLICY_TYPES: Mapping[WorkloadType, PolicyType] = {
+    WorkloadType.WORKSPACE: PolicyType.WORKSPACE,
+    WorkloadType.TRAINING: PolicyType.TRAINING,
+    WorkloadType.DISTRIBUTED: PolicyType.DISTRIBUTED,
+    WorkloadType.INFERENCE: PolicyType.INFERENCE,
+    WorkloadType.DISTRIBUTED_INFERENCE: PolicyType.DISTRIBUTED_INFERENCE,
+}
+
+NOT_APPLICABLE: Mapping[WorkloadType, frozenset[str]] = {
+    WorkloadType.WORKSPACE: TRAINING_ONLY | DISTRIBUTED_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.TRAINING: DISTRIBUTED_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.DISTRIBUTED: TRAINING_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,
+    WorkloadType.INFERENCE: TRAINING_ONLY | DISTRIBUTED_ONLY | DISTRIBUTED_INFERENCE_ONLY | NOT_INFERENCE,
+    WorkloadType.DISTRIBUTED_INFERENCE: TRAINING_ONLY | DISTRIBUTED_ONLY | (NOT_INFERENCE - {"restart_policy"}),
+}
+"""Fields of `WorkloadSpec` that a type does not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a user sends: the specification is still in the API's own form, as policies judge it."""
+
+    name: str
+    project: str
+    type: WorkloadType
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    master_spec: Mapping[str, Any] | None = None
+    has_master: bool = True
+    name_is_prefix: bool = False
+    source: str = "Control-plane"
+    api_version: str = ""  # External: the framework object
+    kind: str = ""
+    manifest: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a submission would become: the completed specification, and what stands against it."""
+
+    spec: Mapping[str, Any]
+    origins: Mapping[str, str]  # field -> policy that set its value
+    violations: tuple[FieldError, ...]
+    starts_now: bool | None = None  # None: not tried, because it is refused
+    verdict: Verdict | None = None
+
+
+class Submissions:
+    """Resolves submissions against policies, projects and node pools."""
+
+    def __init__(self, backend: Backend, policies: PolicyService) -> None:
+        self._store = backend.store
+        self._clock = backend.clock
+        self._policies = policies
+
+    async def resolve(self, actor: Actor, submission: Submission) -> tuple[Workload, Preview]:
+        """Return the workload that the submission would be, and what policies say of it.
+
+        Raises:
+            InvalidRequest: a field is wrong. NotFound: no such project.
+        """
+        name = _checked_name(submission)
+        project = await self._project(submission.project)
+        policy_type = POLICY_TYPES.get(submission.type)
+        evaluation = await self._policies.evaluate(policy_type, submission.spec, project)
+        spec = wire.decode(WorkloadSpec, evaluation.spec, at="spec")
+        _check_fields(submission.type, spec)
+        violations, master_spec = evaluation.violations, None
+        if submission.master_spec is not None:
+            master = await self._policies.evaluate(policy_type, submission.master_spec, project, part="master")
+            master_spec = wire.decode(WorkloadSpec, master.spec, at="masterSpec")
+            violations += master.violations
+        pools = await self._node_pools(spec, project)
+        defaults = TYPE_DEFAULTS[submission.type]
+        priority_class = spec.priority_class or defaults.priority_class
+        workload = Workload(
+            meta=Meta(name=name, project=project.name, created_by=actor.name),
+            department=project.department,
+            type=submission.type,
+            spec=spec,
+            master_spec=master_spec,
+            has_master=submission.has_master,
+            api_version=submission.api_version,
+            kind=submission.kind,
+            manifest=submission.manifest,
+            priority_class=priority_class,
+            priority=_priority(priority_class),
+            preemptibility=_preemptibility(spec, defaults.preemptibility),
+            category=spec.category or defaults.category,
+            node_pools=pools,
+            node_pool=pools[0],
+            origins=evaluation.origins,
+            source=submission.source,
+            attempt=1,
+            phase_updated_at=self._clock.now(),
+        )
+        if workload.type is not WorkloadType.EXTERNAL:
+            gang_of(workload, run_context=RunContext())  # contradictions are refused now, not when it would start
+        return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
+
+    async def _project(self, name: str) -> Project:
+        try:
+            return await self._store.get(Project, name)
+        except NotFound:
+            known = (await self._store.list(Project, Query(sort_by="meta.name", limit=20))).items
+            has = ", ".join(project.name for project in known) or "none"
+            raise NotFound(f"there is no project {name[:80]}; there are: {has}") from None
+
+    async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
+        wanted = spec.node_pools or project.default_node_pools or (DEFAULT_NODE_POOL,)
+        known = [pool.name for pool in (await self._store.list(NodePool, Query())).items]
+        for index, name in enumerate(wanted):
+            if name not in known:
+                message = f"there is no such node pool; there are: {', '.join(sorted(known))}"
+                raise InvalidRequest.of(FieldError(f"spec.nodePools.{index}", message, name))
+        return tuple(wanted)
+
+
+def _checked_name(submission: Submission) -> str:
+    name = submission.name
+    if submission.name_is_prefix:
+        name = f"{name}-{secrets.token_hex(3)}"
+    if len(name) > MAX_NAME or not NAME.fullmatch(name):
+        raise InvalidRequest.of(FieldError("name", NAME_RULE, submission.name[:80]))
+    return name
+
+
+def _check_fields(workload_type: WorkloadType, spec: WorkloadSpec) -> None:
+    """Refuse fields that the type does not have, rather than ignore them."""
+    empty = WorkloadSpec()
+    wrong = [
+        FieldError(f"spec.{to_camel(name)}", f"does not apply to {workload_type} workloads")
+        for name in sorted(NOT_APPLICABLE.get(workload_type, frozenset()))
+        if getattr(spec, name) != getattr(empty, name)
+    ]
+    if wrong:
+        raise InvalidRequest.of(*wrong)
+
+
+def _priority(priority_class: str) -> int:
+    if priority_class not in PRIORITIES:
+        message = f"must be one of {', '.join(PRIORITIES)}"
+        raise InvalidRequest.of(FieldError("spec.priorityClass", message, priority_class[:80]))
+    return PRIORITIES[priority_class]
+
+
+def _preemptibility(spec: WorkloadSpec, default: Preemptibility) -> Preemptibility:
+    if spec.preemptibility is not None:
+        return Preemptibility(spec.preemptibility)
+    if spec.priority_class is None:
+        return default
+    over = _priority(spec.priority_class) >= NON_PREEMPTIBLE_FROM
+    return Preemptibility.NON_PREEMPTIBLE if over else Preemptibility.PREEMPTIBLE
