@@ -15,7 +15,8 @@ RUN := $(UV) run --no-sync
 INSTALLED := .venv/.installed
 DEMO_INSTALLED := .venv/.demo-installed
 OURS := --editable . $(foreach file,$(wildcard integrations/*/pyproject.toml),--editable $(dir $(file)))
-PYTEST_ARGS ?=
+# Two processes, each file in one of them: some files share a server of their own.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +53,11 @@ coverage: setup ## The tests with line and branch coverage
 	@$(RUN) coverage report
 
 bench: setup ## Benchmarks; figures and how they were taken: docs/benchmarks.md
-	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) python $$script; done
+	@echo "== engine"; $(RUN) python benchmarks/engine.py
+	@echo "== product"; $(RUN) python benchmarks/product.py
+	@traces="$${RUNAI_SHARED_DIR:-../shared}/traces/openb"; echo "== packing"; \
+	if [ -d "$$traces" ]; then $(RUN) python benchmarks/packing.py "$$traces" --seeds 2; \
+	else echo "skipped: the openb trace is not at $$traces (set RUNAI_SHARED_DIR)"; fi
 
 docs: setup ## Write the generated parts of the documents anew and check the documents
 	@for script in docs/*.py; do $(RUN) python $$script; done

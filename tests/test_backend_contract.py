@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -60,7 +61,7 @@ def postgres_binaries() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """Run a PostgreSQL server of our own on a socket in a temporary directory."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra: postgres)")
     binaries = postgres_binaries()
@@ -69,14 +70,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     user: str | None = None
     if os.geteuid() == 0:  # the server refuses to run as root
         user = next((entry.pw_name for entry in pwd.getpwall() if entry.pw_name == "postgres"), "nobody")
-    home = tmp_path_factory.mktemp("pg")
+    # Not below pytest's own directory: the server's user may not pass through it.
+    home = Path(tempfile.mkdtemp(prefix="runai-pg-"))
     data = home / "data"
     data.mkdir()
     if user is not None:
         for directory in (home, data):
             shutil.chown(directory, user)
-        for parent in (home.parent, home.parent.parent):
-            parent.chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "LANG": "C"}
     subprocess.run(
         [str(binaries / "initdb"), "-D", str(data), "-U", "runai", "--auth=trust", "--no-sync", "-E", "UTF8"],
@@ -102,6 +102,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)  # fast shutdown: connections are closed
         server.wait(20)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(params=["memory", "sqlite", "exclusive", "postgresql"])

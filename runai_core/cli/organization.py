@@ -233,8 +233,8 @@ def list_node_pools(ctx: click.Context, /, form: Form) -> None:
 @nodepool.command("create")
 @click.argument("name")
 @click.option("--label", required=True, metavar="KEY=VALUE", help="The nodes that have this label.")
-@click.option("--gpu-placement", help="binpack or spread.")
-@click.option("--cpu-placement", help="binpack or spread.")
+@click.option("--gpu-placement", help="binpack, spread or fragmentation.")
+@click.option("--cpu-placement", help="binpack, spread or fragmentation.")
 @click.pass_context
 def create_node_pool(
     ctx: click.Context, /, name: str, label: str, gpu_placement: str | None, cpu_placement: str | None

@@ -75,7 +75,7 @@ def read_nodes(path: Path) -> tuple[Node, ...]:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise _wrong("nodesFile", f"cannot be read: {error.strerror}", str(path)) from None
+        raise _wrong("nodesFile", f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -89,7 +89,7 @@ def test_a_wrong_nodes_file_is_refused_and_the_place_is_named(tmp_path: Path, te
 
 
 def test_a_nodes_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"cannot be read.*missing.yaml"):
+    with pytest.raises(InvalidRequest, match=r"missing.yaml cannot be read"):
         read_nodes(tmp_path / "missing.yaml")
 
 
