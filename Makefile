@@ -48,7 +48,7 @@ contracts: setup ## Who may import whom (import-linter)
 
 coverage: setup ## The tests with line and branch coverage
 	@$(RUN) coverage erase
-	@$(RUN) coverage run -m pytest -q $(PYTEST_ARGS)
+	@$(RUN) coverage run -m pytest -q
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 
