@@ -5,14 +5,14 @@ in `raw`, as it came. An answer with unknown fields is read, not refused, so
 that an older client can talk to a newer server.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from runai_core.model.errors import Unavailable
+from runai_core.model.errors import FieldError, InvalidRequest, Unavailable
 from runai_core.model.meta import to_camel
 from runai_core.model.workload import TERMINAL, Phase
 
@@ -358,6 +358,19 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return 0.0
+
+
+def phases_of(wanted: Phase | str | Collection[Phase | str]) -> frozenset[Phase]:
+    """Return the phases that a caller names, one or several.
+
+    Raises:
+        InvalidRequest: there is no such phase.
+    """
+    names = (wanted,) if isinstance(wanted, str) else wanted
+    for name in names:
+        if name not in tuple(Phase):
+            raise InvalidRequest.of(FieldError("until", f"must be one of {', '.join(Phase)}", name))
+    return frozenset(Phase(name) for name in names)
 
 
 def _phase(value: Any) -> Phase:

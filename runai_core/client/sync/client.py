@@ -26,6 +26,7 @@ from runai_core.client.results import (
     Pod,
     Preview,
     Workload,
+    phases_of,
 )
 from runai_core.client.specs import (
     DistributedInferenceOptions,
@@ -246,16 +247,16 @@ class Client:
         self,
         workload: str | Workload,
         *,
-        until: Collection[Phase | str] = TERMINAL,
+        until: Phase | str | Collection[Phase | str] = TERMINAL,
         timeout: float | None = None,  # noqa: ASYNC109 - the same word as in the synchronous client
         project: str = "",
     ) -> Workload:
-        """Wait until a workload is in one of the phases, or over; return it as it then is.
+        """Wait until a workload is in the phase or one of the phases, or over; return it as it then is.
 
         Raises:
-            TimeoutError: `timeout` seconds went by before.
+            TimeoutError: `timeout` seconds went by before. InvalidRequest: there is no such phase.
         """
-        wanted = {Phase(phase) for phase in until} | TERMINAL
+        wanted = phases_of(until) | TERMINAL
         deadline = None if timeout is None else time.monotonic() + timeout
         found, pause = self.get(workload, project=project), LOOK_AGAIN[0]
         while found.phase not in wanted:

@@ -1,9 +1,10 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from runai_core.client.results import Explanation, HistoryRecord, Project, Workload, parse
-from runai_core.model.errors import Unavailable
+from runai_core.client.results import Explanation, HistoryRecord, Project, Workload, parse, phases_of
+from runai_core.model.errors import InvalidRequest, Unavailable
 from runai_core.model.workload import Phase
 
 
@@ -96,3 +97,21 @@ def test_a_story_line_is_a_change_of_phase_or_an_event() -> None:
     record = parse(HistoryRecord, {"meta": {"type": "PhaseUpdate"}, "spec": update})
 
     assert (record.from_phase, record.phase, record.cause) == ("Running", "Pending", "It was evicted.")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "phases"),
+    [
+        ("Running", {Phase.RUNNING}),
+        (Phase.RUNNING, {Phase.RUNNING}),
+        (["Running", "Stopped"], {Phase.RUNNING, Phase.STOPPED}),
+    ],
+    ids=["a word", "a phase", "several"],
+)
+def test_phases_are_named_in_words(wanted: Any, phases: set[Phase]) -> None:
+    assert phases_of(wanted) == phases
+
+
+def test_an_unknown_phase_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="must be one of .*Running.*Finished"):
+        phases_of(["Finished"])
