@@ -113,5 +113,5 @@ def test_phases_are_named_in_words(wanted: Any, phases: set[Phase]) -> None:
 
 
 def test_an_unknown_phase_is_named() -> None:
-    with pytest.raises(InvalidRequest, match="must be one of .*Running.*Finished"):
+    with pytest.raises(InvalidRequest, match=r"must be one of .*Running.*Finished"):
         phases_of(["Finished"])
