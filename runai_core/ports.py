@@ -256,3 +256,4 @@ class Backend:
     clock: Clock
     name: str = "local"
     facts: Mapping[str, str] = field(default_factory=dict)  # for `runai status`: database, data directory, ...
+    ignores: tuple[str, ...] = ()  # fields of a specification that are kept but have no effect here, by their path

@@ -25,6 +25,7 @@ from runai_core.model.workload import (
     Workload,
     WorkloadType,
 )
+from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Query
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
@@ -60,6 +61,8 @@ class WorkloadService:
         self._cluster = backend.cluster
         self._runtime = backend.runtime
         self._clock = backend.clock
+        self._ignores = backend.ignores
+        self._backend_name = backend.name
         self._access = access
         self._journal = journal
         self._submissions = submissions
@@ -80,6 +83,9 @@ class WorkloadService:
         await self._journal.transition(
             created, None, created.phase, signal="Submitted", cause=f"submitted by {actor.name}", actor=actor.name
         )
+        if unused := [path for path in self._ignores if get_at(submission.spec, path) is not None]:
+            message = f"The {self._backend_name} backend keeps these fields and does not use them: {', '.join(unused)}."
+            await self._journal.event(created, "FieldsNotUsed", message, warning=True)
         self._reconciler.poke(created.meta.uid)
         return created
 

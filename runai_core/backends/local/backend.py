@@ -19,6 +19,22 @@ SHUTDOWN_GRACE = 10.0
 """Seconds that pods have to end when everything is shut down."""
 
 
+NOT_USED = (
+    "image",
+    "imagePullPolicy",
+    "imagePullSecrets",
+    "createHomeDir",
+    "stdin",
+    "tty",
+    "compute.largeShmRequest",
+    "security",
+    "storage",
+    "exposedUrls",
+    "sshAuthMountPath",
+)
+"""Fields of a specification that mean nothing to a process of this machine."""
+
+
 @asynccontextmanager
 async def open_local(  # noqa: PLR0913 - named, and most are left out
     *,
@@ -61,7 +77,15 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
             runtime = LocalRuntime(data_dir, cluster, executor, clock)
             facts = _facts(url, data_dir, nodes_file)
             # the directory is locked already: there is no other who could lead
-            yield Backend(store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock, facts=facts)
+            yield Backend(
+                store=store,
+                cluster=cluster,
+                runtime=runtime,
+                lease=AlwaysHeld(),
+                clock=clock,
+                facts=facts,
+                ignores=NOT_USED,
+            )
         finally:
             await cluster.close(shutdown=shutdown_pods)
 
