@@ -268,12 +268,13 @@ class Books:
         cpu, memory, device = self.charge_of(kind, node) if kind.mib else kind.charge
         if count != 1:
             cpu, memory, device = count * cpu, count * memory, count * device
+        fixed = not job.preemptible
         for queue in job.path:
             row = queue.allocated
             row[0] += cpu
             row[1] += memory
             row[2] += device
-            if not job.preemptible:
+            if fixed:
                 row = queue.non_preemptible
                 row[0] += cpu
                 row[1] += memory
@@ -282,12 +283,10 @@ class Books:
     def _shift_row(self, pod: int, node: int, idle: int, later: int) -> None:
         """Give a pod's whole resources back to a node, or take them (-1)."""
         kind = self.pod_class[pod]
-        for sign, row in ((idle, self.idle[node]), (later, self.later[node])):
-            if sign:
-                row[0] += sign * kind.cpu
-                row[1] += sign * kind.memory
-                row[2] += sign * kind.gpus
-                row[3] += sign
+        if idle:
+            _shift(self.idle[node], kind, idle)
+        if later:
+            _shift(self.later[node], kind, later)
         if kind.extended is not None:
             if idle:
                 take_extended(self.idle_extended, node, kind.extended, -idle)
@@ -323,6 +322,13 @@ class Books:
     def _grew(self, node: int) -> None:
         self.touched.append(node)
         self.grown.append(1 << node)
+
+
+def _shift(row: list[int], kind: PodClass, sign: int) -> None:
+    row[0] += sign * kind.cpu
+    row[1] += sign * kind.memory
+    row[2] += sign * kind.gpus
+    row[3] += sign
 
 
 def extended_of(node: NodeEntry) -> dict[str, int] | None:

@@ -29,10 +29,13 @@ def cause_of(session: Session, winner: Job, placed: list[int], evicted: list[int
                 continue
             charge = session.charge_of(session.pod_class[pod], session.pod_node[pod])
             for node in job.path:
-                held, fixed = rows.setdefault(node.name, (list(node.allocated), list(node.non_preemptible)))
-                for column in range(3):
-                    held[column] += sign * charge[column]
-                    fixed[column] += 0 if job.preemptible else sign * charge[column]
+                known = rows.get(node.name)
+                if known is None:
+                    known = rows[node.name] = (list(node.allocated), list(node.non_preemptible))
+                for row in known[:1] if job.preemptible else known:
+                    row[0] += sign * charge[0]
+                    row[1] += sign * charge[1]
+                    row[2] += sign * charge[2]
     return Cause(winner, evicted, {name: ((a[0], a[1], a[2]), (b[0], b[1], b[2])) for name, (a, b) in rows.items()})
 
 

@@ -131,8 +131,8 @@ def _sets_under(node: GroupNode) -> list[PodSet]:
 def _place_pods(session: Session, pods: list[int], layers: Layers, promise_only: bool) -> bool:
     """Place pods in order; equal neighbours fill a node together where that gives the same answer."""
     position, count = 0, len(pods)
-    first = session.pod_class[pods[0]]
-    uniform = all(session.pod_class[pod] is first for pod in pods)
+    kinds = [session.pod_class[pod] for pod in pods]
+    uniform = kinds.count(kinds[0]) == count
     while position < count:
         pod = pods[position]
         node, answer = best_node(session, pod, layers)
@@ -177,12 +177,12 @@ def _run_length(session: Session, pods: list[int], position: int, node: int, see
 
 def _copies(row: list[int], kind: PodClass) -> int:
     count = row[3]
-    if kind.cpu:
-        count = min(count, row[0] // kind.cpu)
-    if kind.memory:
-        count = min(count, row[1] // kind.memory)
-    if kind.gpus:
-        count = min(count, row[2] // kind.gpus)
+    if row[0] < count * kind.cpu:
+        count = row[0] // kind.cpu
+    if row[1] < count * kind.memory:
+        count = row[1] // kind.memory
+    if row[2] < count * kind.gpus:
+        count = row[2] // kind.gpus
     return count
 
 

@@ -25,7 +25,7 @@ def gather(search: Search, units: Iterable[Unit], within: int) -> list[Unit] | N
     if waiting:
         for unit in units:
             for node in note(session, unit, gathered, sums):
-                if unit not in gathered[node] or not may_fit(session, asked, node, sums[node]):
+                if not may_fit(session, asked, node, sums[node]) or unit not in gathered[node]:
                     continue
                 freed = 0
                 helping = forget(session, node, gathered, sums)
@@ -47,17 +47,17 @@ def gather(search: Search, units: Iterable[Unit], within: int) -> list[Unit] | N
 
 def note(session: Session, unit: Unit, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]) -> list[int]:
     """Add a unit to the nodes that it lives on; return these."""
-    nodes = sorted({session.pod_node[pod] for pod in unit}) if len(unit) > 1 else [session.pod_node[unit[0]]]
+    homes, kinds = session.pod_node, session.pod_class
+    nodes = sorted({homes[pod] for pod in unit}) if len(unit) > 1 else [homes[unit[0]]]
     for node in nodes:
-        units = gathered.get(node)
-        if units is None:
+        if node in gathered:
+            gathered[node].append(unit)
+        else:
             gathered[node] = [unit]
             sums[node] = [0, 0, 0, 0]
-        else:
-            units.append(unit)
     for pod in unit:
-        kind = session.pod_class[pod]
-        row = sums[session.pod_node[pod]]
+        kind = kinds[pod]
+        row = sums[homes[pod]]
         row[0] += kind.cpu
         row[1] += kind.memory
         row[2] += kind.devices if kind.form == SHARED else kind.gpus
@@ -83,22 +83,19 @@ def forget(session: Session, node: int, gathered: dict[int, list[Unit]], sums: d
 
 def needs(session: Session, pods: list[int]) -> list[tuple[int, int, int, int]]:
     """Return what each class of the pods needs at least: cpu, memory, whole GPUs, and its nodes."""
-    kinds = {session.pod_class[pod].index: session.pod_class[pod] for pod in pods}
+    kinds = {session.pod_class[pod] for pod in pods}
     return [
-        (kind.cpu, kind.memory, kind.gpus, kind.static if kind.static >= 0 else session.all_nodes)
-        for kind in kinds.values()
+        (kind.cpu, kind.memory, kind.gpus, kind.static if kind.static >= 0 else session.all_nodes) for kind in kinds
     ]
 
 
 def may_fit(session: Session, needs: list[tuple[int, int, int, int]], node: int, extra: list[int]) -> bool:
     """Return whether some pod might fit on a node with the gathered victims gone (never wrongly no)."""
     row = session.later[node]
-    if row[3] + extra[3] < 1:
-        return False
-    cpu, memory, gpus = row[0] + extra[0], row[1] + extra[1], row[2] + extra[2]
-    for need in needs:  # noqa: SIM110 - called for every victim: a generator costs as much again
-        if gpus >= need[2] and cpu >= need[0] and memory >= need[1] and need[3] >> node & 1:
-            return True
+    gpus = row[2] + extra[2]
+    for need in needs:
+        if gpus >= need[2] and row[0] + extra[0] >= need[0] and row[1] + extra[1] >= need[1] and need[3] >> node & 1:
+            return row[3] + extra[3] > 0
     return False
 
 
@@ -106,13 +103,12 @@ def _fill(search: Search, waiting: list[int], nodes: int) -> list[int]:
     """Promise the nodes to as many of the waiting pods as fit; return the others."""
     session = search.session
     left: list[int] = []
-    failed: set[int] = set()
-    for pod in waiting:
+    hopeful = {session.pod_class[pod] for pod in waiting}
+    for position, pod in enumerate(waiting):
+        if not hopeful:
+            return left + waiting[position:]
         kind = session.pod_class[pod]
-        if kind.index in failed:
-            left.append(pod)
-            continue
-        if not place_pod(session, pod, nodes, promise_only=True):
-            failed.add(kind.index)
+        if kind not in hopeful or not place_pod(session, pod, nodes, promise_only=True):
+            hopeful.discard(kind)
             left.append(pod)
     return left

@@ -6,15 +6,17 @@ so after a decision only the path from the leaf to the root is keyed anew
 (scheduler semantics, 2.5 and 2.6).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import groupby
 from typing import Any
 
 from runai_core.engine.entities import EVICTED, PENDING, Job, PodSet, QueueNode
 from runai_core.engine.session import Session
+from runai_core.model.snapshot import PodEntry
 
 QueueKey = tuple[Any, ...]
+JobKey = tuple[object, ...]
 
 
 def tasks_to_try(session: Session, job: Job, *, moving: bool = False) -> list[int]:
@@ -61,19 +63,17 @@ def ordered_pods(session: Session, part: PodSet) -> list[int]:
         return part.pods
     if len(part.pods) > 1:
         pods = session.pods
-        if any(pods[number].leader or pods[number].order is not None for number in part.pods):
-            part.pods.sort(key=lambda number: _pod_order(session, number))
-        else:
-            ages = [(pods[number].created_at, pods[number].name, number) for number in part.pods]
-            ages.sort()
-            part.pods = [number for _, _, number in ages]
+        # From the last criterion to the first: the sort is stable, and keys of one plain type compare fastest.
+        part.pods.sort(key=lambda number: pods[number].name)
+        part.pods.sort(key=lambda number: pods[number].created_at)
+        if [number for number in part.pods if pods[number].leader or pods[number].order is not None]:
+            part.pods.sort(key=lambda number: _rank(pods[number]))
     part.unsorted = False
     return part.pods
 
 
-def _pod_order(session: Session, number: int) -> tuple[bool, bool, int, float, str]:
-    pod = session.pods[number]
-    return not pod.leader, pod.order is None, -(pod.order or 0), pod.created_at, pod.name
+def _rank(pod: PodEntry) -> tuple[bool, bool, int]:
+    return not pod.leader, pod.order is None, -(pod.order or 0)
 
 
 def refresh(session: Session, job: Job, *, moving: bool = False) -> None:
@@ -108,15 +108,28 @@ def _tree_shape(session: Session, job: Job, tries: list[int]) -> object:
     return group.sub_groups, group.topology, kinds
 
 
-def job_key(session: Session, job: Job) -> tuple[object, ...]:
+def job_key(session: Session, job: Job) -> JobKey:
     """Return a sort key: priority, plug-in orders, gangs below minimum before growth, age, name."""
+    return job_keys(session)(job)
+
+
+def job_keys(session: Session) -> Callable[[Job], JobKey]:
+    """Return the function that gives `job_key` of any job; the rules are looked up once."""
     off, orders = session.settings.disabled_rules, session.rules.workload_orders
     if not off and not orders:
-        return (-job.priority, _elastic_state(job), job.created, job.name)
-    elastic = 0 if "elastic" in off else _elastic_state(job)
-    priority = 0 if "priority" in off else -job.priority
-    extra = tuple(rule.function(job.group) for rule in orders)
-    return (priority, *extra, elastic, job.created, job.name)
+        return _plain_key
+
+    def key(job: Job) -> JobKey:
+        elastic = 0 if "elastic" in off else _elastic_state(job)
+        priority = 0 if "priority" in off else -job.priority
+        extra = tuple(rule.function(job.group) for rule in orders)
+        return (priority, *extra, elastic, job.created, job.name)
+
+    return key
+
+
+def _plain_key(job: Job) -> JobKey:
+    return -job.priority, _elastic_state(job), job.created, job.name
 
 
 def _elastic_state(job: Job) -> int:
@@ -178,7 +191,7 @@ class _Leaf:
             del jobs[depth:]
         jobs.reverse()
         self.waiting = jobs
-        self.returned: list[tuple[tuple[object, ...], Job]] = []
+        self.returned: list[tuple[JobKey, Job]] = []
 
     def best(self) -> Job | None:
         if self.returned and (not self.waiting or self.returned[0][0] < self.waiting[-1].key):
@@ -194,7 +207,7 @@ class _Leaf:
         heappush(self.returned, (job.key, job))
 
 
-def _stored_key(job: Job) -> tuple[object, ...]:
+def _stored_key(job: Job) -> JobKey:
     return job.key
 
 
@@ -221,9 +234,10 @@ class JobOrder:
     def __init__(self, session: Session, jobs: Iterable[Job], *, depth: int | None = None) -> None:
         self.session = session
         by_leaf: dict[str, list[Job]] = {}
+        key_of = job_keys(session)
         for job in jobs:
             if job.queue is not None:
-                job.key = job_key(session, job)
+                job.key = key_of(job)
                 by_leaf.setdefault(job.queue.name, []).append(job)
         self._leaves: dict[str, _Leaf] = {}
         self._path: list[_Inner] = []
@@ -293,7 +307,7 @@ class JobOrder:
             child = node.children[number]
             if child.best() is None:
                 heappop(node.heap)
-            else:
+            elif len(node.heap) > 1:  # the last one left is next, whatever its key
                 heapreplace(node.heap, (self._key(child), number))
 
 
@@ -351,7 +365,7 @@ def waiting_jobs(session: Session) -> list[Job]:
     superset of all later ones.
     """
     if not session.waiting:
-        session.waiting = [job for job in session.jobs.values() if job.queue is not None and is_ready(job)]
+        session.waiting = [job for job in session.unplaced.values() if job.queue is not None and is_ready(job)]
         return list(session.waiting)
     return [job for job in session.waiting if is_ready(job)]
 

@@ -27,6 +27,9 @@ from runai_core.engine.rules import RuleSet
 from runai_core.model.resources import MILLI
 from runai_core.model.snapshot import CycleSettings, NodeEntry, PodEntry, Snapshot
 
+WITHOUT_PLACE = (PENDING, GATED, PROMISED)
+"""States of pods that wait for a place, or for those who hold it to leave; no other pod comes to wait in a cycle."""
+
 
 class Session(Books):
     """One snapshot, opened for one cycle."""
@@ -86,6 +89,7 @@ class Session(Books):
         self.nominated: dict[int, int] = {}
         self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
         self.groups_with_gates: set[str] = set()
+        self.unplaced: dict[str, Job] = {}  # groups of which some pod had no place of its own as the cycle began
         self.waiting: list[Job] = []  # groups that an action may try, superset for the whole cycle
         self.stale: list[str] = []
         self._by_identity: dict[tuple[int, int], PodClass] = {}
@@ -118,6 +122,8 @@ class Session(Books):
         self.pod_job.append(job)
         self.pod_set.append(part)
         self.pod_devices.append(())
+        if job is not None and state in WITHOUT_PLACE:
+            self.unplaced[job.name] = job
         if state == PENDING:
             if part is not None and job is not None:
                 part.pods.append(number)

@@ -21,7 +21,7 @@ def verdicts(session: Session) -> tuple[Verdict, ...]:
     known: dict[object, Verdict] = {}
     found = []
     promises = any(True for _ in session.promises())
-    for name in sorted(name for name, job in session.jobs.items() if _waits(session, job, promises=promises)):
+    for name in sorted(name for name, job in session.unplaced.items() if _waits(session, job, promises=promises)):
         job = session.jobs[name]
         key = _likeness(session, job)
         verdict = None if key is None else known.get(key)
@@ -35,12 +35,12 @@ def verdicts(session: Session) -> tuple[Verdict, ...]:
 
 
 def _waits(session: Session, job: Job, *, promises: bool) -> bool:
-    only = job.only
-    if only is not None and len(only.pods) == 1 and job.name not in session.groups_with_gates:
-        state = session.pod_state[only.pods[0]]
-        return state == PENDING or (state == PROMISED and only.pods[0] not in session.evicted_from)
     if job.name in session.groups_with_gates:
         return True
+    only = job.only
+    if only is not None and len(only.pods) == 1:
+        state = session.pod_state[only.pods[0]]
+        return state == PENDING or (state == PROMISED and only.pods[0] not in session.evicted_from)
     if only is not None and only.active == len(only.pods) and not promises:
         return False
     states = [(session.pod_state[pod], pod) for part in job.sets.values() for pod in part.pods]

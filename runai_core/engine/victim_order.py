@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heapreplace
 
 from runai_core.engine.entities import Job, PodSet, QueueNode
-from runai_core.engine.ordering import children_in, job_key, ordered_pods, share_key
+from runai_core.engine.ordering import JobKey, children_in, job_key, job_keys, ordered_pods, share_key
 from runai_core.engine.search import TAKEN_FROM, Search, Unit
 from runai_core.engine.session import Session
 
@@ -26,14 +26,18 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
     gone = set(recorded)
     leaves = [leaf for leaf in search.leaves if search.takeable(search, leaf)]
     order = _VictimOrder(session, leaves, search.eligible)
-    while (job := order.pop()) is not None:
+    several = order.single is None  # one queue alone is not compared with any
+    pop = order.pop if order.single is None else order.single.pop
+    states, homes, kept = session.pod_state, session.pod_node, session.kept
+    while (job := pop()) is not None:
         only = job.only
         if only is not None and len(only.pods) == 1:  # by far the most frequent
             pod = only.pods[0]
-            if _may_take(session, pod, gone):  # protection was asked for when it was popped
+            if states[pod] in TAKEN_FROM and homes[pod] >= 0 and pod not in gone and pod not in kept:
                 gone.add(pod)  # a group that was placed in this cycle may be listed twice
-                order.charge(job, session.charge_of(session.pod_class[pod], session.pod_node[pod]))
-                yield (pod,)
+                if several:
+                    order.charge(job, pod)
+                yield (pod,)  # protection was asked for when it was popped
             continue
         parts = left.get(job.name)
         if parts is None:
@@ -47,7 +51,7 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
         if not unit or (not more and search.protected(job)):
             continue
         for pod in unit:
-            order.charge(job, session.charge_of(session.pod_class[pod], session.pod_node[pod]))
+            order.charge(job, pod)
         if more:
             order.push(job, _state_after(job, taken))
         yield unit
@@ -86,25 +90,53 @@ def _state_after(job: Job, taken: dict[int, int]) -> int:
     return 2 if over else 1
 
 
+class _Leaf:
+    """The victims of one leaf queue, the next to give way last, and those that were put back."""
+
+    __slots__ = ("cursor", "eligible", "extra", "listed")
+
+    def __init__(self, listed: list[tuple[JobKey, Job]], eligible: Callable[[Job], bool]) -> None:
+        self.listed = listed
+        self.eligible = eligible
+        self.cursor = len(listed)
+        self.extra: list[tuple[JobKey, Job]] = []
+
+    def peek(self) -> tuple[JobKey, Job] | None:
+        listed, cursor, extra, eligible = self.listed, self.cursor, self.extra, self.eligible
+        while cursor:
+            job = listed[cursor - 1][1]
+            if job.active and eligible(job):
+                break
+            cursor -= 1
+        self.cursor = cursor
+        if extra and (not cursor or extra[-1][0] > listed[cursor - 1][0]):
+            return extra[-1]
+        return listed[cursor - 1] if cursor else None
+
+    def pop(self) -> Job | None:
+        found = self.peek()
+        if found is None:
+            return None
+        extra = self.extra
+        if extra and extra[-1] is found:
+            extra.pop()
+        else:
+            self.cursor -= 1
+        return found[1]
+
+
 class _VictimOrder:
     """Victim jobs of several leaves: the reverse of the order in which queues are served."""
 
     def __init__(self, session: Session, leaves: list[QueueNode], eligible: Callable[[Job], bool]) -> None:
         self.session = session
-        self.eligible = eligible
-        self.lists: dict[str, list[tuple[tuple[object, ...], Job]]] = {}
-        self.cursor: dict[str, int] = {}
-        self.extra: dict[str, list[tuple[tuple[object, ...], Job]]] = {}
+        self.leaves = {leaf.name: _Leaf(victims_of(session, leaf), eligible) for leaf in leaves}
         self.taken: dict[str, list[int]] = {}
         self.heaps: dict[str | None, list[tuple[tuple[float, ...], str]]] = {}
-        for leaf in leaves:
-            listed = victims_of(session, leaf)
-            self.lists[leaf.name] = listed
-            self.cursor[leaf.name] = len(listed)
-        names = [leaf.name for leaf in leaves if self._peek(leaf.name) is not None]
+        names = [name for name, leaf in self.leaves.items() if leaf.peek() is not None]
         self.below = children_in(session, names)
         self.popped: str | None = None
-        self.single = names[0] if len(names) == 1 else None
+        self.single = self.leaves[names[0]] if len(names) == 1 else None
         for parent, nodes in self.below.items():
             self.heaps[parent] = [(self._key(node), node.name) for node in nodes]
             heapify(self.heaps[parent])
@@ -114,47 +146,26 @@ class _VictimOrder:
         key = share_key(self.session, node, (0, 0, 0), taken)
         return tuple(-value for value in key)
 
-    def _peek(self, leaf: str) -> tuple[tuple[object, ...], Job] | None:
-        listed, cursor, extra = self.lists[leaf], self.cursor[leaf], self.extra.get(leaf)
-        eligible = self.eligible
-        while cursor:
-            job = listed[cursor - 1][1]
-            if job.active and eligible(job):
-                break
-            cursor -= 1
-        self.cursor[leaf] = cursor
-        if extra and (not cursor or extra[-1][0] > listed[cursor - 1][0]):
-            return extra[-1]
-        return listed[cursor - 1] if cursor else None
-
     def pop(self) -> Job | None:
         """Return the next victim, which must be the one that can best be done without."""
-        name = self.single
-        if name is None:
-            self._repair()
-            heap = self.heaps.get(None)
-            if not heap:
-                return None
-            name = heap[0][1]
-            while name in self.heaps:
-                name = self.heaps[name][0][1]
-            self.popped = name
-        found = self._peek(name)
-        if found is None:
+        if self.single is not None:
+            return self.single.pop()
+        self._repair()
+        heap = self.heaps.get(None)
+        if not heap:
             return None
-        extra = self.extra.get(name)
-        if extra and extra[-1] is found:
-            extra.pop()
-        else:
-            self.cursor[name] -= 1
-        return found[1]
+        name = heap[0][1]
+        while name in self.heaps:
+            name = self.heaps[name][0][1]
+        self.popped = name
+        return self.leaves[name].pop()
 
     def _repair(self) -> None:
         """Key the path of the last victim anew; drop queues that have no more."""
         if self.popped is None:
             return
         leaf = self.session.queues[self.popped]
-        empty = self._peek(self.popped) is None
+        empty = self.leaves[self.popped].peek() is None
         for node in leaf.path:
             heap = self.heaps[None if node.parent is None else node.parent.name]
             if empty:
@@ -170,12 +181,12 @@ class _VictimOrder:
         key = job_key(self.session, job)
         position = len(key) - 3
         key = (*key[:position], elastic_state, *key[position + 1 :])
-        insort(self.extra.setdefault(job.queue.name, []), (key, job), key=_first)
+        insort(self.leaves[job.queue.name].extra, (key, job), key=_first)
 
-    def charge(self, job: Job, amounts: tuple[int, int, int]) -> None:
-        """Remember what was taken from a victim's queues; one queue alone is not compared with any."""
-        if self.single is not None:
-            return
+    def charge(self, job: Job, pod: int) -> None:
+        """Remember what was taken from a victim's queues."""
+        session = self.session
+        amounts = session.charge_of(session.pod_class[pod], session.pod_node[pod])
         for node in job.path:
             row = self.taken.get(node.name)
             if row is None:
@@ -185,15 +196,16 @@ class _VictimOrder:
             row[2] += amounts[2]
 
 
-def _first(item: tuple[tuple[object, ...], Job]) -> tuple[object, ...]:
+def _first(item: tuple[JobKey, Job]) -> JobKey:
     return item[0]
 
 
-def victims_of(session: Session, leaf: QueueNode) -> list[tuple[tuple[object, ...], Job]]:
+def victims_of(session: Session, leaf: QueueNode) -> list[tuple[JobKey, Job]]:
     """Return a leaf's preemptible gangs that run, the first to give way last; kept for the whole cycle."""
     known = session.cache.get(("victims", leaf.name))
     if not isinstance(known, list):
-        known = [(job_key(session, job), job) for job in leaf.jobs if job.preemptible and job.active]
+        key_of = job_keys(session)
+        known = [(key_of(job), job) for job in leaf.jobs if job.preemptible and job.active]
         known.sort(key=_first)
         session.cache["victims", leaf.name] = known
     while known and not known[-1][1].active:

@@ -195,20 +195,21 @@ def _admit(search: Search, pods: list[int], evicted: list[int]) -> bool:
     order = JobOrder(session, [*jobs, *search.rivals, job])
     gone = _by_job(session, evicted)
     hopeless: set[object] = set()
-    entered = False
+    entered = settled = False
     while (popped := order.pop()) is not None:
         if popped is job:
             if not _enter(search, pods):
                 return False
-            entered = True
+            entered = settled = True
             _put_all_back(session, jobs, gone)
         elif popped in search.rivals:
             # The next cycle would serve it first: the victims would leave for somebody else.
             if not entered and _would_enter(session, popped):
                 return False
         else:
-            _move(session, popped, gone[popped.name], hopeless)
-    _put_all_back(session, jobs, gone)
+            settled = not _move(session, popped, gone[popped.name], hopeless) and settled
+    if not settled:  # else nothing has changed since they were asked last
+        _put_all_back(session, jobs, gone)
     return True
 
 
@@ -256,17 +257,18 @@ def _put_back(session: Session, job: Job, pods: list[int]) -> None:
         mark = session.mark()
         for pod in mine:
             _stay(session, job, pod)
-        if any(part.active < part.minimum for part in job.sets.values()):
+        if session.mark() > mark and any(part.active < part.minimum for part in job.sets.values()):
             session.rollback(mark)
 
 
 def _stay(session: Session, job: Job, pod: int) -> None:
     node, devices = session.evicted_from[pod]
-    kind = session.pod_class[pod]
-    if node < 0 or (session.quota_on and blocked_by_queue(job, session.charge_of(kind, node)) is not None):
+    if node < 0:
         return
-    row = session.later[node]
+    kind, row = session.pod_class[pod], session.later[node]
     if row[0] < kind.cpu or row[1] < kind.memory or row[2] < kind.gpus or row[3] < 1:
+        return
+    if session.quota_on and blocked_by_queue(job, session.charge_of(kind, node)) is not None:
         return
     if kind.extended is not None:
         amounts = session.later_extended[node] or {}
@@ -276,18 +278,21 @@ def _stay(session: Session, job: Job, pod: int) -> None:
         session.promise(pod, node, devices)
 
 
-def _move(session: Session, job: Job, gone: list[int], hopeless: set[object]) -> None:
-    """Place what a victim lost somewhere else, if that is possible."""
+def _move(session: Session, job: Job, gone: list[int], hopeless: set[object]) -> bool:
+    """Place what a victim lost somewhere else; return whether that was possible."""
     refresh(session, job, moving=True)
     pods = job.tries or []
     if not pods or (job.shape is not None and job.shape in hopeless):
-        return
+        return False
     if not any(pod in gone for pod in pods):
-        return  # only growth that waited before: not this attempt's business
+        return False  # only growth that waited before: not this attempt's business
     if session.quota_on and blocked_by_queue(job, job.ask) is not None:
-        return
-    if not place_job(session, job, pods, promise_only=True) and job.shape is not None:
+        return False
+    if place_job(session, job, pods, promise_only=True):
+        return True
+    if job.shape is not None:
         hopeless.add(job.shape)
+    return False
 
 
 # -- step by step ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ must either come from a queue above its allocatable share, or serve a queue
 within its deserved quota from one above its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from runai_core.engine.entities import UNBOUNDED, Job, QueueNode
 from runai_core.engine.ordering import blocked_by_queue, waiting_jobs
@@ -91,8 +91,9 @@ def is_fair(search: Search, lost: list[int]) -> bool:
             return False
         for node in victim.path:
             row = remaining[node.name]
-            for column in range(3):
-                row[column] -= bundle[column]
+            row[0] -= bundle[0]
+            row[1] -= bundle[1]
+            row[2] -= bundle[2]
     return all(_level_is_fair(session, search, node, remaining) for node in leaf.path)
 
 
@@ -105,13 +106,16 @@ def _before(session: Session, lost: list[int]) -> dict[str, list[int]]:
             continue
         charge = session.charge_of(session.pod_class[pod], session.pod_node[pod])
         for node in job.path:
-            row = rows.setdefault(node.name, list(node.allocated))
-            for column in range(3):
-                row[column] += charge[column]
+            row = rows.get(node.name)
+            if row is None:
+                row = rows[node.name] = list(node.allocated)
+            row[0] += charge[0]
+            row[1] += charge[1]
+            row[2] += charge[2]
     return rows
 
 
-def _bundles(session: Session, lost: list[int]) -> Iterator[tuple[QueueNode, list[int]]]:
+def _bundles(session: Session, lost: list[int]) -> Iterator[tuple[QueueNode, Sequence[int]]]:
     """Yield (leaf, amounts) for each surplus pod, and for each gang that lost its core."""
     by_job: dict[str, list[int]] = {}
     for pod in lost:
@@ -120,6 +124,9 @@ def _bundles(session: Session, lost: list[int]) -> Iterator[tuple[QueueNode, lis
             by_job.setdefault(job.name, []).append(pod)
     for name, pods in by_job.items():
         job = session.jobs[name]
+        if len(pods) == 1:  # surplus or core: a bundle either way
+            yield job.path[0], session.charge_of(session.pod_class[pods[0]], session.pod_node[pods[0]])
+            continue
         whole = any(0 <= part.active < part.minimum for part in job.sets.values())
         core: list[int] = []
         for part in job.sets.values():
