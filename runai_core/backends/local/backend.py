@@ -78,14 +78,9 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
             facts = _facts(url, data_dir, nodes_file)
             # the directory is locked already: there is no other who could lead
             yield Backend(
-                store=store,
-                cluster=cluster,
-                runtime=runtime,
-                lease=AlwaysHeld(),
-                clock=clock,
-                facts=facts,
-                ignores=NOT_USED,
-            )
+                store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock,
+                facts=facts, ignores=NOT_USED,
+            )  # fmt: skip
         finally:
             await cluster.close(shutdown=shutdown_pods)
 
