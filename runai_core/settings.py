@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,6 @@ class Settings:
     plugins: tuple[str, ...] | None = None  # None = all that are installed
     max_body_bytes: int = 4 * 1024**2
     deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
-    history_kept: int = 1000  # records of one workload that a story holds at most
-    plugin_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def database(self) -> str:

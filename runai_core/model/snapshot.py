@@ -7,7 +7,7 @@ checking and JSON. Objects refer to each other by name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool, Taint
 from runai_core.model.organization import Queue
@@ -159,13 +159,6 @@ class PodGroup:
     stale_since: float | None = None  # when it was first seen below its minimum
     delete_when_evicted: bool = False  # evicted pods are not created again
     workload: str = ""  # what people call it: <project>/<name>; empty = the group's own name
-
-
-class ClaimPhase(IntEnum):
-    """State of a dynamic-resource-allocation claim."""
-
-    PENDING = 0
-    ALLOCATED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from runai_core.model.organization import (
     Project,
     QueueResources,
     ResourceQuota,
-    default_resources,
 )
 from runai_core.model.resources import Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
@@ -274,11 +273,6 @@ class OrganizationService:
         updated = await self._store.update(replace(item, meta=replace(item.meta, updated_by=actor.name)))
         self._scheduling.wake()
         return updated
-
-
-def new_unit_resources(pools: Sequence[str]) -> dict[str, QueueResources]:
-    """Return the quota of a unit for which nothing was said."""
-    return default_resources(tuple(pools))
 
 
 def _status_key(unit: Department | Project) -> str:

@@ -56,7 +56,7 @@ class SchedulingService:
         self._journal = journal
         self._rules = rules
         self._changed = asyncio.Event()
-        self._verdicts: dict[str, Verdict] = {}  # workload uid -> newest
+        self._verdicts: dict[str, dict[str, Verdict]] = {}  # node pool -> workload uid -> of its newest cycle
         self._saved: dict[str, float] = {}  # workload uid -> when its verdict was stored
         self._shares: dict[str, tuple[QueueShare, ...]] = {}  # node pool -> newest
         self._reports: dict[str, CycleReport] = {}
@@ -72,7 +72,7 @@ class SchedulingService:
 
     def verdict(self, uid: str) -> Verdict | None:
         """Return why the workload was not placed in the newest cycle."""
-        return self._verdicts.get(uid)
+        return next((found[uid] for found in self._verdicts.values() if uid in found), None)
 
     @property
     def shares(self) -> Mapping[str, tuple[QueueShare, ...]]:
@@ -152,16 +152,20 @@ class SchedulingService:
 
     async def _record(self, snapshot: Snapshot, result: CycleResult) -> None:
         workloads = {group.name: group.workload for group in snapshot.pod_groups}
+        newest: dict[str, Verdict] = {}
         for verdict in result.verdicts:
-            await self._remember(workloads.get(verdict.pod_group, ""), verdict)
+            await self._remember(newest, workloads.get(verdict.pod_group, ""), verdict)
+        self._verdicts[snapshot.node_pool] = newest  # those of workloads that wait no more are forgotten
+        waiting = {uid for found in self._verdicts.values() for uid in found}
+        self._saved = {uid: at for uid, at in self._saved.items() if uid in waiting}
         for evictions in _by_group(result.evictions).values():
             await self._record_eviction(workloads.get(evictions[0].pod_group, ""), evictions)
 
-    async def _remember(self, key: str, verdict: Verdict) -> None:
+    async def _remember(self, newest: dict[str, Verdict], key: str, verdict: Verdict) -> None:
         workload = await self._find(key)
         if workload is None:
             return
-        self._verdicts[workload.meta.uid] = verdict
+        newest[workload.meta.uid] = verdict
         if len(workload.node_pools) > 1 and not verdict.promised:
             self._when_waiting(workload)
         old, now = workload.verdict, self._backend.clock.now()
