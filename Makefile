@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest setup install-demo lock clean
+.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest integrations setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -30,11 +30,16 @@ demo-picture: setup ## Run the demo and draw docs/demo.svg
 test: lint types contracts pytest ## Everything that a change must pass; skipped tests are listed with the reason
 
 pytest: setup
-	@$(RUN) pytest -rs $(PYTEST_ARGS)
+	@$(RUN) pytest -rs -m "not ecosystem and not cluster" $(PYTEST_ARGS)
+
+# Each file in one process: the frameworks' servers are heavy.
+integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real Airflow, MLflow, Ray, Spark and Kubeflow
+	@.venv-ecosystems/bin/python -m pytest -rs -m ecosystem $(ECOSYSTEM_ARGS) $(foreach name,$(ECOSYSTEMS),integrations/$(name))
+	@.venv-kubeflow/bin/python -m pytest -rs -m ecosystem $(ECOSYSTEM_ARGS) integrations/kubeflow
 
 check: setup ## The quick part of it: lint and the unit tests that take no time
 	@$(RUN) ruff check --quiet
-	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
+	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu and not ecosystem" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
 
 lint: setup ## Style and format (ruff)
 	@$(RUN) ruff check
@@ -81,6 +86,22 @@ $(INSTALLED): locks/dev.txt pyproject.toml $(wildcard integrations/*/pyproject.t
 	@$(INSTALL) --no-deps $(OURS)
 	@touch $@ $(DEMO_INSTALLED)
 
+# The frameworks themselves, in two environments: see docs/architecture.md, development environments.
+ECOSYSTEMS := airflow mlflow ray spark kubevirt seldon
+.venv-ecosystems/.installed: locks/airflow-ray-mlflow-spark.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
+	@echo "Installing Airflow, MLflow, Ray and Spark beside our plug-ins (about 2 GB, first time: a minute or two) ..."
+	@$(UV) venv --quiet --allow-existing .venv-ecosystems
+	@$(UV) pip install --quiet --python .venv-ecosystems --require-hashes --requirements $<
+	@$(UV) pip install --quiet --python .venv-ecosystems --no-deps --editable . $(foreach name,$(ECOSYSTEMS),--editable integrations/$(name))
+	@touch $@
+
+.venv-kubeflow/.installed: locks/kubeflow.txt pyproject.toml $(wildcard integrations/*/pyproject.toml)
+	@echo "Installing Kubeflow beside its plug-in (first time: half a minute) ..."
+	@$(UV) venv --quiet --allow-existing .venv-kubeflow
+	@$(UV) pip install --quiet --python .venv-kubeflow --require-hashes --requirements $<
+	@$(UV) pip install --quiet --python .venv-kubeflow --no-deps --editable . --editable integrations/kubeflow
+	@touch $@
+
 $(DEMO_INSTALLED): locks/demo.txt pyproject.toml | .venv
 	@echo "Installing runai-core and its demo (first time: some seconds) ..."
 	@$(INSTALL) --require-hashes --requirements locks/demo.txt
@@ -91,4 +112,4 @@ lock: ## Resolve the dependencies anew and write locks/ (tools/lock --upgrade ta
 	@tools/lock
 
 clean: ## Remove what was built and installed here
-	rm -rf .venv .uv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
+	rm -rf .venv .venv-ecosystems .venv-kubeflow .uv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* htmlcov
