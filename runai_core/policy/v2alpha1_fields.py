@@ -94,6 +94,36 @@ SCALARS: Mapping[str, tuple[str, Convert]] = {
     "metric": ("autoscaling.metric", _same),
     "target": ("autoscaling.metricThreshold", _whole),
     "isPrivateServiceUrl": ("servingPort.clusterLocalAccessOnly", _same),
+    # ours: fields of the current API that the older form has no name for
+    "category": ("category", _same),
+    "priorityClass": ("priorityClass", _same),
+    "preemptibility": ("preemptibility", _same),
+    "restartPolicy": ("restartPolicy", _same),
+    "terminationGracePeriodSeconds": ("terminationGracePeriodSeconds", _whole),
+    "gpuRequestType": ("compute.gpuRequestType", _same),
+    "gpuPortion": ("compute.gpuPortionRequest", _number),
+    "gpuMemoryLimit": ("compute.gpuMemoryLimit", _text),
+    "readOnlyRootFilesystem": ("security.readOnlyRootFilesystem", _same),
+    "privileged": ("security.privileged", _same),
+    "uidGidSource": ("security.uidGidSource", _same),
+    "distributedFramework": ("distributedFramework", _same),
+    "minReplicas": ("minReplicas", _whole),
+    "maxReplicas": ("maxReplicas", _whole),
+    "cleanPodPolicy": ("cleanPodPolicy", _same),
+    "sshAuthMountPath": ("sshAuthMountPath", _same),
+    "mpiLauncherCreationPolicy": ("mpiLauncherCreationPolicy", _same),
+    "initialScale": ("autoscaling.initialReplicas", _whole),
+    "activationScale": ("autoscaling.activationReplicas", _whole),
+    "targetPercentage": ("autoscaling.metricThresholdPercentage", _number),
+    "concurrencyHardLimit": ("autoscaling.concurrencyHardLimit", _whole),
+    "scaleToZeroRetentionSeconds": ("autoscaling.scaleToZeroRetentionSeconds", _whole),
+    "scaleDownDelaySeconds": ("autoscaling.scaleDownDelaySeconds", _whole),
+    "scaleInitializationTimeoutSeconds": ("autoscaling.initializationTimeoutSeconds", _whole),
+    "initializationTimeoutSeconds": ("servingConfiguration.initializationTimeoutSeconds", _whole),
+    "requestTimeoutSeconds": ("servingConfiguration.requestTimeoutSeconds", _whole),
+    "groups": ("replicas", _whole),
+    "groupWorkers": ("workers", _whole),
+    "startupPolicy": ("startupPolicy", _same),
 }
 """v2alpha1 field -> (path, rewriting of its values)."""
 
@@ -137,6 +167,8 @@ ITEMS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "configMapVolumes": ("storage.configMapVolume", _as_is("mountPath", "subPath") | {"name": "configMap"}),
     "secretVolumes": ("storage.secretVolume", _as_is("mountPath") | {"name": "secret"}),
     "emptyDirVolumes": ("storage.emptyDirVolume", _as_is("path", "medium", "sizeLimit")),
+    "dataVolumes": ("storage.dataVolume", _as_is("id", "mountPath")),
+    "relatedUrls": ("relatedUrls", _as_is("url", "type")),
 }
 """v2alpha1 field with items -> (path, its members); the member "" is the item's whole value."""
 
