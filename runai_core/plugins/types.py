@@ -14,7 +14,7 @@ from runai_core.engine.rules import Filter, QueueOrder, Score, VictimFilter, Wor
 from runai_core.lifecycle.gang import RunContext
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.snapshot import SubGroup
-from runai_core.model.workload import Gang, HistoryRecord, Pod, PolicyType, Workload, WorkloadType
+from runai_core.model.workload import Gang, HistoryRecord, Phase, Pod, PolicyType, Workload, WorkloadType
 
 Manifest = Mapping[str, Any]
 """A framework object as it is written down: ``apiVersion``, ``kind``, ``metadata``, ``spec``, ``status``."""
@@ -97,6 +97,15 @@ class Suspends(Protocol):
 
     def resume(self, manifest: Manifest) -> Mapping[str, Any]:
         """Return the object as it must be to run again."""
+        ...
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """Capability: reads the workload's phase from the object's own status."""
+
+    def phase_of(self, manifest: Manifest) -> Phase | None:
+        """Return the phase that the object says it is in; None where its status says nothing yet."""
         ...
 
 
@@ -280,7 +289,9 @@ __all__ = [
     "LifecycleObserver",
     "Manifest",
     "MetricSource",
+    "Observes",
     "Page",
+    "Phase",
     "PluginInfo",
     "PodGroupPlan",
     "PolicyRule",
