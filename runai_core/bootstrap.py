@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from runai_core.backends.local.backend import open_local
+from runai_core.backends.local.backend import open_local, open_records
 from runai_core.model.errors import Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.workload import HistoryRecord, Pod, Workload
@@ -25,7 +28,9 @@ from runai_core.service.reconciling import Reconciler
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.submissions import Submissions
 from runai_core.service.workloads import WorkloadService
-from runai_core.settings import Settings
+from runai_core.settings import ROLES, Settings
+
+log = logging.getLogger(__name__)
 
 PURGE_EVERY = 3600.0
 """Seconds between looks for deleted objects that are old enough to be forgotten."""
@@ -62,34 +67,35 @@ class Orchestrator:
         return tuple(await self.backend.cluster.nodes())
 
 
+Loop = Callable[["Orchestrator"], Coroutine[Any, Any, None]]
+"""Something that runs as long as the orchestrator does, and leads."""
+
+
 @contextlib.asynccontextmanager
-async def open_orchestrator(settings: Settings, *, shutdown_pods: bool = False) -> AsyncIterator[Orchestrator]:
+async def open_orchestrator(
+    settings: Settings, *, shutdown_pods: bool = False, operator: Loop | None = None
+) -> AsyncIterator[Orchestrator]:
     """Start an orchestrator; leaving the context stops it, and its pods only if asked.
 
+    What runs in it is for `settings.role` to say. `operator` runs beside the
+    reconciler: what only a Kubernetes cluster needs.
+
     Raises:
-        Unavailable: the data directory cannot be used, or another orchestrator uses it.
+        Unavailable: the data directory or the cluster cannot be used, or another orchestrator uses the directory.
         InvalidRequest: the nodes file is wrong.
     """
     identity = load_identity(settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
-        backend = await stack.enter_async_context(
-            open_local(
-                data_dir=settings.data_dir,
-                database=settings.database,
-                nodes_file=settings.nodes_file,
-                simulated_gpus=settings.simulated_gpus,
-                shutdown_pods=shutdown_pods,
-            )
-        )
-        await stack.enter_async_context(backend.lease.hold())
-        orchestrator, reconciler = build(settings, backend, identity)
-        await orchestrator.organization.ensure_defaults()
+        registry = load_plugins(settings.plugins)
+        backend = await stack.enter_async_context(_open_backend(settings, registry, shutdown_pods=shutdown_pods))
+        orchestrator, reconciler = build(settings, backend, identity, registry)
+        if settings.backend == "local":
+            await orchestrator.organization.ensure_defaults()
         async with asyncio.TaskGroup() as tasks:
-            loops = [
-                tasks.create_task(reconciler.run()),
-                tasks.create_task(orchestrator.scheduling.run()),
-                tasks.create_task(_purge(settings, backend)),
-            ]
+            loops = [tasks.create_task(_purge(settings, backend))]
+            for name in ROLES[settings.role]:
+                run = _scheduler if name == "scheduler" else _operator(reconciler, operator)
+                loops.append(tasks.create_task(_lead(orchestrator, name, run)))
             try:
                 yield orchestrator
             finally:
@@ -97,9 +103,73 @@ async def open_orchestrator(settings: Settings, *, shutdown_pods: bool = False) 
                     loop.cancel()
 
 
-def build(settings: Settings, backend: Backend, identity: Identity) -> tuple[Orchestrator, Reconciler]:
+def _open_backend(
+    settings: Settings, registry: Registry, *, shutdown_pods: bool
+) -> AbstractAsyncContextManager[Backend]:
+    if settings.backend == "kubernetes":
+        return _open_kubernetes(settings, registry)
+    return open_local(
+        data_dir=settings.data_dir,
+        database=settings.database,
+        nodes_file=settings.nodes_file,
+        simulated_gpus=settings.simulated_gpus,
+        shutdown_pods=shutdown_pods,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _open_kubernetes(settings: Settings, registry: Registry) -> AsyncIterator[Backend]:
+    """Open a cluster; what is no object of the cluster (history, accounts, rules) is kept in a database."""
+    from runai_core.backends.kubernetes.backend import open_kubernetes
+
+    async with (
+        open_records(settings.data_dir, settings.database) as records,
+        open_kubernetes(
+            kubeconfig=settings.kubeconfig, context=settings.kube_context, records=records, plugins=registry
+        ) as backend,
+    ):
+        yield backend
+
+
+async def _lead(orchestrator: Orchestrator, name: str, run: Loop) -> None:
+    """Run a loop whenever this process leads in its name."""
+    while True:
+        try:
+            async with orchestrator.backend.lease.hold(f"runai-{name}"):
+                log.info("this process leads as %s", name)
+                await run(orchestrator)
+        except Unavailable as error:
+            log.warning("%s: %s", name, error.message)
+
+
+async def _scheduler(orchestrator: Orchestrator) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(orchestrator.scheduling.run())
+        if "operator" not in ROLES[orchestrator.settings.role]:
+            tasks.create_task(_wake(orchestrator))  # elsewhere the reconciler tells the scheduler what changed
+
+
+async def _wake(orchestrator: Orchestrator) -> None:
+    async for _ in orchestrator.backend.cluster.changes():
+        orchestrator.scheduling.wake()
+
+
+def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
+    async def run(orchestrator: Orchestrator) -> None:
+        if orchestrator.settings.backend == "kubernetes":
+            await orchestrator.organization.ensure_defaults()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reconciler.run())
+            if also is not None:
+                tasks.create_task(also(orchestrator))
+
+    return run
+
+
+def build(
+    settings: Settings, backend: Backend, identity: Identity, registry: Registry
+) -> tuple[Orchestrator, Reconciler]:
     """Join the services over an open backend; nothing runs yet."""
-    registry = load_plugins(settings.plugins)
     access = AccessService(backend, identity.signing_key)
     journal = Journal(backend, registry.observers)
     scheduling = SchedulingService(backend, journal, registry.rules)

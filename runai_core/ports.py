@@ -6,11 +6,11 @@ an old version is refused, a watch can be resumed or says that it is too old.
 The local backend imitates them; the service layer imports neither backend.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.meta import Meta
@@ -183,6 +183,15 @@ class Cluster(Protocol):
         ...
 
 
+@runtime_checkable
+class RemovesPods(Protocol):
+    """Capability of a `Cluster`: single pods can leave while the others go on."""
+
+    async def remove_pods(self, workload: Workload, uids: Collection[str], *, reason: str) -> None:
+        """Ask these pods of the workload to end and to leave `pods`, as `Cluster.remove` does with all."""
+        ...
+
+
 class ExecSession(Protocol):
     """A command that runs beside a pod's process."""
 
@@ -228,8 +237,12 @@ class Runtime(Protocol):
 class Lease(Protocol):
     """Says which replica may schedule and reconcile."""
 
-    def hold(self) -> AbstractAsyncContextManager[None]:
-        """Enter when this process leads; the body is cancelled when it no longer does."""
+    def hold(self, name: str = "runai") -> AbstractAsyncContextManager[None]:
+        """Enter when this process leads in this name; the body is cancelled when it no longer does.
+
+        Raises:
+            Unavailable: it led, and does not any more; as `asyncio.timeout` turns its own cancellation into an error.
+        """
         ...
 
 

@@ -18,10 +18,30 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_ALLOWED_HOSTS": "allowed_hosts",
     "RUNAI_LOG_LEVEL": "log_level",
     "RUNAI_PLUGINS": "plugins",
+    "RUNAI_BACKEND": "backend",
+    "RUNAI_KUBECONFIG": "kubeconfig",
+    "RUNAI_KUBE_CONTEXT": "kube_context",
+    "RUNAI_ROLE": "role",
 }
 """Environment variable -> field."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+BACKENDS = ("local", "kubernetes")
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "all": ("scheduler", "operator"),
+    "api": (),
+    "scheduler": ("scheduler",),
+    "operator": ("operator",),
+}
+"""Role -> the loops that a process of this role runs while it leads in their name."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "log_level": LOG_LEVELS,
+    "backend": BACKENDS,
+    "role": tuple(ROLES),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +57,10 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()  # further names accepted in the Host header
     log_level: str = "info"
     plugins: tuple[str, ...] | None = None  # None = all that are installed
+    backend: str = "local"  # local: processes of this machine; kubernetes: a cluster
+    kubeconfig: Path | None = None  # None = in the cluster, or else as kubectl finds it; giving one means kubernetes
+    kube_context: str = ""  # empty = the current one
+    role: str = "all"  # which loops run here; only on Kubernetes anything but all makes sense
     max_body_bytes: int = 4 * 1024**2
     deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
 
@@ -72,18 +96,20 @@ def load_settings(environ: Mapping[str, str], **given: Any) -> Settings:
     values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
     values |= {name: environ[variable] for variable, name in ENVIRONMENT.items() if environ.get(variable)}
     values |= {name: value for name, value in given.items() if value is not None}
+    if values.get("kubeconfig") or values.get("kube_context"):
+        values.setdefault("backend", "kubernetes")
     return Settings(**{name: _parsed(name, value) for name, value in values.items()})
 
 
 def _parsed(name: str, value: Any) -> Any:
     if name in ("port", "simulated_gpus", "max_body_bytes"):
         return _integer(name, value, high=65535 if name == "port" else 2**31)
-    if name in ("data_dir", "nodes_file"):
+    if name in ("data_dir", "nodes_file", "kubeconfig"):
         return Path(value).expanduser().absolute()
     if name in ("plugins", "allowed_hosts") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    if name == "log_level" and value not in LOG_LEVELS:
-        raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(LOG_LEVELS)}", value))
+    if name in CHOICES and value not in CHOICES[name]:
+        raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(CHOICES[name])}", value))
     return value
 
 

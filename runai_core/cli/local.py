@@ -41,6 +41,10 @@ data_dir_option = click.option("--data-dir", type=click.Path(), help="Where ever
     "--nodes", "nodes_file", type=click.Path(), help="File with the inventory of nodes; this machine when left out."
 )
 @click.option("--simulated-gpus", type=click.IntRange(0, 1024), help="Pretend that this machine has so many GPUs.")
+@click.option(
+    "--kubeconfig", type=click.Path(), help="Work on the Kubernetes cluster of this file, not on this machine."
+)
+@click.option("--context", "kube_context", help="Its context; the current one when left out.")
 @click.option("--foreground", is_flag=True, help="Stay in the foreground; Ctrl-C stops it.")
 @click.option("--json", "as_json", is_flag=True, help="Print url, data_dir, pid and credentials_file as JSON.")
 @click.pass_context
@@ -120,6 +124,8 @@ def _serve_arguments(settings: Settings) -> list[str]:
         "--simulated-gpus": settings.simulated_gpus,
         "--database-url": settings.database_url,
         "--log-level": settings.log_level,
+        "--kubeconfig": settings.kubeconfig,
+        "--context": settings.kube_context or None,
     }
     return [word for option, value in given.items() if value is not None for word in (option, str(value))]
 

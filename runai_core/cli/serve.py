@@ -13,12 +13,12 @@ from typing import Any
 import click
 import uvicorn
 
-from runai_core.bootstrap import Orchestrator, open_orchestrator, write_credentials
+from runai_core.bootstrap import Loop, Orchestrator, open_orchestrator, write_credentials
 from runai_core.cli.context import app_of
 from runai_core.cli.running import Running, find_running, note_running, note_stopped
 from runai_core.model.errors import Conflict, Unauthenticated, Unavailable
 from runai_core.service.access import TOKEN_SECONDS, AccessService, Credentials, Token
-from runai_core.settings import Settings, load_settings
+from runai_core.settings import ROLES, Settings, load_settings
 from runai_core.web.app import create_app
 
 ACCOUNT = "runai-cli"
@@ -49,6 +49,8 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="File with the inventory of nodes; this machine when left out.",
         ),
         click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 is a free one."),
+        click.option("--kubeconfig", type=click.Path(), help="Work on the Kubernetes cluster of this file."),
+        click.option("--context", "kube_context", help="Its context; the current one when left out."),
         click.option("--host", help="Address to listen on; loopback when left out."),
         click.option("--data-dir", type=click.Path(), help="Where everything is kept (RUNAI_DATA_DIR)."),
     ):
@@ -127,7 +129,10 @@ class _Server(uvicorn.Server):
 async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    async with open_orchestrator(settings, shutdown_pods=True) as orchestrator, _fresh_credentials(orchestrator, url):
+    async with (
+        open_orchestrator(settings, shutdown_pods=True, operator=_operator_of(settings)) as orchestrator,
+        _fresh_credentials(orchestrator, url),
+    ):
         config = uvicorn.Config(
             create_app(orchestrator),
             log_config=None,
@@ -144,6 +149,15 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> N
             await server.serve(sockets=[listener])
         finally:
             note_stopped(settings.data_dir)
+
+
+def _operator_of(settings: Settings) -> Loop | None:
+    """Return what a Kubernetes cluster needs beside the reconciler, where this process does it."""
+    if settings.backend != "kubernetes" or "operator" not in ROLES[settings.role]:
+        return None
+    from runai_core.operator.runner import operate
+
+    return operate
 
 
 def _stop(server: _Server) -> None:

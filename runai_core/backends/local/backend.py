@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from runai_core.backends.local.clock import SystemClock
@@ -13,7 +13,7 @@ from runai_core.backends.local.lease import AlwaysHeld, lock_directory
 from runai_core.backends.local.nodes import host_node, read_nodes
 from runai_core.backends.local.runtime import LocalRuntime
 from runai_core.backends.local.store import open_store
-from runai_core.ports import Backend, Clock
+from runai_core.ports import Backend, Clock, Store
 
 SHUTDOWN_GRACE = 10.0
 """Seconds that pods have to end when everything is shut down."""
@@ -83,6 +83,23 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
             )  # fmt: skip
         finally:
             await cluster.close(shutdown=shutdown_pods)
+
+
+@asynccontextmanager
+async def open_records(data_dir: Path, database: str, clock: Clock | None = None) -> AsyncIterator[Store]:
+    """Open only the database: where another backend keeps what is no object of its own.
+
+    A server's database may be shared by several processes; an SQLite file is for one.
+
+    Raises:
+        InvalidRequest, Unavailable: as `open_local`.
+    """
+    data_dir = await asyncio.to_thread(data_dir.absolute)
+    async with AsyncExitStack() as stack:
+        own = database.startswith("sqlite")
+        if own:
+            await stack.enter_async_context(lock_directory(data_dir))
+        yield await stack.enter_async_context(open_store(database, clock or SystemClock(), exclusive=own))
 
 
 def _facts(url: str, data_dir: Path, nodes_file: Path | None) -> dict[str, str]:

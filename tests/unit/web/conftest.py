@@ -20,6 +20,7 @@ from runai_core.model.nodes import GpuDevice, Node, NodePool
 from runai_core.model.organization import Queue, QueueResources, ResourceQuota
 from runai_core.model.snapshot import NodeEntry, PodState, Snapshot
 from runai_core.model.workload import Gang, Phase, Pod, PodSpec, PodStatus, Workload
+from runai_core.plugins.manager import load_plugins
 from runai_core.ports import Backend, ClusterChange, ExecSession, LogOptions
 from runai_core.settings import Settings
 from runai_core.web.app import create_app
@@ -146,7 +147,7 @@ class AlwaysHeld:
     """A lease that nobody else wants."""
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
+    async def hold(self, name: str = "runai") -> AsyncIterator[None]:
         yield
 
 
@@ -209,7 +210,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         backend = Backend(store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock)
         settings = Settings(data_dir=tmp_path, plugins=("builtin",), max_body_bytes=20_000)
         identity = Identity(cluster_id="3f0e2c1a-1111-4222-8333-444455556666", signing_key="k" * 64)
-        orchestrator, _ = build(settings, backend, identity)
+        orchestrator, _ = build(settings, backend, identity, load_plugins(settings.plugins))
         await orchestrator.organization.ensure_defaults()
         credentials = await orchestrator.access.create_service_account("tester")
         issued = await orchestrator.access.issue(credentials.client_id, credentials.client_secret)
