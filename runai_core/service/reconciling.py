@@ -15,6 +15,7 @@ from dataclasses import replace
 from runai_core.lifecycle.gang import RunContext
 from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.observe import LEAVING, Observed, counts, look_again_at, observe, surplus, wants_pods
+from runai_core.lifecycle.own_rules import deletion_due
 from runai_core.lifecycle.phases import Effect, Signal
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
@@ -218,7 +219,7 @@ class Reconciler:
             return
         if (at := look_again_at(workload, pods, now)) is not None:
             self._later(workload.meta.uid, at)
-        if workload.phase in TERMINAL:
+        if workload.phase not in LEAVING:
             await self._delete_when_due(workload)
 
     async def _save(self, workload: Workload, told: Sequence[tuple[Phase, Phase, Observed]], *, forget: bool) -> None:
@@ -234,14 +235,12 @@ class Reconciler:
             await self._store.delete(Workload, saved.meta.uid)
 
     async def _delete_when_due(self, workload: Workload) -> None:
-        after = workload.spec.auto_deletion_time_after_completion_seconds
-        if after is None or workload.completed_at is None:
+        if (found := deletion_due(workload)) is None:
             return
-        due = workload.completed_at + after
+        due, cause = found
         if self._clock.now() < due:
             self._later(workload.meta.uid, due)
             return
-        cause = f"deleted {after} s after its end, as its specification asks"
         changed, _ = advance(workload, Signal.DELETE_ASKED, now=self._clock.now(), cause=cause)
         saved = await self._store.update(changed)
         await self._journal.transition(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CLIENT = Path(__file__).parents[3] / "runai_core" / "client"
-FILES = ("client", "organization", "pages", "transport", "execution", "sockets", "dialing")
+FILES = ("client", "organization", "pages", "transport", "execution", "sockets", "dialing", "owned", "following")
 HEAD = '"""Generated from runai_core/client/{name}.py by tests/unit/client/test_sync_twin.py: change that file instead.'
 
 WORDS = (
