@@ -115,13 +115,7 @@ def with_share(pod: Mapping[str, Any], token: str) -> Object:
 
 def told_by(pod: Mapping[str, Any]) -> str:
     """Return the name of the ConfigMap that tells a pod its devices; empty where its container reads none."""
-    name = _annotations(pod).get(SHARED_GPU_CONFIG_MAP_ANNOTATION, "")
-    reads = (
-        ((item.get("valueFrom") or {}).get("configMapKeyRef") or {}).get("name")
-        for container in _containers(pod)
-        for item in container.get("env") or ()
-    )
-    return name if name and name in reads else ""
+    return _annotations(pod).get(SHARED_GPU_CONFIG_MAP_ANNOTATION, "")
 
 
 def variables(share: Share, devices: tuple[str, ...], device_mib: int) -> dict[str, str]:
