@@ -181,6 +181,12 @@ def change_state(action: str, item: Workload) -> Call[Any]:
     return send("POST", f"{API}/workloads/batch", read_batch, body, repeatable=True)
 
 
+def scale(item: Workload, *, add: int = 0, remove: Sequence[str] = ()) -> Call[Workload]:
+    """Let workers of a distributed workload join and leave, where they come and go on demand; `remove` names pods."""
+    path = f"{API}/workloads/{TYPED['Distributed']}/{segment(item.id)}/scale"
+    return send("POST", path, one(Workload), {"add": add, "remove": list(remove)})
+
+
 def delete_workload(item: Workload) -> Call[Any]:
     """Delete a workload."""
     if item.type in TYPED:

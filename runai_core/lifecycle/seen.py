@@ -53,7 +53,10 @@ class Seen:
     @cached_property
     def last(self) -> list[Pod]:
         """The last pod of each place."""
-        return list({pod.spec.rank: pod for pod in self.mine}.values())
+        last = {pod.spec.rank: pod for pod in self.mine}
+        if self.workload.members is None:
+            return list(last.values())
+        return [last[place.rank] for place in self.shape.places if place.rank in last]
 
     @cached_property
     def vacant(self) -> frozenset[int]:

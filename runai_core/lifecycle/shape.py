@@ -5,9 +5,10 @@ judges them by it. Sizes and minimums follow the frameworks' own operators
 (Kubeflow training operator, LeaderWorkerSet) and Run:ai's documents.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from runai_core.lifecycle.own_rules import workers_on_demand
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.snapshot import SubGroup
 from runai_core.model.spec import DistributedFramework, WorkloadSpec
@@ -82,19 +83,21 @@ def _training(workload: Workload) -> Shape:
 def _distributed(workload: Workload) -> Shape:
     spec, framework = workload.spec, framework_of(workload)
     fewest, most = _workers(spec, framework)
+    at_start = workers_on_demand(workload)
     first = _FIRST_ROLES.get(framework, "master") if workload.has_master else None
     masters = () if first is None else (Place(rank=0, role=first, sub_group=first, leader=True),)
-    workers = tuple(
-        Place(rank=rank, sub_group="worker", leader=rank == 0)
-        for rank in range(len(masters), _allowed(len(masters) + most))
-    )
+    ranks: Iterable[int] = range(len(masters), _allowed(len(masters) + most))
+    if at_start is not None:
+        fewest = at_start
+        ranks = range(1, 1 + at_start) if workload.members is None else workload.members.ranks
+    workers = tuple(Place(rank=rank, sub_group="worker", leader=rank == 0) for rank in ranks)
     groups = tuple(SubGroup(name=place.sub_group) for place in masters)
     return Shape(
         places=masters + workers,
         min_members=len(masters) + fewest,
         sub_groups=(*groups, SubGroup(name="worker", min_members=fewest)),
         healthy=len(masters) + fewest,
-        replaces=fewest < most,
+        replaces=fewest < most or at_start is not None,
         decider=first or "",
     )
 

@@ -128,3 +128,11 @@ def surplus(workload: Workload, pods: Sequence[Pod]) -> tuple[Pod, ...]:
     """Return the live pods that must end: of older attempts, or of a workload that has no claim any more."""
     keeps = workload.phase in CLAIMS_QUOTA
     return tuple(pod for pod in pods if is_live(pod) and not (keeps and pod.attempt == workload.attempt))
+
+
+def left_over(workload: Workload, pods: Sequence[Pod]) -> tuple[Pod, ...]:
+    """Return the pods of workers that were wanted on demand and are wanted no more."""
+    if workload.members is None:
+        return ()
+    wanted = {place.rank for place in shape_of(workload).places}
+    return tuple(pod for pod in present(workload, pods) if pod.spec.rank not in wanted)

@@ -17,12 +17,13 @@ from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.observe import LEAVING, Observed, counts, look_again_at, observe, surplus, wants_pods
 from runai_core.lifecycle.own_rules import deletion_due
 from runai_core.lifecycle.phases import Effect, Signal
+from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
 from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload
 from runai_core.plugins.registry import Registry
-from runai_core.ports import Backend, Query
+from runai_core.ports import Backend, Query, RemovesPods
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 WORKERS = 16
 """Workloads that are looked at side by side."""
+
+SCALED_IN = "Stopped"
+"""Reason of a pod that left on demand."""
 
 RECHECK = 1.0
 """Seconds until a workload that could not be handled is looked at again."""
@@ -183,6 +187,8 @@ class Reconciler:
             await self._cluster.remove(
                 workload, reason=workload.phase_reason or str(workload.phase), attempt=attempt, keep_finished=keep
             )
+        if (left := left_over(workload, pods)) and isinstance(self._cluster, RemovesPods):
+            await self._cluster.remove_pods(workload, [pod.meta.uid for pod in left], reason=SCALED_IN)
         return bool(surplus(workload, pods))
 
     async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:

@@ -7,7 +7,8 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.lifecycle.machine import advance
-from runai_core.lifecycle.phases import Signal
+from runai_core.lifecycle.members import members_of, scaled
+from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import (
     Conflict,
@@ -26,7 +27,7 @@ from runai_core.model.workload import (
     WorkloadType,
 )
 from runai_core.policy.tree import get_at
-from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Query
+from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
 from runai_core.service.reconciling import Reconciler
@@ -162,6 +163,35 @@ class WorkloadService:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
         changed = replace(workload, spec=resolved.spec, origins=resolved.origins)
         return await self._signal(actor, changed, Signal.UPDATE_ASKED, Signal.UPDATED, cause=f"changed by {actor.name}")
+
+    async def scale(self, actor: Actor, uid: str, *, add: int = 0, remove: Sequence[str] = ()) -> Workload:
+        """Let workers of a distributed workload join and leave, where they come and go on demand.
+
+        `remove` names pods; those that are gone already are no error.
+
+        Raises:
+            Unsupported: the number of workers is fixed. InvalidRequest: too few or too many.
+            Conflict: the workload has ended, or was stopped.
+        """
+        if not isinstance(self._cluster, RemovesPods):
+            raise Unsupported(f"workers cannot come and go on the {self._backend_name} backend")
+        while True:
+            workload = await self._owned(actor, Action.UPDATE, uid)
+            if workload.phase not in CLAIMS_QUOTA or workload.meta.deleted_at is not None:
+                raise Conflict(f"{workload.key} is {workload.phase}: its workers can change while it waits or runs")
+            ranks = [pod.spec.rank for pod in await self._cluster.pods(workload) if pod.name in remove]
+            changed = scaled(workload, add=add, remove=ranks)
+            if changed.members == members_of(workload):
+                return workload
+            try:
+                saved = await self._store.update(changed)
+                break
+            except StaleVersion:
+                continue
+        message = f"{actor.name} let {add} workers join and {len(ranks)} leave"
+        await self._journal.event(saved, "Scaled", message)
+        self._reconciler.poke(saved.meta.uid)
+        return saved
 
     async def pods(self, actor: Actor, uid: str) -> Sequence[Pod]:
         """Return the pods of a workload."""

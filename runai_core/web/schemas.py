@@ -93,6 +93,13 @@ class DistributedCreate(WorkloadCreate):
     ] = True
 
 
+class DistributedScale(Body):
+    """Workers that join, and pods of workers that leave (ours, not in Run:ai's API)."""
+
+    add: Annotated[int, Field(ge=0, le=MAX_LIST)] = 0
+    remove: Annotated[list[Name], Field(max_length=MAX_LIST, description="Names of pods.")] = []
+
+
 class InferenceCreate(WorkloadCreate):
     """An inference workload: replicas that answer requests."""
 

@@ -7,7 +7,7 @@ what should be; `driver` makes it so, also after a crash in between.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -167,6 +167,13 @@ class LocalCluster:
             for pod in self._mirror.of_workload(workload.meta.uid)
             if attempt in (None, pod.attempt) and not (keep_finished and pod.status.state in FINISHED)
         ]
+        await self._end(chosen, reason)
+
+    async def remove_pods(self, workload: Workload, uids: Collection[str], *, reason: str) -> None:
+        """Ask these pods of the workload to end and to leave `pods`."""
+        await self._end([pod for pod in self._mirror.of_workload(workload.meta.uid) if pod.meta.uid in uids], reason)
+
+    async def _end(self, chosen: Sequence[Pod], reason: str) -> None:
         await asyncio.gather(*(self._driver.change(pod.meta.uid, _releasing(reason, "")) for pod in chosen))
         for pod in chosen:
             self._driver.abandon(pod.meta.uid)

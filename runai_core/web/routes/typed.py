@@ -17,6 +17,7 @@ from runai_core.web.merging import merged
 from runai_core.web.schemas import (
     DistributedCreate,
     DistributedInferenceCreate,
+    DistributedScale,
     InferenceCreate,
     InferenceUpdate,
     TrainingCreate,
@@ -39,12 +40,13 @@ class TypedPaths:
     body: type[WorkloadCreate]
     stops: bool = True  # suspend and resume exist
     changes: bool = False  # PATCH exists
+    scales: bool = False  # workers can come and go on demand
 
 
 PATHS: tuple[TypedPaths, ...] = (
     TypedPaths(path="workspaces", kind=WorkloadType.WORKSPACE, body=WorkspaceCreate),
     TypedPaths(path="trainings", kind=WorkloadType.TRAINING, body=TrainingCreate),
-    TypedPaths(path="distributed", kind=WorkloadType.DISTRIBUTED, body=DistributedCreate),
+    TypedPaths(path="distributed", kind=WorkloadType.DISTRIBUTED, body=DistributedCreate, scales=True),
     TypedPaths(path="inferences", kind=WorkloadType.INFERENCE, body=InferenceCreate, stops=False, changes=True),
     TypedPaths(
         path="distributed-inferences",
@@ -68,6 +70,8 @@ def _router(row: TypedPaths) -> APIRouter:
         _add_stops(router, row)
     if row.changes:
         _add_changes(router, row)
+    if row.scales:
+        _add_scale(router, row)
     return router
 
 
@@ -117,6 +121,19 @@ def _add_changes(router: APIRouter, row: TypedPaths) -> None:
     async def update(workload_id: str, body: InferenceUpdate, door: Door, actor: Who, names: Names) -> TypedWorkload:
         workload = await typed(door.workloads, actor, workload_id, row.kind)
         changed = await door.workloads.update(actor, workload.meta.uid, changes_of(workload, body.spec))
+        return typed_workload(changed, names)
+
+
+def _add_scale(router: APIRouter, row: TypedPaths) -> None:
+    @router.post(
+        "/{workload_id}/scale",
+        status_code=202,
+        operation_id=f"scale_{row.kind.value}",
+        summary=f"Let workers join and leave: {row.kind} (ours)",
+    )
+    async def scale(workload_id: str, body: DistributedScale, door: Door, actor: Who, names: Names) -> TypedWorkload:
+        workload = await typed(door.workloads, actor, workload_id, row.kind)
+        changed = await door.workloads.scale(actor, workload.meta.uid, add=body.add, remove=body.remove)
         return typed_workload(changed, names)
 
 
