@@ -152,11 +152,7 @@ class LocalCluster:
         except AlreadyExists:  # left by a crash, or deleted but kept for the record
             pods = [await self._without_taken_uid(pod) for pod in gang.pods]
             changed = await self._store.transact(self._launch_writes(workload, gang, pods))
-        for item in changed:
-            if isinstance(item, GangRecord):
-                self._mirror.put_group(item)
-            else:
-                self._driver.note(item)
+        self._take(changed)
 
     async def remove(
         self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
