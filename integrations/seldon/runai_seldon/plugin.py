@@ -4,12 +4,12 @@ Replicas of a server answer requests on their own, so that none waits for all;
 a Knative revision that must not scale below some replicas starts with those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_core.plugins.grouping import MAX_MEMBERS, Gangs, field_of, of_its_children, one_gang
+from runai_core.plugins.grouping import MAX_MEMBERS, Divided, Gangs, each_pod, field_of
 from runai_core.plugins.markers import hookimpl
-from runai_core.plugins.types import Manifest, PodGroupPlan, WorkloadKind
+from runai_core.plugins.types import Manifest, PodGroupPlan, SubGroup, WorkloadKind
 
 MIN_SCALE = "autoscaling.knative.dev/min-scale"
 
@@ -24,21 +24,48 @@ def revision_gang(manifest: Manifest) -> Sequence[PodGroupPlan]:
     return (PodGroupPlan(min_members=max(int(text), 1)),)
 
 
+def predictor_gang(manifest: Manifest) -> Sequence[PodGroupPlan]:
+    """Return the gang of a predictor that spans nodes; of other servers none: what KServe makes has kinds of its own.
+
+    A head and its workers load one model together: all of them or none can start (KServe's WorkerSpec: the
+    pipeline is one head and `pipelineParallelSize` - 1 workers, or `size` of the older form).
+    """
+    worker = field_of(manifest, "spec.predictor.workerSpec")
+    if worker is None:
+        return ()
+    path = "spec.predictor.workerSpec"
+    size = worker.get("pipelineParallelSize", worker.get("size", 2)) if isinstance(worker, dict) else None
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 < size <= MAX_MEMBERS:
+        message = f"must be a whole number from 2 to {MAX_MEMBERS}"
+        raise InvalidRequest.of(FieldError(f"{path}.pipelineParallelSize", message, size))
+    parts = (SubGroup(name="head", min_members=1), SubGroup(name="worker", min_members=size - 1))
+    return (PodGroupPlan(min_members=size, sub_groups=parts),)
+
+
+def predictor_place(labels: Mapping[str, str]) -> tuple[str, str]:
+    """Return the sub-group of a predictor's pod: KServe names the workers' Deployment ``...-worker``."""
+    return "", "worker" if labels.get("app", "").endswith("-worker") else "head"
+
+
 KINDS: tuple[WorkloadKind, ...] = (
     WorkloadKind(
         api_version="serving.knative.dev/v1", kind="Service", adapter=Gangs(revision_gang), priority_class="inference"
     ),
-    # KServe makes a Knative service or a deployment, which has a kind of its own.
     WorkloadKind(
         api_version="serving.kserve.io/v1beta1",
         kind="InferenceService",
-        adapter=Gangs(of_its_children),
+        adapter=Divided(predictor_gang, predictor_place),
         priority_class="inference",
     ),
-    # The class of Seldon's own kinds is KAI's.
-    WorkloadKind(api_version="machinelearning.seldon.io/v1", kind="SeldonDeployment", adapter=Gangs(one_gang)),
-    WorkloadKind(api_version="machinelearning.seldon.io/v1alpha2", kind="SeldonDeployment", adapter=Gangs(one_gang)),
-    WorkloadKind(api_version="mlops.seldon.io/v1alpha1", kind="Server", adapter=Gangs(one_gang)),
+    # KAI has no rule for Seldon and would take its servers for training; they answer requests as the others do.
+    *(
+        WorkloadKind(api_version=version, kind=kind, adapter=Gangs(each_pod), priority_class="inference")
+        for version, kind in (
+            ("machinelearning.seldon.io/v1", "SeldonDeployment"),
+            ("machinelearning.seldon.io/v1alpha2", "SeldonDeployment"),
+            ("mlops.seldon.io/v1alpha1", "Server"),
+        )
+    ),
 )
 
 
