@@ -10,15 +10,16 @@ from runai_core.lifecycle.gang import gang_of
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.workload import TYPE_DEFAULTS, Gang, Pod, Workload, WorkloadType
 from runai_core.plugins.grouping import (
-    Divided,
+    DividedScaled,
     DividedSuspendable,
     Gangs,
+    Scaled,
     Suspendable,
     count_of,
+    each_child,
     each_pod,
     field_of,
     list_of,
-    of_its_children,
     one_gang,
 )
 from runai_core.plugins.markers import hookimpl
@@ -146,19 +147,36 @@ KINDS: tuple[WorkloadKind, ...] = (
         )
         for kind, native in NATIVE_KINDS.items()
     ),
-    WorkloadKind(api_version="v1", kind="Pod", adapter=Gangs(one_gang)),
-    WorkloadKind(api_version="apps/v1", kind="Deployment", adapter=Gangs(each_pod), priority_class="inference"),
-    WorkloadKind(api_version="apps/v1", kind="ReplicaSet", adapter=Gangs(one_gang)),
-    WorkloadKind(api_version="apps/v1", kind="StatefulSet", adapter=Gangs(one_gang)),
-    WorkloadKind(api_version="batch/v1", kind="Job", adapter=Suspendable(each_pod, "spec.suspend")),
-    WorkloadKind(api_version="batch/v1", kind="CronJob", adapter=Suspendable(of_its_children, "spec.suspend")),
+    WorkloadKind(api_version="v1", kind="Pod", adapter=Gangs(one_gang), category="Deploy"),
+    WorkloadKind(
+        api_version="apps/v1",
+        kind="Deployment",
+        adapter=Scaled(each_pod),
+        priority_class="inference",
+        category="Deploy",
+        serves=True,
+    ),
+    WorkloadKind(api_version="apps/v1", kind="ReplicaSet", adapter=Scaled(one_gang), category="Deploy", serves=True),
+    WorkloadKind(api_version="apps/v1", kind="StatefulSet", adapter=Scaled(one_gang), category="Deploy", serves=True),
+    WorkloadKind(api_version="batch/v1", kind="Job", adapter=Suspendable(each_pod, "spec.suspend"), category="Build"),
+    WorkloadKind(
+        api_version="batch/v1",
+        kind="CronJob",
+        adapter=Suspendable(each_child("Job"), "spec.suspend"),
+        category="Deploy",
+        serves=True,
+    ),
     WorkloadKind(
         api_version="jobset.x-k8s.io/v1alpha2",
         kind="JobSet",
         adapter=DividedSuspendable(jobset_gangs, jobset_place, "spec.suspend"),
     ),
     WorkloadKind(
-        api_version="leaderworkerset.x-k8s.io/v1", kind="LeaderWorkerSet", adapter=Divided(lws_gangs, lws_place)
+        api_version="leaderworkerset.x-k8s.io/v1",
+        kind="LeaderWorkerSet",
+        adapter=DividedScaled(lws_gangs, lws_place),
+        category="Deploy",
+        serves=True,
     ),
 )
 

@@ -14,6 +14,9 @@ from runai_core.plugins.types import Manifest, PodGroupPlan
 MAX_MEMBERS = 100_000
 """Largest count of pods that is believed; more is taken for a mistake."""
 
+REPLICAS_BEFORE = "run.ai/replicas-before-suspend"
+"""Annotation that keeps the number of replicas of an object while it is suspended."""
+
 Grouping = Callable[[Manifest], Sequence[PodGroupPlan]]
 
 
@@ -51,6 +54,34 @@ class DividedSuspendable(Suspendable, Divided):
     """Both."""
 
 
+@dataclass(frozen=True)
+class Scaled(Gangs):
+    """An adapter of an object that is stopped by asking for no replicas; an annotation keeps how many there were."""
+
+    def suspend(self, manifest: Manifest) -> dict[str, Any]:
+        """Return the object with no replicas."""
+        replicas = count_of(manifest, "spec.replicas", 1)
+        if replicas == 0:
+            return dict(manifest)
+        notes = field_of(manifest, "metadata.annotations") or {}
+        kept = with_field(manifest, "metadata.annotations", value={**notes, REPLICAS_BEFORE: str(replicas)})
+        return with_field(kept, "spec.replicas", value=0)
+
+    def resume(self, manifest: Manifest) -> dict[str, Any]:
+        """Return the object with the replicas that it had; one that was never suspended gets one."""
+        if count_of(manifest, "spec.replicas", 1) > 0:
+            return dict(manifest)
+        notes = dict(field_of(manifest, "metadata.annotations") or {})
+        before = str(notes.pop(REPLICAS_BEFORE, "1"))
+        cleaned = with_field(manifest, "metadata.annotations", value=notes)
+        return with_field(cleaned, "spec.replicas", value=int(before) if before.isdecimal() else 1)
+
+
+@dataclass(frozen=True)
+class DividedScaled(Scaled, Divided):
+    """Both."""
+
+
 def one_gang(_: Manifest) -> Sequence[PodGroupPlan]:
     """Return one gang that can start with one pod and grow."""
     return (PodGroupPlan(),)
@@ -59,6 +90,12 @@ def one_gang(_: Manifest) -> Sequence[PodGroupPlan]:
 def each_pod(_: Manifest) -> Sequence[PodGroupPlan]:
     """Return a gang for each pod: replicas that do not wait for each other."""
     return (PodGroupPlan(each_pod=True),)
+
+
+def each_child(kind: str) -> Grouping:
+    """Return a rule: a gang, which can start with one pod, for each object of this kind that the object makes."""
+    plans = (PodGroupPlan(each_child=kind),)
+    return lambda _: plans
 
 
 def of_its_children(_: Manifest) -> Sequence[PodGroupPlan]:

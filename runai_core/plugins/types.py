@@ -36,13 +36,16 @@ class PodGroupPlan:
 
     `name` tells apart several gangs of one object, for example the replicated
     job's; it is empty where the object is one gang. With `each_pod` there is a
-    gang of one for every pod: the pods do not wait for each other.
+    gang of one for every pod: the pods do not wait for each other. With
+    `each_child`, a kind, there is a gang for every object of that kind between
+    the object and its pods.
     """
 
     name: str = ""
     min_members: int = 1
     sub_groups: tuple[SubGroup, ...] = ()
     each_pod: bool = False
+    each_child: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a plan that contradicts itself."""
@@ -127,6 +130,8 @@ class WorkloadKind:
     adapter: KindAdapter
     workload_type: WorkloadType = WorkloadType.EXTERNAL
     priority_class: str = "train"  # where neither the object nor its pods name one
+    category: str = "Train"  # Build | Train | Deploy, as lists show it (Run:ai docs 2.25, workload types)
+    serves: bool = False  # it has no end of its own: pods that ended are made again
     plural: str = ""  # name of the resource in the Kubernetes API; kind in lower case with s when left out
     rbac: tuple[RbacRule, ...] = ()  # rights besides reading the object itself
 

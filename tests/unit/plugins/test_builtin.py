@@ -49,7 +49,6 @@ TABLE: dict[str, tuple[str, list[tuple[str, int, dict[str, int]]]]] = {
         JOBSET.format(extra="startupPolicy: {startupPolicyOrder: AnyOrder}"),
         [("", 7, {})],
     ),
-    "a cron job leaves it to its jobs": ("kind: CronJob", []),
     "a leader and its workers are a gang": (
         LWS.format(extra="", inner=""),
         [("group-0", 5, {"leader": 1, "workers": 4}), ("group-1", 5, {"leader": 1, "workers": 4})],
@@ -174,4 +173,22 @@ def test_what_can_be_suspended_is_suspended_and_resumed_without_touching_the_res
 
 
 def test_what_has_no_field_for_it_cannot_be_suspended() -> None:
-    assert not isinstance(BY_KIND["Deployment"].adapter, Suspends)
+    assert not isinstance(BY_KIND["Pod"].adapter, Suspends)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet", "LeaderWorkerSet"])
+def test_replicas_are_remembered_while_there_are_none(kind: str) -> None:
+    manifest: dict[str, Any] = {"kind": kind, "metadata": {"name": "web"}, "spec": {"replicas": 3}}
+    adapter = BY_KIND[kind].adapter
+    assert isinstance(adapter, Suspends)
+
+    stopped = adapter.suspend(manifest)
+
+    assert stopped["spec"] == {"replicas": 0}
+    assert adapter.suspend(stopped) == stopped, "stopping twice forgets nothing"
+    assert adapter.resume(stopped) == {**manifest, "metadata": {"name": "web", "annotations": {}}}
+    assert manifest["spec"] == {"replicas": 3}
+
+
+def test_each_job_of_a_cron_job_is_a_gang_of_its_own() -> None:
+    assert plans("kind: CronJob\nspec: {schedule: '* * * * *'}") == [PodGroupPlan(each_child="Job")]
