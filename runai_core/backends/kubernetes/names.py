@@ -96,6 +96,29 @@ MANAGED_BY = "runai"
 FINALIZER = "run.ai/workload"
 """Keeps a workload's object until its pods are gone (ours)."""
 
+# -- of the objects that we store (ours)
+
+ID_ANNOTATION = "run.ai/id"
+"""The id that an object had before the server gave it its uid, where it had one."""
+
+CREATED_ANNOTATION = "run.ai/created-at"
+"""When the object was accepted, with fractions of a second: the server's own time has none."""
+
+CREATED_BY_ANNOTATION = "run.ai/created-by"
+UPDATED_ANNOTATION = "run.ai/updated-at"
+UPDATED_BY_ANNOTATION = "run.ai/updated-by"
+OWNER_ANNOTATION = "run.ai/owner"
+
+SUBMITTED_ANNOTATION = "run.ai/submitted-at"
+"""On a workload that our API creates: its status follows at once, so nobody else need complete it."""
+
+SPECIFICATION_ANNOTATION = "run.ai/specification"
+MASTER_SPECIFICATION_ANNOTATION = "run.ai/master-specification"
+"""What the public fields of `spec` and `masterSpec` cannot express: a JSON merge patch over what they say."""
+
+ORDER_ANNOTATION = "run.ai/item-order"
+"""The order of the items of a workload's fields, where it is not that of their labels."""
+
 # -- GPUs
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")

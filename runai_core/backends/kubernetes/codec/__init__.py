@@ -1,1 +1,1 @@
-"""Kubernetes objects to the model and back: pure functions over plain dictionaries."""
+"""Pure functions between objects of the Kubernetes API, as plain dictionaries, and the model."""
