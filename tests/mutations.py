@@ -48,8 +48,8 @@ MUTATIONS = (
     Mutation(
         "non-preemptible work is no victim",
         "victim_order.py",
-        "for job in leaf.jobs if job.preemptible and job.active",
-        "for job in leaf.jobs if job.active",
+        "for job in leaf.jobs if job.preemptible and (job.only or job).active",
+        "for job in leaf.jobs if (job.only or job).active",
     ),
     Mutation(
         "departments settle before projects",

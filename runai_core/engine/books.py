@@ -149,26 +149,33 @@ class Books:
 
     def evict(self, pod: int) -> None:
         """Take a running pod's place away; it still holds it until it has left."""
-        node = self.pod_node[pod]
-        self.journal.append((EVICTED, pod, self.pod_state[pod], node, self.pod_devices[pod]))
-        self._count(pod, self.pod_class[pod], node, -1)
+        node, kind, devices = self.pod_node[pod], self.pod_class[pod], self.pod_devices[pod]
+        self.journal.append((EVICTED, pod, self.pod_state[pod], node, devices))
+        self._count(pod, kind, node, -1)
         self.pod_state[pod] = EVICTED
-        self.evicted_from[pod] = (node, self.pod_devices[pod])
+        self.evicted_from[pod] = (node, devices)
         if node >= 0:
-            self._shift_row(pod, node, 0, 1)
-            for name in self.pod_devices[pod]:
+            _shift(self.later[node], kind, 1)
+            if kind.extended is not None:
+                take_extended(self.later_extended, node, kind.extended, -1)
+            for name in devices:
                 self.shift_device(pod, node, name, 0, 1, 0)
-            self._grew(node)
+            self.touched.append(node)
+            self.grown.append(1 << node)
 
     def depart(self, pod: int) -> None:
         """Let an evicted pod be gone: what it held is free now, and it waits again."""
         node, devices = self.evicted_from[pod]
         self.journal.append((DEPARTED, pod, EVICTED, node, devices))
         if node >= 0:
-            self._shift_row(pod, node, 1, 0)
+            kind = self.pod_class[pod]
+            _shift(self.idle[node], kind, 1)
+            if kind.extended is not None:
+                take_extended(self.idle_extended, node, kind.extended, -1)
             for name in devices:
                 self.shift_device(pod, node, name, -1, -1, 0)
-            self._grew(node)
+            self.touched.append(node)
+            self.grown.append(1 << node)
         self.pod_state[pod], self.pod_node[pod], self.pod_devices[pod] = PENDING, -1, ()
 
     def withdraw(self, pod: int) -> None:
@@ -221,7 +228,9 @@ class Books:
             self.pod_state[pod] = old
             del self.evicted_from[pod]
             if node >= 0:
-                self._shift_row(pod, node, 0, -1)
+                _shift(self.later[node], kind, -1)
+                if kind.extended is not None:
+                    take_extended(self.later_extended, node, kind.extended, 1)
                 for name in old_devices:
                     self.shift_device(pod, node, name, 0, -1, 0)
                 self.touched.append(node)

@@ -22,20 +22,21 @@ class Cause:
 def cause_of(session: Session, winner: Job, placed: list[int], evicted: list[int]) -> Cause:
     """Return the cause of evictions that were just decided, with the queues as they were before."""
     rows: dict[str, tuple[list[int], list[int]]] = {}
+    changes: dict[tuple[QueueNode, bool, tuple[int, int, int]], int] = {}
     for pods, sign in ((placed, -1), (evicted, 1)):
         for pod in pods:
             job = session.pod_job[pod]
-            if job is None:
-                continue
-            charge = session.charge_of(session.pod_class[pod], session.pod_node[pod])
-            for node in job.path:
-                known = rows.get(node.name)
-                if known is None:
-                    known = rows[node.name] = (list(node.allocated), list(node.non_preemptible))
-                for row in known[:1] if job.preemptible else known:
-                    row[0] += sign * charge[0]
-                    row[1] += sign * charge[1]
-                    row[2] += sign * charge[2]
+            if job is not None:
+                charge = session.charge_of(session.pod_class[pod], session.pod_node[pod])
+                alike = job.path[0], job.preemptible, charge
+                changes[alike] = changes.get(alike, 0) + sign
+    for (leaf, preemptible, charge), count in changes.items():
+        for node in leaf.path:
+            known = rows.setdefault(node.name, (list(node.allocated), list(node.non_preemptible)))
+            for row in known[:1] if preemptible else known:
+                row[0] += count * charge[0]
+                row[1] += count * charge[1]
+                row[2] += count * charge[2]
     return Cause(winner, evicted, {name: ((a[0], a[1], a[2]), (b[0], b[1], b[2])) for name, (a, b) in rows.items()})
 
 

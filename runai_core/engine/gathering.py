@@ -1,6 +1,6 @@
 """Room that victims would free, gathered node by node until it is enough."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runai_core.engine.entities import SHARED
 from runai_core.engine.gang import place_pod
@@ -16,52 +16,60 @@ def gather(search: Search, units: Iterable[Unit], within: int) -> list[Unit] | N
     """
     session = search.session
     mark = session.mark()
-    waiting = list(search.pods)
     chosen: list[Unit] = []
-    waiting = _fill(search, waiting, within)
+    waiting = _fill(search, list(search.pods), within)
     gathered: dict[int, list[Unit]] = {}
     sums: dict[int, list[int]] = {}
     asked = needs(session, waiting)
-    if waiting:
-        for unit in units:
-            for node in note(session, unit, gathered, sums):
-                if not may_fit(session, asked, node, sums[node]) or unit not in gathered[node]:
-                    continue
-                freed = 0
-                helping = forget(session, node, gathered, sums)
-                for other in helping:
-                    chosen.append(other)
-                    for pod in other:
-                        freed |= 1 << session.pod_node[pod]
-                    for pod in other:
-                        take_away(session, pod)
+    later, fewest = session.later, min((need[2] for need in asked), default=0)
+    for unit in units if waiting else ():
+        for node in note(session, unit, gathered, sums):
+            if later[node][2] + sums[node][2] < fewest:
+                continue  # by far the most frequent
+            if may_fit(session, asked, node, sums[node]) and unit in gathered[node]:
+                freed, helping = _free(session, node, gathered, sums)
+                chosen += helping
                 waiting = _fill(search, waiting, freed & within)
                 asked = needs(session, waiting)
-                if not waiting:
-                    break
-            if not waiting:
-                break
+        if not waiting:
+            break
     session.rollback(mark)
     return None if waiting else chosen
 
 
-def note(session: Session, unit: Unit, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]) -> list[int]:
+def _free(
+    session: Session, node: int, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]
+) -> tuple[int, list[Unit]]:
+    """Take the pods of a node's units away; return the nodes that they leave, and the units."""
+    freed = 0
+    helping = forget(session, node, gathered, sums)
+    for unit in helping:
+        for pod in unit:
+            freed |= 1 << session.pod_node[pod]
+        for pod in unit:
+            take_away(session, pod)
+    return freed, helping
+
+
+def note(session: Session, unit: Unit, gathered: dict[int, list[Unit]], sums: dict[int, list[int]]) -> Sequence[int]:
     """Add a unit to the nodes that it lives on; return these."""
     homes, kinds = session.pod_node, session.pod_class
-    nodes = sorted({homes[pod] for pod in unit}) if len(unit) > 1 else [homes[unit[0]]]
-    for node in nodes:
-        if node in gathered:
-            gathered[node].append(unit)
-        else:
-            gathered[node] = [unit]
-            sums[node] = [0, 0, 0, 0]
     for pod in unit:
-        kind = kinds[pod]
-        row = sums[homes[pod]]
+        node, kind = homes[pod], kinds[pod]
+        row = sums.get(node)
+        if row is None:
+            row = sums[node] = [0, 0, 0, 0]
+            gathered[node] = []
         row[0] += kind.cpu
         row[1] += kind.memory
         row[2] += kind.devices if kind.form == SHARED else kind.gpus
         row[3] += 1
+    if len(unit) == 1:
+        gathered[node].append(unit)
+        return (node,)
+    nodes = sorted({homes[pod] for pod in unit})
+    for node in nodes:
+        gathered[node].append(unit)
     return nodes
 
 

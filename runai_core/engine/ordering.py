@@ -129,7 +129,11 @@ def job_keys(session: Session) -> Callable[[Job], JobKey]:
 
 
 def _plain_key(job: Job) -> JobKey:
-    return -job.priority, _elastic_state(job), job.created, job.name
+    only = job.only
+    if only is None:
+        return -job.priority, _elastic_state(job), job.created, job.name
+    state = 0 if only.active < only.minimum else 1 if only.active == only.minimum else 2
+    return -job.priority, state, job.created, job.name
 
 
 def _elastic_state(job: Job) -> int:

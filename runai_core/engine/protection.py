@@ -12,7 +12,7 @@ Runtime = Callable[[Session, Job, Job], float]
 def victim_test(session: Session, preemptor: Job, runtime: Runtime) -> Callable[[Job], bool]:
     """Return the question whether any pod of a preemptible group may be evicted for the preemptor."""
     filters = session.rules.victim_filters
-    seconds: dict[str, float] = {}
+    seconds: dict[QueueNode | None, float] = {}
 
     def may_be_victim(victim: Job) -> bool:
         if victim is preemptor:
@@ -20,10 +20,9 @@ def victim_test(session: Session, preemptor: Job, runtime: Runtime) -> Callable[
         for rule in filters:
             if not rule.function(victim.group, preemptor.group):
                 return False
-        leaf = victim.path[0].name
-        protected = seconds.get(leaf)
+        protected = seconds.get(victim.queue)
         if protected is None:
-            protected = seconds[leaf] = runtime(session, victim, preemptor)
+            protected = seconds[victim.queue] = runtime(session, victim, preemptor)
         return protected <= 0 or is_elastic(victim) or not is_protected(session, victim, protected)
 
     return may_be_victim

@@ -27,9 +27,8 @@ def victim_units(search: Search, recorded: list[int]) -> Iterator[Unit]:
     leaves = [leaf for leaf in search.leaves if search.takeable(search, leaf)]
     order = _VictimOrder(session, leaves, search.eligible)
     several = order.single is None  # one queue alone is not compared with any
-    pop = order.pop if order.single is None else order.single.pop
     states, homes, kept = session.pod_state, session.pod_node, session.kept
-    while (job := pop()) is not None:
+    for job in order if order.single is None else order.single:
         only = job.only
         if only is not None and len(only.pods) == 1:  # by far the most frequent
             pod = only.pods[0]
@@ -113,6 +112,25 @@ class _Leaf:
             return extra[-1]
         return listed[cursor - 1] if cursor else None
 
+    def __iter__(self) -> Iterator[Job]:
+        listed, eligible = self.listed, self.eligible
+        while True:
+            if self.extra:
+                job = self.pop()
+                if job is None:
+                    return
+                yield job
+                continue
+            while self.cursor:
+                self.cursor -= 1
+                job = listed[self.cursor][1]
+                only = job.only
+                if (job.active if only is None else only.active) and eligible(job):
+                    break
+            else:
+                return
+            yield job
+
     def pop(self) -> Job | None:
         found = self.peek()
         if found is None:
@@ -146,19 +164,21 @@ class _VictimOrder:
         key = share_key(self.session, node, (0, 0, 0), taken)
         return tuple(-value for value in key)
 
-    def pop(self) -> Job | None:
-        """Return the next victim, which must be the one that can best be done without."""
-        if self.single is not None:
-            return self.single.pop()
-        self._repair()
-        heap = self.heaps.get(None)
-        if not heap:
-            return None
-        name = heap[0][1]
-        while name in self.heaps:
-            name = self.heaps[name][0][1]
-        self.popped = name
-        return self.leaves[name].pop()
+    def __iter__(self) -> Iterator[Job]:
+        """Yield the next victim: always the one that can best be done without."""
+        while True:
+            self._repair()
+            heap = self.heaps.get(None)
+            if not heap:
+                return
+            name = heap[0][1]
+            while name in self.heaps:
+                name = self.heaps[name][0][1]
+            self.popped = name
+            job = self.leaves[name].pop()
+            if job is None:
+                return
+            yield job
 
     def _repair(self) -> None:
         """Key the path of the last victim anew; drop queues that have no more."""
@@ -205,8 +225,8 @@ def victims_of(session: Session, leaf: QueueNode) -> list[tuple[JobKey, Job]]:
     known = session.cache.get(("victims", leaf.name))
     if not isinstance(known, list):
         key_of = job_keys(session)
-        known = [(key_of(job), job) for job in leaf.jobs if job.preemptible and job.active]
-        known.sort(key=_first)
+        running = [job for job in leaf.jobs if job.preemptible and (job.only or job).active]
+        known = sorted(zip(map(key_of, running), running, strict=True), key=_first)
         session.cache["victims", leaf.name] = known
     while known and not known[-1][1].active:
         known.pop()

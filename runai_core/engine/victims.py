@@ -280,6 +280,8 @@ def _stay(session: Session, job: Job, pod: int) -> None:
 
 def _move(session: Session, job: Job, gone: list[int], hopeless: set[object]) -> bool:
     """Place what a victim lost somewhere else; return whether that was possible."""
+    if job.only is not None and len(job.only.pods) == 1 and job.shape in hopeless:
+        return False  # its only pod has the same shape whatever else moved
     refresh(session, job, moving=True)
     pods = job.tries or []
     if not pods or (job.shape is not None and job.shape in hopeless):

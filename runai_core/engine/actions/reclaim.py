@@ -69,15 +69,17 @@ def _may_lose(search: Search, victim: QueueNode) -> bool:
 
 
 def _over_share(node: QueueNode, allocated: list[int]) -> bool:
-    return any(amount > share for amount, share in zip(allocated, node.allocatable, strict=True))
+    share = node.allocatable
+    return allocated[0] > share[0] or allocated[1] > share[1] or allocated[2] > share[2]
 
 
 def _over_quota(node: QueueNode, allocated: list[int]) -> bool:
-    return any(amount > quota for amount, quota in zip(allocated, node.deserved, strict=True))
+    quota = node.deserved
+    return allocated[0] > quota[0] or allocated[1] > quota[1] or allocated[2] > quota[2]
 
 
 def _within_quota(node: QueueNode, allocated: list[int]) -> bool:
-    return all(amount <= quota for amount, quota in zip(allocated, node.deserved, strict=True))
+    return not _over_quota(node, allocated)
 
 
 def is_fair(search: Search, lost: list[int]) -> bool:
@@ -99,19 +101,19 @@ def is_fair(search: Search, lost: list[int]) -> bool:
 
 def _before(session: Session, lost: list[int]) -> dict[str, list[int]]:
     """Return what the queues of the lost pods would hold, had they not been lost."""
-    rows: dict[str, list[int]] = {}
+    counts: dict[tuple[QueueNode, tuple[int, int, int]], int] = {}
     for pod in lost:
         job = session.pod_job[pod]
-        if job is None:
-            continue
-        charge = session.charge_of(session.pod_class[pod], session.pod_node[pod])
-        for node in job.path:
-            row = rows.get(node.name)
-            if row is None:
-                row = rows[node.name] = list(node.allocated)
-            row[0] += charge[0]
-            row[1] += charge[1]
-            row[2] += charge[2]
+        if job is not None:
+            alike = job.path[0], session.charge_of(session.pod_class[pod], session.pod_node[pod])
+            counts[alike] = counts.get(alike, 0) + 1
+    rows: dict[str, list[int]] = {}
+    for (leaf, charge), count in counts.items():
+        for node in leaf.path:
+            row = rows.setdefault(node.name, list(node.allocated))
+            row[0] += count * charge[0]
+            row[1] += count * charge[1]
+            row[2] += count * charge[2]
     return rows
 
 

@@ -13,7 +13,8 @@ NAME = "stale_gang"
 def stale_gang(session: Session) -> None:
     """Evict all active pods of every gang whose grace period is over."""
     grace = session.settings.staleness_grace
-    for name in sorted(name for name, job in session.jobs.items() if is_stale(job)):
+    several = [job for job in session.jobs.values() if job.only is None or job.only.minimum > 1]
+    for name in sorted(job.name for job in several if is_stale(job)):
         job = session.jobs[name]
         session.stale.append(name)
         since = job.group.stale_since
