@@ -32,6 +32,9 @@ SUB_GROUP_LABEL = "kai.scheduler/subgroup-name"
 QUEUE_LABELS = ("runai/queue", "kai.scheduler/queue")
 """Label of a pod, workload or namespace: the queue (Run:ai, KAI); the first that is there counts."""
 
+ENFORCE_LABEL = "runai/enforce-scheduler"
+"""Label of a project's namespace: ``false`` where its pods keep the scheduler that they name or get (ours)."""
+
 PROJECT_LABEL = "project"
 """The older label for the same (Run:ai up to 2.9, KAI's fallback)."""
 
@@ -118,6 +121,9 @@ MASTER_SPECIFICATION_ANNOTATION = "run.ai/master-specification"
 
 ORDER_ANNOTATION = "run.ai/item-order"
 """The order of the items of a workload's fields, where it is not that of their labels."""
+
+POLICY_TYPE_ANNOTATION = "run.ai/policy-type"
+"""On a policy: the type of workload that it is for, where its kind stands for another one as well."""
 
 # -- GPUs
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes import resources
-from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE, SYSTEM_NAMESPACE
+from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE
 from runai_core.backends.kubernetes.resources import Resource
 from runai_core.operator.install.crds import DEFINITIONS
 from runai_core.operator.install.names import (
@@ -140,19 +140,22 @@ API: tuple[Right, ...] = (
 RIGHTS: Mapping[str, tuple[Right, ...]] = {"scheduler": SCHEDULER, "operator": OPERATOR, "api": API}
 """Component -> its rights in the whole cluster, besides those on the kinds of plug-ins."""
 
+HOME = ""
+"""Stands for the namespace that we are installed in."""
+
 _LEASE = right(resources.LEASES, ("get", "create", "update", "patch"), "to agree on who leads")
 _RESERVATIONS = right(resources.PODS, ALL, "to hold GPUs that are shared")
 
 LOCAL_RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
-    "scheduler": {SYSTEM_NAMESPACE: (_LEASE,), RESERVATION_NAMESPACE: (_RESERVATIONS,)},
+    "scheduler": {HOME: (_LEASE,), RESERVATION_NAMESPACE: (_RESERVATIONS,)},
     "operator": {
-        SYSTEM_NAMESPACE: (
+        HOME: (
             _LEASE,
             right(resources.SECRETS, ("get", "create", "update", "patch"), "to keep certificates and the identity"),
         ),
         RESERVATION_NAMESPACE: (_RESERVATIONS,),
     },
-    "api": {SYSTEM_NAMESPACE: (_LEASE,)},
+    "api": {HOME: (_LEASE,)},
 }
 """Component -> namespace -> further rights there."""
 
@@ -192,14 +195,15 @@ _PEOPLE_KINDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def roles(kinds: Sequence[WorkloadKind]) -> list[Manifest]:
-    """Return all roles and bindings, with rights on the kinds that are installed."""
+def roles(kinds: Sequence[WorkloadKind], home: str) -> list[Manifest]:
+    """Return all roles and bindings, with rights on the kinds that are installed; `home` is our namespace."""
     found = []
     for component in COMPONENTS:
         rights = (*RIGHTS[component.name], *kind_rights(kinds, _KIND_VERBS[component.name]))
-        found += [_cluster_role(account_of(component), component.name, rights), _cluster_binding(component)]
-        for namespace, local in LOCAL_RIGHTS[component.name].items():
-            found += [_role(component, namespace, local), _binding(component, namespace)]
+        found += [_cluster_role(account_of(component), component.name, rights), _cluster_binding(component, home)]
+        for where, local in LOCAL_RIGHTS[component.name].items():
+            namespace = where or home
+            found += [_role(component, namespace, local), _binding(component, namespace, home)]
     for name, rights in PEOPLE.items():
         found.append(_cluster_role(name, "projects", (*rights, *kind_rights(kinds, _PEOPLE_KINDS[name]))))
     return found
@@ -246,18 +250,18 @@ def _role(component: Component, namespace: str, rights: Iterable[Right]) -> Mani
     return {**named, "rules": [item.rule() for item in rights]}
 
 
-def _cluster_binding(component: Component) -> Manifest:
-    return _bound(_named("ClusterRoleBinding", account_of(component), component.name), "ClusterRole", component)
+def _cluster_binding(component: Component, home: str) -> Manifest:
+    return _bound(_named("ClusterRoleBinding", account_of(component), component.name), "ClusterRole", component, home)
 
 
-def _binding(component: Component, namespace: str) -> Manifest:
-    return _bound(_named("RoleBinding", account_of(component), component.name, namespace), "Role", component)
+def _binding(component: Component, namespace: str, home: str) -> Manifest:
+    return _bound(_named("RoleBinding", account_of(component), component.name, namespace), "Role", component, home)
 
 
-def _bound(named: Manifest, kind: str, component: Component) -> Manifest:
+def _bound(named: Manifest, kind: str, component: Component, home: str) -> Manifest:
     account = account_of(component)
     return {
         **named,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": account},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM_NAMESPACE}],
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": home}],
     }

@@ -1,0 +1,202 @@
+"""Our processes on the cluster: Deployments, their ports, and who may reach them."""
+
+from typing import Any
+
+from runai_core.operator.install.names import (
+    API_PORT,
+    COMPONENT_LABEL,
+    COMPONENTS,
+    DATABASE_SECRET,
+    HEALTH_PORT,
+    IDENTITY_SECRET,
+    NAME_LABEL,
+    WEBHOOK_PORT,
+    WEBHOOK_SERVICE,
+    Component,
+    account_of,
+    labels_of,
+)
+from runai_core.operator.install.options import Options
+
+Manifest = dict[str, Any]
+
+USER = 65532
+"""A user id that is nobody."""
+
+DATA = "/var/lib/runai"
+
+
+def deployments(options: Options) -> list[Manifest]:
+    """Return the Deployment of every process."""
+    return [_deployment(component, options) for component in COMPONENTS]
+
+
+def accounts(options: Options) -> list[Manifest]:
+    """Return the service account of every process."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": _meta(account_of(component), component, options),
+        }
+        for component in COMPONENTS
+    ]
+
+
+def services(options: Options) -> list[Manifest]:
+    """Return the services of the API and of the webhooks."""
+    found = []
+    for name, component, port, target in (
+        ("runai-api", "api", 80, "http"),
+        (WEBHOOK_SERVICE, "operator", 443, "webhook"),
+    ):
+        if target == "webhook" and not options.webhooks:
+            continue
+        found.append(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": options.namespace, "labels": labels_of(component)},
+                "spec": {
+                    "selector": _selector(component),
+                    "ports": [{"name": target, "port": port, "targetPort": target}],
+                },
+            }
+        )
+    return found
+
+
+def network_policies(options: Options) -> list[Manifest]:
+    """Return what may reach our processes: their own ports, and no others."""
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": _meta(account_of(component), component, options),
+            "spec": {
+                "podSelector": {"matchLabels": _selector(component.name)},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"ports": [{"protocol": "TCP", "port": port} for port in component.ports.values()]}],
+            },
+        }
+        for component in COMPONENTS
+    ]
+
+
+def _meta(name: str, component: Component, options: Options) -> Manifest:
+    return {"name": name, "namespace": options.namespace, "labels": labels_of(component.name)}
+
+
+def _selector(component: str) -> dict[str, str]:
+    return {NAME_LABEL: "runai", COMPONENT_LABEL: component}
+
+
+def _deployment(component: Component, options: Options) -> Manifest:
+    is_api = component.name == "api"
+    pod: Manifest = {
+        "serviceAccountName": account_of(component),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": 30,
+        "containers": [_container(component, options)],
+        "volumes": _volumes(component),
+    }
+    if options.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in options.pull_secrets]
+    if options.node_selector:
+        pod["nodeSelector"] = dict(options.node_selector)
+    if options.tolerations:
+        pod["tolerations"] = [dict(item) for item in options.tolerations]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _meta(account_of(component), component, options),
+        "spec": {
+            "replicas": options.api_replicas if is_api else options.replicas,
+            "selector": {"matchLabels": _selector(component.name)},
+            "template": {"metadata": {"labels": labels_of(component.name)}, "spec": pod},
+        },
+    }
+
+
+def _container(component: Component, options: Options) -> Manifest:
+    port = "http" if component.name == "api" else "health"
+    return {
+        "name": component.name,
+        "image": options.image,
+        "imagePullPolicy": options.pull_policy,
+        "args": _arguments(component, options),
+        "env": _environment(options),
+        "ports": [{"name": name, "containerPort": number} for name, number in component.ports.items()],
+        "resources": {
+            "requests": {"cpu": component.cpu, "memory": component.memory},
+            "limits": {"memory": component.memory_limit},
+        },
+        "startupProbe": {**_probe("/healthz", port), "failureThreshold": 60, "periodSeconds": 2},
+        "livenessProbe": {**_probe("/healthz", port), "failureThreshold": 3, "periodSeconds": 10},
+        "readinessProbe": {**_probe("/readyz", port), "failureThreshold": 3, "periodSeconds": 5},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": DATA},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+            *(
+                [{"name": "identity", "mountPath": f"{DATA}/identity.json", "subPath": "identity.json"}]
+                if component.name == "api"
+                else []
+            ),
+        ],
+    }
+
+
+def _arguments(component: Component, options: Options) -> list[str]:
+    """Return the command line; leader election needs no word: each process works while it holds its Lease."""
+    if component.name == "api":
+        return ["api", "--host=0.0.0.0", f"--port={API_PORT}", f"--log-level={options.log_level}"]
+    found = [
+        component.name,
+        "--health-host=0.0.0.0",
+        f"--health-port={HEALTH_PORT}",
+        f"--log-level={options.log_level}",
+    ]
+    if component.name == "operator":
+        listen = ("--webhook-host=0.0.0.0", f"--webhook-port={WEBHOOK_PORT}") if options.webhooks else ("--no-webhook",)
+        found += [f"--namespace={options.namespace}", *listen]
+    return found
+
+
+def _environment(options: Options) -> list[Manifest]:
+    hosts = [f"runai-api.{options.namespace}{end}" for end in ("", ".svc", ".svc.cluster.local")]
+    return [
+        {"name": "RUNAI_BACKEND", "value": "kubernetes"},
+        {"name": "RUNAI_DATA_DIR", "value": DATA},
+        {"name": "RUNAI_ALLOWED_HOSTS", "value": ",".join(["runai-api", *hosts, *options.allowed_hosts])},
+        {
+            "name": "RUNAI_DATABASE_URL",
+            "valueFrom": {"secretKeyRef": {"name": DATABASE_SECRET, "key": "url", "optional": True}},
+        },
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+    ]
+
+
+def _volumes(component: Component) -> list[Manifest]:
+    found: list[Manifest] = [{"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
+    if component.name == "api":
+        # Made by the operator at its first start; the pod waits for it.
+        found.append({"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}})
+    return found
+
+
+def _probe(path: str, port: str) -> Manifest:
+    # The API answers only to names that it knows; the kubelet would send the pod's address.
+    headers = [{"name": "Host", "value": "localhost"}]
+    return {"httpGet": {"path": path, "port": port, "httpHeaders": headers}, "timeoutSeconds": 5}

@@ -1,0 +1,62 @@
+"""Everything that is installed, as one list in the order in which it can be applied."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE
+from runai_core.model.workload import PRIORITIES
+from runai_core.operator.install.crds import crds
+from runai_core.operator.install.deployments import accounts, deployments, network_policies, services
+from runai_core.operator.install.names import labels_of
+from runai_core.operator.install.options import Options
+from runai_core.operator.install.rbac import roles
+from runai_core.operator.install.webhooks import configurations
+from runai_core.plugins.types import WorkloadKind
+
+Manifest = dict[str, Any]
+
+
+def manifests(options: Options, kinds: Sequence[WorkloadKind]) -> list[Manifest]:
+    """Return all objects of an installation; the same options and kinds give the same list."""
+    found = [*namespaces(options), *crds(), *priority_classes(), *accounts(options), *roles(kinds, options.namespace)]
+    if options.webhooks:
+        found += configurations(options)
+    if options.workloads:
+        found += [*services(options), *network_policies(options), *deployments(options)]
+    return found
+
+
+def namespaces(options: Options) -> list[Manifest]:
+    """Return our own namespaces."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels_of("system")}}
+        for name in (options.namespace, RESERVATION_NAMESPACE)
+    ]
+
+
+def priority_classes() -> list[Manifest]:
+    """Return the priority classes of workloads, the highest first."""
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name, "labels": labels_of("scheduler")},
+            "value": value,
+            "description": "Priority of AI workloads; from 100 on they are not preemptible unless they say so.",
+        }
+        for name, value in sorted(PRIORITIES.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def to_yaml(objects: Sequence[Manifest]) -> str:
+    """Return the objects as one YAML stream."""
+    return "".join("---\n" + yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=120) for item in objects)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what is there twice twice, without references."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
