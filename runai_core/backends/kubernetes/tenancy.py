@@ -1,0 +1,31 @@
+"""Which namespace is whose: projects and their namespaces, as they are now."""
+
+from runai_core.backends.kubernetes.names import PROJECT_NAMESPACE, QUEUE_LABELS
+from runai_core.backends.kubernetes.resources import NAMESPACES, PROJECTS
+from runai_core.backends.kubernetes.world import World
+
+PREFIX = PROJECT_NAMESPACE.partition("{")[0]
+
+
+def namespace_of(world: World, project: str) -> str:
+    """Return the namespace of a project: the one that it names, else ``runai-<project>``."""
+    item = world.crd(PROJECTS).get(project)
+    named = ((item or {}).get("spec") or {}).get("namespace")
+    return str(named or PROJECT_NAMESPACE.format(project=project))
+
+
+def project_of(world: World, namespace: str) -> str:
+    """Return the project of a namespace: by its label, by who names it, by its name; empty if it has none."""
+    item = world.crd(NAMESPACES).get(namespace)
+    labels = ((item or {}).get("metadata") or {}).get("labels") or {}
+    for label in QUEUE_LABELS:
+        if labels.get(label):
+            return str(labels[label])
+    own = namespace.removeprefix(PREFIX) if namespace.startswith(PREFIX) else ""
+    projects = world.crd(PROJECTS)
+    if own and projects.get(own) is not None and namespace_of(world, own) == namespace:
+        return own
+    for project in projects.all():
+        if (project.get("spec") or {}).get("namespace") == namespace:
+            return str(project["metadata"]["name"])
+    return own
