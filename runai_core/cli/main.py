@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(f"{_LOCAL}:status", "What is running here.", HOST),
     "doctor": Entry(f"{_LOCAL}:doctor", "What is missing, and how to get it.", HOST),
     "simulate": Entry("runai_core.cli.simulate:simulate", "Replay a trace of jobs through the engine.", HOST),
+    "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", HOST),
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
     "login": Entry(f"{_SELF}:login", "Keep the address and token of an orchestrator.", SELF),
     "logout": Entry(f"{_SELF}:logout", "Forget them.", SELF),

@@ -1,0 +1,225 @@
+"""`runai admin`: install the orchestrator on a Kubernetes cluster, and take it away again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runai_core.cli.output import json_option, print_data
+from runai_core.model.errors import FieldError, InvalidRequest
+
+if TYPE_CHECKING:
+    from runai_core.backends.kubernetes.api import Api
+    from runai_core.operator.install.apply import Step
+    from runai_core.operator.install.options import Options
+
+Steps = Callable[["Api"], AsyncIterator["Step"]]
+
+kubeconfig_option = click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="RUNAI_KUBECONFIG",
+    help="File that says where the cluster is; as kubectl finds it when left out.",
+)
+context_option = click.option("--context", default="", help="Its context; the current one when left out.")
+
+
+def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is installed."""
+    for option in (
+        click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+        click.option("--allowed-host", multiple=True, help="Name under which the web pages are reached; repeatable."),
+        click.option("--webhook-url", default="", help="Base URL of webhooks served outside the cluster."),
+        click.option("--no-webhooks", is_flag=True, help="Leave the admission webhooks out."),
+        click.option(
+            "--no-workloads", is_flag=True, help="Only kinds, rights and classes: the processes run elsewhere."
+        ),
+        click.option("--crds-only", is_flag=True, help="Only the kinds."),
+        click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Nodes for our pods; repeatable."),
+        click.option("--api-replicas", type=click.IntRange(1, 100), default=1, show_default=True),
+        click.option(
+            "--replicas",
+            type=click.IntRange(1, 10),
+            default=1,
+            show_default=True,
+            help="Of scheduler and operator: one leads.",
+        ),
+        click.option("--image-pull-secret", multiple=True, help="Secret for the image registry; repeatable."),
+        click.option(
+            "--image-pull-policy", type=click.Choice(["Always", "IfNotPresent", "Never"]), default="IfNotPresent"
+        ),
+        click.option("--image", default="", help="Container image; that of this version when left out."),
+        click.option("--namespace", default="runai", show_default=True, help="Namespace of our own processes."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("admin", short_help="Install on Kubernetes, upgrade, uninstall.")
+def admin() -> None:
+    """Install the orchestrator on a Kubernetes cluster, upgrade it, and take it away."""
+
+
+@admin.command("install")
+@kubeconfig_option
+@context_option
+@install_options
+@click.option("--dry-run", is_flag=True, help="Ask the API server what would happen; change nothing.")
+@json_option
+def install_(kubeconfig: Path | None, context: str, /, *, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Install on a cluster, repair what is there, or upgrade it: the same command.
+
+    Everything is applied to the API server in an order that works, and what is
+    right already is left alone. Workloads, projects and policies are not touched.
+    """
+    objects = _objects(given)
+
+    def steps(api: "Api") -> AsyncIterator["Step"]:
+        from runai_core.operator.install.apply import install
+
+        return install(api, objects, dry_run=dry_run)
+
+    found = _run(kubeconfig, context, steps, quiet=as_json)
+    if as_json:
+        print_data({"dryRun": dry_run, "objects": [asdict(step) for step in found], "counts": _counts(found)})
+        return
+    did = "would be " if dry_run else ""
+    click.echo(f"{'Nothing was changed; ' if dry_run else ''}{_summary(found, did)}.")
+    if not dry_run and not given["crds_only"]:
+        click.echo(_what_next(given))
+
+
+@admin.command("uninstall")
+@kubeconfig_option
+@context_option
+@click.option("--with-user-objects", is_flag=True, help="Also all workloads, projects, policies, and the kinds.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+def uninstall_(kubeconfig: Path | None, context: str, /, *, with_user_objects: bool, yes: bool, as_json: bool) -> None:
+    """Take the processes, rights, webhooks and classes away.
+
+    Workloads, projects, policies and queues stay as objects, their pods stay,
+    and installing again finds them; --with-user-objects deletes them too.
+    """
+    if not yes:
+        what = "and ALL workloads, projects, policies and queues with their pods" if with_user_objects else ""
+        click.confirm(
+            f"Remove the orchestrator {what} from {_where(kubeconfig, context)}?".replace("  ", " "), abort=True
+        )
+
+    def steps(api: "Api") -> AsyncIterator["Step"]:
+        from runai_core.operator.install.apply import uninstall
+
+        return uninstall(api, with_user_objects=with_user_objects)
+
+    found = _run(kubeconfig, context, steps, quiet=as_json)
+    if as_json:
+        print_data({"objects": [asdict(step) for step in found], "counts": _counts(found)})
+        return
+    click.echo(f"{_summary(found, '')}.")
+    if not with_user_objects:
+        click.echo("Kinds, workloads, projects and namespaces were kept; `runai admin install` finds them again.")
+
+
+@admin.command("manifests")
+@install_options
+def manifests_(**given: Any) -> None:
+    """Print what `install` applies as YAML, in an order that works for `kubectl apply --server-side -f -`."""
+    from runai_core.operator.install.manifests import to_yaml
+
+    click.echo(to_yaml(_objects(given)), nl=False)
+
+
+def _objects(given: dict[str, Any]) -> list[dict[str, Any]]:
+    from runai_core.operator.install.crds import crds
+    from runai_core.operator.install.manifests import manifests
+    from runai_core.plugins.manager import load_plugins
+
+    if given["crds_only"]:
+        return crds()
+    registry = load_plugins()
+    for plugin in registry.failures:
+        click.echo(f"Warning: plug-in {plugin.name} is left out: {plugin.error}", err=True)
+    return manifests(_options(given), tuple(registry.kinds.values()))
+
+
+def _options(given: dict[str, Any]) -> "Options":
+    from runai_core.operator.install.options import Options, default_image
+
+    url = given["webhook_url"]
+    if url and not url.startswith("https://"):
+        raise InvalidRequest.of(FieldError("--webhook-url", "must begin with https://", url))
+    return Options(
+        image=given["image"] or default_image(),
+        namespace=given["namespace"],
+        pull_policy=given["image_pull_policy"],
+        pull_secrets=tuple(given["image_pull_secret"]),
+        replicas=given["replicas"],
+        api_replicas=given["api_replicas"],
+        node_selector=_pairs("--node-selector", given["node_selector"]),
+        webhooks=not given["no_webhooks"],
+        webhook_url=url,
+        workloads=not given["no_workloads"],
+        allowed_hosts=tuple(given["allowed_host"]),
+        log_level=given["log_level"],
+    )
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise InvalidRequest.of(FieldError(option, "must be like key=value", word))
+        found[key] = value
+    return found
+
+
+def _run(kubeconfig: Path | None, context: str, steps: Steps, *, quiet: bool) -> list["Step"]:
+    async def all_steps() -> list["Step"]:
+        from runai_core.backends.kubernetes.api import connect
+
+        found = []
+        async with connect(kubeconfig, context) as api, aclosing(steps(api)) as running:  # type: ignore[type-var]
+            async for step in running:
+                found.append(step)
+                if not quiet and step.result != "unchanged":
+                    click.echo(_line(step))
+        return found
+
+    return asyncio.run(all_steps())
+
+
+def _line(step: "Step") -> str:
+    where = f" in {step.namespace}" if step.namespace else ""
+    return f"{step.label}{where} {step.result}{f': {step.note}' if step.note else ''}"
+
+
+def _counts(found: Sequence["Step"]) -> dict[str, int]:
+    return dict(Counter(step.result for step in found))
+
+
+def _summary(found: Sequence["Step"], did: str) -> str:
+    counts = _counts(found)
+    order = ("created", "configured", "unchanged", "kept", "deleted")
+    words = [f"{counts[name]} {did if name != 'unchanged' else ''}{name}" for name in order if name in counts]
+    return f"{len(found)} objects: {', '.join(words)}" if words else "There was nothing to do"
+
+
+def _what_next(given: dict[str, Any]) -> str:
+    if given["no_workloads"]:
+        return "Kinds and rights are there; start `runai scheduler` and `runai operator` with this kubeconfig."
+    return (
+        f"Installed in namespace {given['namespace']}. "
+        f"See `kubectl -n {given['namespace']} get pods`; then `kubectl get projects.run.ai`."
+    )
+
+
+def _where(kubeconfig: Path | None, context: str) -> str:
+    place = f"the cluster of {kubeconfig}" if kubeconfig else "the current cluster"
+    return f"{place} (context {context})" if context else place
