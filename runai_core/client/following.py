@@ -6,7 +6,7 @@ anew is waited for.
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from runai_core.client.client import AsyncClient
 from runai_core.client.news import Cursors, News, NewsKind
@@ -36,8 +36,11 @@ async def follow(
     cursors: Cursors | None = None,
     period: float = PERIOD,
     patience: float = PATIENCE,
+    ranks: Collection[int] = (),
 ) -> AsyncIterator[News]:
     """Yield the news of a workload until it has ended or was deleted; with cursors, also its logs.
+
+    `ranks` are the pods whose logs are told; the first `LOGGED_PODS` when left out.
 
     Raises:
         NotFound: there is no such workload (any more). Unauthenticated, Forbidden: the token has expired or lacks
@@ -48,7 +51,7 @@ async def follow(
         try:
             found = await client.get(uid)
             if cursors is not None:
-                async for line in _new_lines(client, found, cursors):
+                async for line in _new_lines(client, found, cursors, ranks):
                     yield line
             silent_since = 0.0
         except Unavailable as error:
@@ -71,11 +74,13 @@ async def follow(
         pause *= 1.5
 
 
-async def _new_lines(client: AsyncClient, workload: Workload, cursors: Cursors) -> AsyncIterator[News]:
+async def _new_lines(
+    client: AsyncClient, workload: Workload, cursors: Cursors, ranks: Collection[int]
+) -> AsyncIterator[News]:
     if is_leaving(workload) or workload.phase in (Phase.CREATING, Phase.PENDING):
         return
-    pods = [pod for pod in await client.pods(workload) if pod.k8s_phase in HAS_LOGS]
-    for pod in sorted(pods, key=_rank)[:LOGGED_PODS]:
+    pods = sorted((pod for pod in await client.pods(workload) if pod.k8s_phase in HAS_LOGS), key=_rank)
+    for pod in [pod for pod in pods if _rank(pod)[0] in ranks] if ranks else pods[:LOGGED_PODS]:
         try:
             since = cursors.since(pod.name)
             text = await client.log_text(workload, pod=pod.name, timestamps=True, sinceTime=since)

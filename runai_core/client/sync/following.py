@@ -8,7 +8,7 @@ anew is waited for.
 # ruff: noqa: C416, RUF100, UP028
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from runai_core.client.news import Cursors, News, NewsKind
 from runai_core.client.ownership import is_leaving, sentence_of
@@ -38,8 +38,11 @@ def follow(
     cursors: Cursors | None = None,
     period: float = PERIOD,
     patience: float = PATIENCE,
+    ranks: Collection[int] = (),
 ) -> Iterator[News]:
     """Yield the news of a workload until it has ended or was deleted; with cursors, also its logs.
+
+    `ranks` are the pods whose logs are told; the first `LOGGED_PODS` when left out.
 
     Raises:
         NotFound: there is no such workload (any more). Unauthenticated, Forbidden: the token has expired or lacks
@@ -50,7 +53,7 @@ def follow(
         try:
             found = client.get(uid)
             if cursors is not None:
-                for line in _new_lines(client, found, cursors):
+                for line in _new_lines(client, found, cursors, ranks):
                     yield line
             silent_since = 0.0
         except Unavailable as error:
@@ -73,11 +76,11 @@ def follow(
         pause *= 1.5
 
 
-def _new_lines(client: Client, workload: Workload, cursors: Cursors) -> Iterator[News]:
+def _new_lines(client: Client, workload: Workload, cursors: Cursors, ranks: Collection[int]) -> Iterator[News]:
     if is_leaving(workload) or workload.phase in (Phase.CREATING, Phase.PENDING):
         return
-    pods = [pod for pod in client.pods(workload) if pod.k8s_phase in HAS_LOGS]
-    for pod in sorted(pods, key=_rank)[:LOGGED_PODS]:
+    pods = sorted((pod for pod in client.pods(workload) if pod.k8s_phase in HAS_LOGS), key=_rank)
+    for pod in [pod for pod in pods if _rank(pod)[0] in ranks] if ranks else pods[:LOGGED_PODS]:
         try:
             since = cursors.since(pod.name)
             text = client.log_text(workload, pod=pod.name, timestamps=True, sinceTime=since)
