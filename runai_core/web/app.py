@@ -19,6 +19,7 @@ from runai_core.web.errors import Json, on_error, on_http, on_invalid
 from runai_core.web.middleware import LOOPBACK, Authenticate, BufferBody, CheckHost, Identify
 from runai_core.web.routes import (
     departments,
+    manifests,
     metrics,
     node_pools,
     nodes,
@@ -39,7 +40,7 @@ ROUTERS = (
     *typed.routers(),  # before workloads/{id}: "trainings" is no id
     streams.router,  # the same for "watch"
     workloads.router,
-    workloads.manifests,
+    manifests.router,
     projects.router,
     departments.router,
     node_pools.router,

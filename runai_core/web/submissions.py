@@ -5,8 +5,9 @@ from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.workload import WorkloadType
+from runai_core.plugins.registry import Registry
 from runai_core.service.submissions import Submission
-from runai_core.web.schemas import DistributedCreate, WorkloadCreate, canonical
+from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical
 from runai_core.web.views.units import CLUSTER_NAME
 from runai_core.web.views.workloads import GROUP_FIELDS
 
@@ -33,6 +34,43 @@ def submission_of(kind: WorkloadType, body: WorkloadCreate, project: str, agent:
         has_master=body.has_master if isinstance(body, DistributedCreate) else True,
         name_is_prefix=body.use_given_name_as_prefix,
         source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
+    )
+
+
+def framework_submission(body: ManifestCreate, project: str, agent: str, plugins: Registry) -> Submission:
+    """Return what the service is asked to submit: an object of a framework, with the defaults of its kind.
+
+    Raises:
+        InvalidRequest: the object has no apiVersion, kind or name. Unsupported: no plug-in knows its kind.
+    """
+    manifest, given = body.manifest, body.metadata
+    own = manifest.get("metadata")
+    name = given.name or (own.get("name") if isinstance(own, Mapping) else None)
+    wanted = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind"), "metadata.name": name}
+    wrong = [
+        FieldError(f"manifest.{field}", "must be text that is not empty", value)
+        for field, value in wanted.items()
+        if not isinstance(value, str) or not value
+    ]
+    if wrong:
+        raise InvalidRequest.of(*wrong)
+    kind = plugins.kind_of(str(wanted["apiVersion"]), str(wanted["kind"]))
+    spec = {
+        "category": given.category,
+        "priorityClass": given.priority or kind.priority_class,
+        "preemptibility": given.preemptibility,
+        "nodePools": list(given.node_pools) or None,
+    }
+    return Submission(
+        name=str(name),
+        project=project,
+        type=WorkloadType.EXTERNAL,
+        spec={key: value for key, value in spec.items() if value is not None},
+        name_is_prefix=given.use_given_name_as_prefix,
+        source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
+        api_version=kind.api_version,
+        kind=kind.kind,
+        manifest=manifest,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import RunaiError, Unsupported
+from runai_core.model.errors import RunaiError
 from runai_core.model.organization import Actor
 from runai_core.web import listing
 from runai_core.web.answers.base import Count
@@ -143,21 +143,3 @@ async def _act(door: Orchestrator, actor: Actor, action: str, uid: str) -> None:
         "resume": door.workloads.resume,
     }
     await actions[action](actor, uid)
-
-
-manifests = APIRouter(prefix="/api/v2/workloads", tags=["workloads"])
-
-
-@manifests.post("", status_code=202, summary="Submit a framework's own object (refused: not there yet)")
-async def create_manifest() -> None:
-    """Refuse: kinds of frameworks need the Kubernetes backend, or an adapter that runs locally."""
-    raise Unsupported(
-        "this orchestrator runs no framework objects yet: "
-        "submit a workspace, training, distributed or inference workload"
-    )
-
-
-@manifests.delete("/{workload_id}", status_code=202, summary="Delete a workload (as under /api/v1)")
-async def delete_manifest(workload_id: str, door: Door, actor: Who, names: Names) -> TypedWorkload:
-    """The same as DELETE /api/v1/workloads/{id}."""
-    return views.typed_workload(await door.workloads.delete(actor, workload_id), names)

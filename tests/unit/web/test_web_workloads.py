@@ -347,10 +347,28 @@ async def test_a_preview_says_why_it_would_wait(api: Any) -> None:
     assert answer["verdict"]["message"]
 
 
-async def test_a_framework_object_is_refused_in_words(api: Any) -> None:
-    error = await api.send("POST", "/api/v2/workloads", {"manifest": {}}, 422)
+WRONG_OBJECTS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "an object without a kind": ({"apiVersion": "batch/v1", "metadata": {"name": "a"}}, 400, "manifest.kind"),
+    "an object without a name": ({"apiVersion": "batch/v1", "kind": "Job"}, 400, "manifest.metadata.name"),
+    "a kind that no plug-in knows": ({"apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "a"}}, 422, "X"),
+    "a kind that needs a cluster": (
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}},
+        422,
+        "needs the Kubernetes backend",
+    ),
+}
 
-    assert "no framework objects yet" in error["message"]
+
+@pytest.mark.parametrize(("manifest", "status", "words"), WRONG_OBJECTS.values(), ids=WRONG_OBJECTS)
+async def test_a_framework_object_is_refused_in_words(
+    api: Any, manifest: dict[str, Any], status: int, words: str
+) -> None:
+    body = {"metadata": {"projectId": "default"}, "manifest": manifest}
+
+    error = await api.send("POST", "/api/v2/workloads", body, status)
+
+    assert words in error["message"]
+    assert (await api.send("GET", "/api/v1/workloads", None, 200))["workloads"] == []
 
 
 def _fields(pod: Pod) -> dict[str, Any]:
