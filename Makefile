@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest integrations setup install-demo lock clean
+.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest integrations cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -63,6 +63,22 @@ bench: setup ## Benchmarks; figures and how they were taken: docs/benchmarks.md
 	@traces="$${RUNAI_SHARED_DIR:-../shared}/traces/openb"; echo "== packing"; \
 	if [ -d "$$traces" ]; then $(RUN) python benchmarks/packing.py "$$traces" --seeds 2; \
 	else echo "skipped: the openb trace is not at $$traces (set RUNAI_SHARED_DIR)"; fi
+
+cluster-up: setup ## Start a Kubernetes cluster for tests (REAL_NODES=2 KWOK_NODES=20) and print its kubeconfig
+	@$(RUN) python -m tests.cluster up --nodes $(REAL_NODES) --kwok $(KWOK_NODES)
+
+REAL_NODES ?= 0
+KWOK_NODES ?= 20
+
+cluster-down: setup ## Remove it
+	@$(RUN) python -m tests.cluster down
+
+# One process: the suite shares one cluster. RUNAI_TEST_CLUSTER=DIR keeps it between runs.
+cluster-test: setup ## The tests on a real API server and real kubelets
+	@$(RUN) pytest -rs -m cluster -p no:xdist tests
+
+bench-cluster: setup ## Benchmarks of the scheduler on a cluster of fake nodes
+	@$(RUN) python benchmarks/cluster.py
 
 docs: setup ## Write the generated parts of the documents anew and check the documents
 	@for script in docs/*.py; do $(RUN) python $$script; done

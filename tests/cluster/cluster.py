@@ -1,0 +1,269 @@
+"""A test cluster: etcd, kube-apiserver, kube-controller-manager and KWOK as processes of this machine, without root.
+
+Everything lives in one directory. `up` starts what is not running, also after a crash in the middle; `down` ends
+everything that carries the cluster's mark and removes the directory. Real nodes are added by `machine`.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster import binaries
+from tests.cluster.binaries import CONTROL_PLANE, Unavailable
+from tests.cluster.certificates import Authority, write_private
+from tests.cluster.commands import COMMANDS
+from tests.cluster.kube import Kube, Object, kubectl
+from tests.cluster.processes import Process, kill_marked, start
+
+STAGES = Path(__file__).parent / "stages.yaml"
+SLOTS = 50
+"""Clusters that one machine can hold at a time: each has a slot, which decides its ports and addresses."""
+FIRST_PORT = 21000
+PORTS = ("kube-apiserver", "etcd", "etcd-peer", "kube-controller-manager", "kwok", "kube-scheduler")
+USERS: Mapping[str, str] = {
+    "admin": "system:masters",
+    "reader": "runai-test:readers",
+    "alice": "",
+    "bob": "",
+    "nobody": "",
+}
+"""Users with a token and a kubeconfig, and the group of each: admin may do all, reader read, the others nothing."""
+READY_SECONDS = 60.0
+RBAC = "rbac.authorization.k8s.io/v1"
+_READERS: Object = {
+    "apiVersion": RBAC,
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "runai-test-readers"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "runai-test:readers"}],
+}
+
+
+@dataclass
+class Cluster:
+    """A running (or once running) test cluster, as its directory describes it."""
+
+    directory: Path
+    slot: int
+    mark: str
+    processes: dict[str, Process] = field(default_factory=dict)
+    nodes: list[str] = field(default_factory=list)
+    """Real nodes, in the order of their numbers."""
+
+    @classmethod
+    def open(cls, directory: Path) -> "Cluster":
+        """Return the cluster of a directory.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        state = json.loads((directory / "cluster.json").read_text())
+        state["processes"] = {name: Process(**process) for name, process in state["processes"].items()}
+        return cls(directory=directory, **state)
+
+    @classmethod
+    def up(cls, directory: Path) -> "Cluster":
+        """Start a control plane with KWOK in a directory, or what is missing of it, and wait until it is ready.
+
+        Raises:
+            Unavailable: A program is missing and cannot be built here.
+        """
+        binaries.install(CONTROL_PLANE)
+        directory = directory.absolute()
+        if (directory / "cluster.json").exists():
+            cluster = cls.open(directory)
+        else:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cluster = cls(directory, _take_slot(directory), secrets.token_hex(8))
+            cluster.save()
+        cluster._write_credentials()
+        for name in ("etcd", "kube-apiserver", "kube-controller-manager"):
+            cluster.start(name)
+        with cluster.kube() as kube:
+            cluster.wait_ready()
+            kube.wait("/api/v1/namespaces/default/serviceaccounts/default", bool, seconds=READY_SECONDS)
+            kube.patch(f"/apis/{RBAC}/clusterrolebindings/runai-test-readers", _READERS, kind="apply")
+        cluster.start("kwok")
+        return cluster
+
+    def down(self) -> None:
+        """End all processes of the cluster and remove what it made: its files, addresses, control groups."""
+        from tests.cluster import machine
+
+        kill_marked(self.mark)
+        machine.remove_traces(self.slot)
+        _slot_file(self.slot).unlink(missing_ok=True)
+        shutil.rmtree(self.directory)
+
+    def start(self, name: str) -> None:
+        """Start one of its programs (a no-op while it runs)."""
+        if name in self.processes and self.processes[name].is_alive:
+            return
+        self.run(name, [str(binaries.install([name])[name]), *COMMANDS[name](self)])
+
+    def run(self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Process:
+        """Start any process as part of the cluster: with its mark, its log in ``logs/<name>.log``, ended by `down`."""
+        logs = self.directory / "logs"
+        logs.mkdir(exist_ok=True)
+        process = start(command, mark=self.mark, log=logs / f"{name}.log", environment=environment)
+        self.processes[name] = process
+        self.save()
+        return process
+
+    def stop(self, name: str) -> None:
+        """End one of its programs in good order."""
+        self.processes[name].stop()
+
+    def kill(self, name: str) -> None:
+        """kill -9 one of its programs."""
+        self.processes[name].kill()
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until the API server says that it is ready.
+
+        Raises:
+            AssertionError: It ended, or is not ready in time; the text ends with its log.
+        """
+        deadline = time.monotonic() + seconds
+        with self.kube() as kube:
+            while True:
+                with contextlib.suppress(Exception):  # refused, reset, half a handshake: all of it means "not yet"
+                    if kube.http.get("/readyz").status_code == 200:
+                        return
+                for name in ("etcd", "kube-apiserver"):
+                    if not self.processes[name].is_alive:
+                        raise AssertionError(f"{name} ended:\n{self.log(name)}")
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"not ready in {seconds} s:\n{self.log('kube-apiserver')}")
+                time.sleep(0.05)
+
+    def log(self, name: str, lines: int = 20) -> str:
+        """The last lines that a program printed."""
+        path = self.directory / "logs" / f"{name}.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def port(self, name: str) -> int:
+        """The port of a program (a key of `PORTS`)."""
+        return FIRST_PORT + 10 * self.slot + PORTS.index(name)
+
+    @property
+    def url(self) -> str:
+        """Where the API server listens on loopback."""
+        return f"https://127.0.0.1:{self.port('kube-apiserver')}"
+
+    @property
+    def service_network(self) -> str:
+        """The first two numbers of the service addresses."""
+        return f"10.{150 + self.slot}"
+
+    @property
+    def host_address(self) -> str:
+        """This machine's address in the network of the real nodes."""
+        return f"10.88.{self.slot}.1"
+
+    @property
+    def authority(self) -> Authority:
+        """What signs the certificates of this cluster."""
+        return Authority(self.directory / "pki")
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """The kubeconfig of a user (a key of `USERS`)."""
+        return self.directory / ("kubeconfig" if user == "admin" else f"users/{user}.kubeconfig")
+
+    def token(self, user: str = "admin") -> str:
+        """The bearer token of a user."""
+        return str(yaml.safe_load(self.kubeconfig(user).read_text())["users"][0]["user"]["token"])
+
+    @contextlib.contextmanager
+    def kube(self, user: str = "admin") -> Iterator[Kube]:
+        """Requests as a user."""
+        kube = Kube(self.kubeconfig(user))
+        try:
+            yield kube
+        finally:
+            kube.close()
+
+    def kubectl(self, *arguments: str, user: str = "admin", stdin: str | None = None, seconds: float = 60) -> str:
+        """Run kubectl as a user; return what it printed."""
+        program = binaries.install(["kubectl"])["kubectl"]
+        return kubectl(program, self.kubeconfig(user), *arguments, stdin=stdin, seconds=seconds)
+
+    def write_kubeconfig(self, path: Path, user: Mapping[str, str], server: str = "") -> Path:
+        """Write a kubeconfig for a user's credentials; `server` replaces the loopback address (a proxy's, a node's)."""
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        authority = base64.b64encode(self.authority.certificate.read_bytes()).decode()
+        cluster = {"server": server or self.url, "certificate-authority-data": authority}
+        config: Object = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "runai-test", "cluster": cluster}],
+            "users": [{"name": "user", "user": dict(user)}],
+            "contexts": [{"name": "runai-test", "context": {"cluster": "runai-test", "user": "user"}}],
+            "current-context": "runai-test",
+        }
+        write_private(path, yaml.safe_dump(config).encode())
+        return path
+
+    def save(self) -> None:
+        """Write down what there is, so that another process can find and end it."""
+        state: dict[str, Any] = asdict(self)
+        del state["directory"]
+        written = self.directory / ".cluster.json"
+        written.write_text(json.dumps(state, indent=2))
+        written.rename(self.directory / "cluster.json")
+
+    def _write_credentials(self) -> None:
+        authority = self.authority
+        service = f"{self.service_network}.0.1"
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+        authority.sign("server", "kube-apiserver", hosts=["127.0.0.1", "localhost", self.host_address, service, *names])
+        authority.sign("kubelet-client", "kube-apiserver", groups=["system:masters"])
+        authority.key_pair("service-account")
+        if not (tokens := self.directory / "pki" / "tokens.csv").exists():
+            known = {user: secrets.token_urlsafe(24) for user in USERS}
+            lines = [f"{token},{user},{user},{USERS[user]}".rstrip(",") for user, token in known.items()]
+            write_private(tokens, "\n".join(lines).encode())
+            for user, token in known.items():
+                self.write_kubeconfig(self.kubeconfig(user), {"token": token})
+
+
+def _take_slot(directory: Path) -> int:
+    """Reserve a slot, in a file that names the directory: one whose directory is gone is free again."""
+    folder = _slot_file(0).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for slot in range(SLOTS):
+            taken = _slot_file(slot)
+            if not (taken.exists() and Path(taken.read_text()).is_dir()) and _are_free(slot):
+                taken.write_text(str(directory))
+                return slot
+    raise Unavailable(f"All {SLOTS} slots for test clusters are taken: see {folder}.")
+
+
+def _slot_file(slot: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"runai-test-clusters-{os.geteuid()}" / str(slot)
+
+
+def _are_free(slot: int) -> bool:
+    for index in range(len(PORTS)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", FIRST_PORT + 10 * slot + index))
+            except OSError:
+                return False
+    return True

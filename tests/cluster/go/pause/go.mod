@@ -1,0 +1,3 @@
+module runai.test/pause
+
+go 1.26

@@ -1,0 +1,130 @@
+"""The harness itself: what the other cluster tests stand on."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.conftest import AddNodes
+from tests.cluster.fakes import a_binding, a_pod
+from tests.cluster.kube import Kube, Object, Refused
+from tests.cluster.processes import marked
+
+pytestmark = pytest.mark.cluster
+
+
+def test_the_api_server_is_ready_and_of_the_version_that_we_promise(kube: Kube) -> None:
+    assert kube.http.get("/readyz").text == "ok"
+    assert kube.get("/version")["gitVersion"].startswith("v1.36.")
+
+
+def test_a_bound_pod_runs_on_a_node_that_kwok_plays(kube: Kube, namespace: str, fake_nodes: AddNodes) -> None:
+    [node] = fake_nodes(1, gpus=4)
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    kube.post(pods, a_pod("waiting", gpus=4, scheduler="nobody"))
+
+    assert "nodeName" not in kube.get(f"{pods}/waiting")["spec"]
+    kube.post(f"{pods}/waiting/binding", a_binding("waiting", node))
+
+    running = kube.wait(f"{pods}/waiting", lambda pod: pod["status"]["phase"] == "Running")
+    assert running["spec"]["nodeName"] == node
+    assert kube.get(f"/api/v1/nodes/{node}")["status"]["allocatable"]["nvidia.com/gpu"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "end"),
+    [
+        pytest.param({"runai.test/succeeds-after": "100ms"}, "Succeeded", id="succeeds"),
+        pytest.param({"runai.test/fails-after": "100ms"}, "Failed", id="fails"),
+    ],
+)
+def test_a_fake_pod_ends_as_its_annotation_says(
+    kube: Kube, namespace: str, fake_nodes: AddNodes, annotations: dict[str, str], end: str
+) -> None:
+    [node] = fake_nodes(1)
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    kube.post(pods, a_pod("short", node=node, annotations=annotations))
+
+    ended = kube.wait(f"{pods}/short", lambda pod: pod["status"]["phase"] in {"Succeeded", "Failed"})
+
+    assert ended["status"]["phase"] == end
+
+
+def test_a_deleted_fake_pod_takes_the_time_that_it_asks_for(kube: Kube, namespace: str, fake_nodes: AddNodes) -> None:
+    [node] = fake_nodes(1)
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    slow = a_pod("slow", node=node, annotations={"runai.test/ends-after": "1500ms"})
+    slow["spec"]["terminationGracePeriodSeconds"] = 30
+    kube.post(pods, slow)
+    kube.wait(f"{pods}/slow", lambda pod: pod["status"]["phase"] == "Running")
+
+    kube.delete(f"{pods}/slow")
+
+    assert kube.get(f"{pods}/slow")["metadata"]["deletionTimestamp"]
+    kube.wait_gone(f"{pods}/slow", seconds=10)
+
+
+def test_a_job_completes_on_fake_nodes(kube: Kube, namespace: str, fake_nodes: AddNodes) -> None:
+    [node] = fake_nodes(1)
+    template: Object = a_pod("", node=node, annotations={"runai.test/succeeds-after": "1s"})
+    template["spec"]["restartPolicy"] = "Never"
+    template["metadata"].pop("name")
+    jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+    kube.post(jobs, {"metadata": {"name": "two"}, "spec": {"completions": 2, "parallelism": 2, "template": template}})
+
+    assert kube.wait(f"{jobs}/two", lambda job: job["status"].get("succeeded") == 2)
+
+
+def test_users_may_do_what_their_groups_allow(cluster: Cluster, namespace: str) -> None:
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    with cluster.kube("reader") as reader, cluster.kube("nobody") as nobody:
+        assert reader.get(pods)["items"] == []
+        with pytest.raises(Refused, match="cannot create resource"):
+            reader.post(pods, a_pod("forbidden"))
+        with pytest.raises(Refused, match='User \\\\"nobody\\\\" cannot list'):
+            nobody.get(pods)
+
+
+def test_pods_get_a_service_account_as_in_every_real_cluster(kube: Kube, namespace: str) -> None:
+    pod = a_pod("plain")
+    del pod["spec"]["automountServiceAccountToken"]
+
+    made = kube.post(f"/api/v1/namespaces/{namespace}/pods", pod)
+
+    assert made["spec"]["serviceAccountName"] == "default"
+    assert [volume["projected"]["sources"][0].keys() for volume in made["spec"]["volumes"]] == [{"serviceAccountToken"}]
+
+
+def test_secrets_are_for_the_owner_alone(cluster: Cluster) -> None:
+    private = [cluster.kubeconfig(), cluster.kubeconfig("alice"), *cluster.directory.glob("pki/*.key")]
+
+    assert len(private) > 5
+    assert {path.stat().st_mode & 0o777 for path in [*private, cluster.directory / "pki" / "tokens.csv"]} == {0o600}
+
+
+def test_down_leaves_nothing_even_when_up_was_killed_in_the_middle(tmp_path: Path) -> None:
+    whole = Cluster.up(tmp_path / "whole")
+    # As after a crash between the start of a process and the note about it.
+    whole.processes.clear()
+    whole.save()
+    assert len(marked(whole.mark)) == 4
+
+    Cluster.open(tmp_path / "whole").down()
+
+    assert marked(whole.mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_up_starts_what_is_missing_and_keeps_what_runs(tmp_path: Path) -> None:
+    first = Cluster.up(tmp_path / "again")
+    first.kill("kube-controller-manager")
+
+    second = Cluster.up(tmp_path / "again")
+
+    try:
+        kept = {name for name, process in second.processes.items() if process == first.processes[name]}
+        assert kept == {"etcd", "kube-apiserver", "kwok"}
+        assert second.processes["kube-controller-manager"].is_alive
+    finally:
+        second.down()
