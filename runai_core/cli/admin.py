@@ -71,7 +71,7 @@ def admin() -> None:
 @install_options
 @click.option("--dry-run", is_flag=True, help="Ask the API server what would happen; change nothing.")
 @json_option
-def install_(kubeconfig: Path | None, context: str, /, *, dry_run: bool, as_json: bool, **given: Any) -> None:
+def install_(kubeconfig: Path | None, context: str, *, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Install on a cluster, repair what is there, or upgrade it: the same command.
 
     Everything is applied to the API server in an order that works, and what is
@@ -100,7 +100,7 @@ def install_(kubeconfig: Path | None, context: str, /, *, dry_run: bool, as_json
 @click.option("--with-user-objects", is_flag=True, help="Also all workloads, projects, policies, and the kinds.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
-def uninstall_(kubeconfig: Path | None, context: str, /, *, with_user_objects: bool, yes: bool, as_json: bool) -> None:
+def uninstall_(kubeconfig: Path | None, context: str, *, with_user_objects: bool, yes: bool, as_json: bool) -> None:
     """Take the processes, rights, webhooks and classes away.
 
     Workloads, projects, policies and queues stay as objects, their pods stay,
