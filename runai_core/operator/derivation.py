@@ -5,6 +5,7 @@ precedence of labels), with the gangs of each kind from its adapter. Where KAI
 is known to lose something, ours is told at the place.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -239,4 +240,7 @@ def _with_whole_parts(plan: PodGroupPlan, sub_group: str) -> tuple[PodGroupPlan,
 
 def _name(name: str, uid: str, part: str = "") -> str:
     tail = f"-{uid}-{part}" if part else f"-{uid}"
-    return f"pg-{name[: MAX_NAME - len(tail) - 3]}{tail}"
+    room = MAX_NAME - len(tail) - len("pg-")
+    if len(name) > room:  # long names may differ in their ends only
+        name = f"{name[: room - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"pg-{name}{tail}"
