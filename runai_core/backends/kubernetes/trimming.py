@@ -46,6 +46,8 @@ def bare_pod(pod: Object) -> Object:
     spec = pod.get("spec") or {}
     for name in POD_SPEC_DROPS:
         spec.pop(name, None)
+    if "volumes" in spec:  # only claims matter to where a pod may run
+        spec["volumes"] = [item for item in spec["volumes"] if "persistentVolumeClaim" in item or "ephemeral" in item]
     for kind in ("containers", "initContainers"):
         for container in spec.get(kind) or ():
             for name in CONTAINER_DROPS:

@@ -173,7 +173,7 @@ REFUSALS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("code", "reason", "kind"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_refusal_becomes_an_error_of_ours(code: int, reason: str, kind: type[Exception], tmp_path: Path):
+async def test_a_refusal_becomes_an_error_of_ours(code: int, reason: str, kind: type[Exception], tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
 
         async def refuse(request: web.Request) -> web.Response:
@@ -187,7 +187,7 @@ async def test_a_refusal_becomes_an_error_of_ours(code: int, reason: str, kind: 
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_busy_is_asked_again_but_a_disruption_budget_is_an_answer(tmp_path: Path):
+async def test_a_server_that_is_busy_is_asked_again_but_a_disruption_budget_is_an_answer(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         answers = [status(429, "TooManyRequests", "busy")]
         answers[0].headers["Retry-After"] = "0"
@@ -210,7 +210,7 @@ async def test_a_server_that_is_busy_is_asked_again_but_a_disruption_budget_is_a
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_not_there_is_named(tmp_path: Path):
+async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (_, api):
         address = api.server
     async with connect(tmp_path / "kubeconfig") as api:
@@ -220,7 +220,7 @@ async def test_a_server_that_is_not_there_is_named(tmp_path: Path):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("text", ["[", "{}", "current-context: nothing"], ids=["no YAML", "empty", "no such context"])
-async def test_a_wrong_kubeconfig_is_refused_with_its_name(text: str, tmp_path: Path):
+async def test_a_wrong_kubeconfig_is_refused_with_its_name(text: str, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_text(text)
     with pytest.raises(InvalidRequest, match="wrong"):
@@ -229,7 +229,7 @@ async def test_a_wrong_kubeconfig_is_refused_with_its_name(text: str, tmp_path: 
 
 
 @pytest.mark.asyncio
-async def test_requests_carry_the_token_and_what_the_api_wants(tmp_path: Path):
+async def test_requests_carry_the_token_and_what_the_api_wants(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         seen: list[tuple[str, str, str, Any]] = []
 
@@ -265,7 +265,7 @@ async def test_requests_carry_the_token_and_what_the_api_wants(tmp_path: Path):
 
 
 @pytest.mark.asyncio
-async def test_a_long_list_is_read_in_parts(tmp_path: Path):
+async def test_a_long_list_is_read_in_parts(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         for number in range(1203):
             await server.change("ADDED", f"p{number:04}")
@@ -277,7 +277,7 @@ async def test_a_long_list_is_read_in_parts(tmp_path: Path):
 
 
 @pytest.mark.asyncio
-async def test_an_informer_follows_changes_and_keeps_its_indexes(tmp_path: Path):
+async def test_an_informer_follows_changes_and_keeps_its_indexes(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         await server.change("ADDED", "old", app="x")
         informer = Informer(api, kinds.PODS)
@@ -299,7 +299,7 @@ async def test_an_informer_follows_changes_and_keeps_its_indexes(tmp_path: Path)
 
 
 @pytest.mark.asyncio
-async def test_a_watch_that_expired_is_followed_by_a_list_that_also_shows_what_is_gone(tmp_path: Path):
+async def test_a_watch_that_expired_is_followed_by_a_list_that_also_shows_what_is_gone(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         await server.change("ADDED", "stays")
         await server.change("ADDED", "goes")
@@ -318,7 +318,7 @@ async def test_a_watch_that_expired_is_followed_by_a_list_that_also_shows_what_i
 
 
 @pytest.mark.asyncio
-async def test_a_broken_connection_is_taken_up_where_it_was(tmp_path: Path):
+async def test_a_broken_connection_is_taken_up_where_it_was(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         await server.change("ADDED", "one")
         async with following(Informer(api, kinds.PODS)) as informer:
@@ -329,7 +329,7 @@ async def test_a_broken_connection_is_taken_up_where_it_was(tmp_path: Path):
 
 
 @pytest.mark.asyncio
-async def test_late_and_repeated_events_change_nothing(tmp_path: Path):
+async def test_late_and_repeated_events_change_nothing(tmp_path: Path) -> None:
     async with a_server(tmp_path) as (server, api):
         await server.change("ADDED", "one", app="first")
         informer = Informer(api, kinds.PODS)
@@ -349,7 +349,7 @@ async def test_late_and_repeated_events_change_nothing(tmp_path: Path):
 
 
 @pytest.mark.asyncio
-async def test_a_kind_that_is_not_installed_counts_as_empty_and_a_bad_object_stops_nobody(tmp_path: Path, caplog: Any):
+async def test_a_kind_that_is_not_installed_counts_as_empty_and_a_bad_object_stops_nobody(tmp_path: Path, caplog: Any) -> None:
     async with a_server(tmp_path) as (server, api), open_world(api, [kinds.QUEUES, kinds.PODS]) as world:
         assert world.queues.absent
         assert list(world.queues) == []
@@ -375,11 +375,11 @@ PATHS = {
 
 
 @pytest.mark.parametrize(("path", "expected"), PATHS.values(), ids=PATHS)
-def test_paths(path: str, expected: str):
+def test_paths(path: str, expected: str) -> None:
     assert path == expected
 
 
-def test_a_manifest_finds_its_resource_by_kind():
+def test_a_manifest_finds_its_resource_by_kind() -> None:
     assert kinds.resource_of("batch/v1", "Job") is kinds.JOBS
     assert kinds.resource_of("v1", "Pod") is kinds.PODS
     assert kinds.resource_of("example.org/v1", "Policy").plural == "policies"
