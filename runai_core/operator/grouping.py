@@ -30,6 +30,7 @@ from runai_core.backends.kubernetes.resources import (
     POD_GROUPS,
     PODS,
     PRIORITY_CLASSES,
+    PROJECTS,
 )
 from runai_core.backends.kubernetes.tenancy import project_of
 from runai_core.backends.kubernetes.world import World
@@ -86,7 +87,7 @@ class PodGrouper:
     async def run(self) -> None:
         """Work until cancelled: first all pods that there are, then whatever changes."""
         world = self._world
-        await world.synced((PODS, POD_GROUPS, NAMESPACES, PRIORITY_CLASSES))
+        await world.synced((PODS, POD_GROUPS, NAMESPACES, PRIORITY_CLASSES, PROJECTS))
         await self._read_defaults()
         world.pods.index(REPORTER, _group_of)
         world.pods.on_change(self._pod_changed)
@@ -228,7 +229,7 @@ class PodGrouper:
         return Facts(
             kinds=self._registry.kinds,
             priority_classes=_Names(self._world),
-            project=project_of(namespace, self._world.namespaces.get(namespace)),
+            project=project_of(self._world, namespace),
             kind_defaults=self._defaults,
         )
 

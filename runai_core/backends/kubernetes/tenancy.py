@@ -1,22 +1,31 @@
-"""Which project a namespace belongs to. Pure."""
+"""Which namespace is whose: projects and their namespaces, as they are now."""
 
-from collections.abc import Mapping
-from typing import Any
+from runai_core.backends.kubernetes.names import PROJECT_NAMESPACE, QUEUE_LABELS
+from runai_core.backends.kubernetes.resources import NAMESPACES, PROJECTS
+from runai_core.backends.kubernetes.world import World
 
-from runai_core.backends.kubernetes.names import PROJECT_NAMESPACE, QUEUE_LABELS, RESERVATION_NAMESPACE
-
-OF_THE_PRODUCT = frozenset({RESERVATION_NAMESPACE, "runai-backend"})
-"""Namespaces that are named like those of projects and are none (Run:ai)."""
-
-_PREFIX = PROJECT_NAMESPACE.format(project="")
+PREFIX = PROJECT_NAMESPACE.partition("{")[0]
 
 
-def project_of(name: str, namespace: Mapping[str, Any] | None) -> str:
-    """Return the project of a namespace: what its label says, else what its name does; empty where it is nobody's."""
-    labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+def namespace_of(world: World, project: str) -> str:
+    """Return the namespace of a project: the one that it names, else ``runai-<project>``."""
+    item = world.crd(PROJECTS).get(project)
+    named = ((item or {}).get("spec") or {}).get("namespace")
+    return str(named or PROJECT_NAMESPACE.format(project=project))
+
+
+def project_of(world: World, namespace: str) -> str:
+    """Return the project of a namespace: by its label, by who names it, by its name; empty if it has none."""
+    item = world.crd(NAMESPACES).get(namespace)
+    labels = ((item or {}).get("metadata") or {}).get("labels") or {}
     for label in QUEUE_LABELS:
         if labels.get(label):
             return str(labels[label])
-    if name.startswith(_PREFIX) and name not in OF_THE_PRODUCT:
-        return name[len(_PREFIX) :]
-    return ""
+    own = namespace.removeprefix(PREFIX) if namespace.startswith(PREFIX) else ""
+    projects = world.crd(PROJECTS)
+    if own and projects.get(own) is not None and namespace_of(world, own) == namespace:
+        return own
+    for project in projects.all():
+        if (project.get("spec") or {}).get("namespace") == namespace:
+            return str(project["metadata"]["name"])
+    return own
