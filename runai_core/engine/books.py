@@ -41,7 +41,7 @@ class Books:
     later_extended: list[dict[str, int] | None]
     devices: list[gpu.DeviceTable]
     # Pods, by number in the snapshot's order.
-    pods: tuple[PodEntry, ...]
+    pods: list[PodEntry]
     pod_class: list[PodClass]
     pod_state: list[int]
     pod_node: list[int]

@@ -32,6 +32,16 @@ def plant(queues: Iterable[Queue]) -> tuple[dict[str, QueueNode], list[QueueNode
     return found, roots
 
 
+def replant(nodes: dict[str, QueueNode], queues: Iterable[Queue]) -> None:
+    """Take what changed of the queues; names and parents must be the same."""
+    by_name = {queue.name: queue for queue in queues}
+    for name, node in nodes.items():  # parents first
+        queue = by_name[name]
+        if queue is not node.queue and queue != node.queue:
+            _set_numbers(node, queue)
+        node.limited = _has_limit(queue) or (node.parent is not None and node.parent.limited)
+
+
 def share_out(nodes: dict[str, QueueNode], roots: list[QueueNode], total: list[int], history_weight: float) -> None:
     """Divide the cluster, rank siblings, and remember what every queue held as the cycle began."""
     _divide(roots, total, total, history_weight)
@@ -97,14 +107,25 @@ def _pareto_smaller(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
 
 
 def _queue_node(queue: Queue, parent: QueueNode | None) -> QueueNode:
-    quotas = (queue.resources.cpu, queue.resources.memory, queue.resources.gpu)
-    node = QueueNode(queue.name, queue, parent, priority=queue.resources.priority)
+    node = QueueNode(queue.name, queue, parent)
     node.path = (node,) if parent is None else (node, *parent.path)
+    _set_numbers(node, queue)
+    node.limited = _has_limit(queue) or (parent is not None and parent.limited)
+    return node
+
+
+def _set_numbers(node: QueueNode, queue: Queue) -> None:
+    quotas = (queue.resources.cpu, queue.resources.memory, queue.resources.gpu)
+    node.queue = queue
+    node.priority = queue.resources.priority
     node.deserved = [_bound(quota.deserved) for quota in quotas]
     node.limit = [_bound(quota.limit) for quota in quotas]
     node.weight = [quota.over_quota_weight for quota in quotas]
-    node.limited = any(quota.limit is not None for quota in quotas) or (parent is not None and parent.limited)
-    return node
+
+
+def _has_limit(queue: Queue) -> bool:
+    resources = queue.resources
+    return any(quota.limit is not None for quota in (resources.cpu, resources.memory, resources.gpu))
 
 
 def _bound(amount: int | None) -> int:

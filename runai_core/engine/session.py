@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from runai_core.engine import gpu
 from runai_core.engine.books import Books, extended_of, take_extended
 from runai_core.engine.entities import (
+    FAILED,
     GATED,
     GPU,
     PENDING,
@@ -20,15 +21,23 @@ from runai_core.engine.entities import (
     SUCCEEDED,
     Job,
     PodClass,
+    QueueNode,
     profile_gpus,
 )
-from runai_core.engine.queues import plant, share_out, sum_up
+from runai_core.engine.queues import plant, replant, share_out, sum_up
 from runai_core.engine.rules import RuleSet
 from runai_core.model.resources import MILLI
-from runai_core.model.snapshot import CycleSettings, NodeEntry, PodEntry, Snapshot
+from runai_core.model.snapshot import CycleSettings, NodeEntry, PodEntry, PodGroup, Snapshot
 
 WITHOUT_PLACE = (PENDING, GATED, PROMISED)
 """States of pods that wait for a place, or for those who hold it to leave; no other pod comes to wait in a cycle."""
+
+
+LONGEST_LOG, SPARE_NUMBERS = 500_000, 1000
+"""A session whose log of touched nodes, or list of unused numbers, is longer is opened anew."""
+
+MIXED = "fragmentation"
+"""The placement strategy that looks at the mix of all pods."""
 
 
 class Session(Books):
@@ -50,8 +59,14 @@ class Session(Books):
         self._open_groups()
         self._open_pods(snapshot.pods)
         sum_up(self.queues)
-        self.total = self._capacity()
+        self._capacity = self._sum_capacity()
+        self._share_out()
+
+    def _share_out(self) -> None:
+        self.total = [max(amount, 0) for amount in self._capacity]
         share_out(self.queues, self.roots, self.total, self.settings.fair_share_history_weight)
+
+    # -- opening
 
     def _open_nodes(self, entries: Iterable[NodeEntry]) -> None:
         self.nodes = sorted(entries, key=lambda node: node.name)
@@ -68,15 +83,18 @@ class Session(Books):
     def _open_groups(self) -> None:
         self.jobs = {}
         for group in self.snapshot.pod_groups:
-            queue = self.queues.get(group.queue)
-            if queue is not None and queue.children:
-                queue = None  # only leaves hold pod groups
-            job = self.jobs[group.name] = Job(group, queue)
-            if queue is not None:
-                queue.jobs.append(job)
+            self._open_group(group)
+
+    def _open_group(self, group: PodGroup) -> None:
+        queue = self.queues.get(group.queue)
+        if queue is not None and queue.children:
+            queue = None  # only leaves hold pod groups
+        job = self.jobs[group.name] = Job(group, queue)
+        if queue is not None:
+            queue.jobs.append(job)
 
     def _open_pods(self, pods: tuple[PodEntry, ...]) -> None:
-        self.pods = pods
+        self.pods = []
         self.pod_class = []
         self.pod_state = []
         self.pod_node = []
@@ -84,18 +102,14 @@ class Session(Books):
         self.pod_job = []
         self.pod_set = []
         self.classes: dict[object, PodClass] = {}
-        self.evicted_why: dict[int, tuple[str, str, object]] = {}  # of statement: action, for whom, cause
-        self.pods_on: list[list[int]] | None = None
         self.nominated: dict[int, int] = {}
-        self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
         self.groups_with_gates: set[str] = set()
         self.unplaced: dict[str, Job] = {}  # groups of which some pod had no place of its own as the cycle began
-        self.waiting: list[Job] = []  # groups that an action may try, superset for the whole cycle
-        self.stale: list[str] = []
+        self._begin()
         self._by_identity: dict[tuple[int, int], PodClass] = {}
         self._labels_matter = any(term.constraints.pod_affinity for term in _distinct_constraints(pods))
-        for number, pod in enumerate(pods):
-            self._open_pod(number, pod)
+        for pod in pods:
+            self._open_pod(pod)
         self.later = [row.copy() for row in self.idle]
         self.later_extended = [None if row is None else row.copy() for row in self.idle_extended]
         for number, state in enumerate(self.pod_state):
@@ -106,8 +120,16 @@ class Session(Books):
                 self.idle[index][GPU] -= held > 0
                 self.later[index][GPU] -= held - leaving + promised > 0
 
-    def _open_pod(self, number: int, pod: PodEntry) -> None:
-        request = pod.request
+    def _begin(self) -> None:
+        """Start with no decision."""
+        self.evicted_why: dict[int, tuple[str, str, object]] = {}  # of statement: action, for whom, cause
+        self.pods_on: list[list[int]] | None = None
+        self.kept: set[int] = set()  # promised by an eviction of this cycle: no victims of another
+        self.waiting: list[Job] = []  # groups that an action may try, superset for the whole cycle
+        self.stale: list[str] = []
+
+    def _open_pod(self, pod: PodEntry) -> int:
+        number, request = len(self.pods), pod.request
         known = self._by_identity.get((id(request), id(pod.constraints)))
         if known is None or self._labels_matter or pod.resource_claims or pod.legacy_mig:
             known = self._class_of(pod)
@@ -116,6 +138,7 @@ class Session(Books):
         node = self.node_index.get(pod.node or "", -1) if placed else -1
         job = self.jobs.get(pod.pod_group)
         part = None if job is None else job.only or job.sets.get("" if "" in job.sets else pod.sub_group)
+        self.pods.append(pod)
         self.pod_class.append(known)
         self.pod_state.append(state)
         self.pod_node.append(node)
@@ -142,6 +165,7 @@ class Session(Books):
             job.finished = True
         elif job is not None and state == GATED:
             self.groups_with_gates.add(job.name)
+        return number
 
     def _open_holder(self, number: int, pod: PodEntry) -> None:
         """Take what a pod holds off its node and charge its queue."""
@@ -180,6 +204,8 @@ class Session(Books):
         names = pod.gpu_groups[: kind.devices]
         names += tuple(f"private-{pod.name}-{extra}" for extra in range(len(names), kind.devices))
         self.pod_devices[number] = names
+        if self.later:  # the session is open already: `_add_pod` counts them
+            return
         amount = gpu.need(kind.portion, kind.mib, self.nodes[node].gpu_memory_mib)
         for name in names:
             entry = self.devices[node].setdefault(name, [0, 0, 0])
@@ -200,30 +226,137 @@ class Session(Books):
         self._by_identity[id(pod.request), id(pod.constraints)] = known
         return known
 
-    def _capacity(self) -> list[int]:
+    def _sum_capacity(self) -> list[int]:
         """Return what can be shared out: usable nodes, less what other schedulers' pods hold.
 
         A node that takes no new pods counts with what our pods hold there, so
         that cordoning it does not make its tenants look over their share.
         """
         total = [0, 0, 0]
-        usable = [node.ready and not node.unschedulable for node in self.nodes]
-        for node, counts in zip(self.nodes, usable, strict=True):
+        self._usable = [node.ready and not node.unschedulable for node in self.nodes]
+        for node, counts in zip(self.nodes, self._usable, strict=True):
             if counts:
-                for column, amount in enumerate(_offer(node)):
+                for column, amount in enumerate(offer(node)):
                     total[column] += amount
         for number, state in enumerate(self.pod_state):
             if state in (RUNNING, RELEASING) and self.pod_node[number] >= 0:
-                ours = self.pod_job[number] is not None
-                if ours != usable[self.pod_node[number]]:
-                    charge = self.charge_of(self.pod_class[number], self.pod_node[number])
-                    sign = 1 if ours else -1
-                    for column in range(3):
-                        total[column] += sign * charge[column]
-        return [max(amount, 0) for amount in total]
+                self._weigh(total, number, 1)
+        return total
+
+    def _weigh(self, total: list[int], number: int, sign: int) -> None:
+        ours, node = self.pod_job[number] is not None, self.pod_node[number]
+        if ours != self._usable[node]:
+            charge = self.charge_of(self.pod_class[number], node)
+            sign = sign if ours else -sign
+            for column in range(3):
+                total[column] += sign * charge[column]
+
+    # -- the next cycle
+
+    @property
+    def can_turn(self) -> bool:
+        """Whether `turn` may be used: no pod looks at the pods of others, and no log has grown too long."""
+        strategies = (self.settings.gpu_placement, self.settings.cpu_placement)
+        claimed = any(kind.example.resource_claims for kind in self.classes.values())
+        short = len(self.touched) < LONGEST_LOG and len(self.pods) < 2 * len(self.snapshot.pods) + SPARE_NUMBERS
+        return short and not (self._labels_matter or claimed or MIXED in strategies)
+
+    def turn(
+        self,
+        snapshot: Snapshot,
+        dropped: Iterable[str],
+        groups: Iterable[PodGroup],
+        gone: Iterable[int],
+        pods: Iterable[PodEntry],
+    ) -> list[int]:
+        """Undo this cycle and take in the next snapshot, which has the same nodes and settings.
+
+        `dropped` are the groups that are gone or changed, `groups` those that
+        are new or changed; `gone` the numbers of all pods of either, and of
+        others that are gone or changed, `pods` all that are there instead.
+        Returns the numbers of the latter.
+        """
+        self.rollback(0)
+        self.decided.clear()
+        self._begin()
+        self.snapshot, self.now = snapshot, snapshot.taken_at
+        self.cache = {key: kept for key, kept in self.cache.items() if key[0] != "victims"}  # type: ignore[index]
+        self._by_identity.clear()  # identities of objects that may be gone
+        for number in gone:
+            self._close_pod(number)
+        self._drop_groups(set(dropped))
+        for group in groups:
+            self._open_group(group)
+        numbers = [self._add_pod(pod) for pod in pods]
+        for job in self.jobs.values():
+            job.tries = job.failure = None
+        replant(self.queues, snapshot.queues)
+        self._share_out()
+        return numbers
+
+    def _drop_groups(self, names: set[str]) -> None:
+        gone = {self.jobs.pop(name) for name in names if name in self.jobs}
+        for queue in {job.queue for job in gone if job.queue is not None}:
+            queue.jobs = [job for job in queue.jobs if job not in gone]
+        self.groups_with_gates -= names
+        for name in names:
+            self.unplaced.pop(name, None)
+
+    def _add_pod(self, pod: PodEntry) -> int:
+        """Open a pod on a session that is open already."""
+        number = self._open_pod(pod)
+        node, state, job = self.pod_node[number], self.pod_state[number], self.pod_job[number]
+        if node >= 0 and state in (RUNNING, RELEASING, PROMISED):
+            if state != RELEASING:
+                self._shift_row(number, node, 0, -1)
+            if state != PROMISED:
+                self._weigh(self._capacity, number, 1)
+            self._move_devices(number, 1)
+            self.touched.append(node)
+        if job is not None:
+            self._credit(number, job.path[1:], 1)
+        return number
+
+    def _close_pod(self, number: int) -> None:
+        """Forget a pod; its number stays unused."""
+        node, state, job = self.pod_node[number], self.pod_state[number], self.pod_job[number]
+        if node >= 0 and state in (RUNNING, RELEASING, PROMISED):
+            self._shift_row(number, node, int(state != PROMISED), int(state != RELEASING))
+            if state != PROMISED:
+                self._weigh(self._capacity, number, -1)
+            self._move_devices(number, -1)
+            self._grew(node)
+        if job is not None:
+            self._credit(number, job.path, -1)
+        self.nominated.pop(number, None)
+        self.pod_state[number], self.pod_node[number], self.pod_devices[number] = FAILED, -1, ()
+        self.pod_job[number] = self.pod_set[number] = None
+
+    def _move_devices(self, number: int, sign: int) -> None:
+        state, node = self.pod_state[number], self.pod_node[number]
+        leaving, promised = sign * (state == RELEASING), sign * (state == PROMISED)
+        for name in self.pod_devices[number]:
+            if name not in self.devices[node]:
+                self.opened.append(1 << node)
+            self.shift_device(number, node, name, sign * (state != PROMISED), leaving, promised)
+
+    def _credit(self, number: int, queues: Iterable[QueueNode], sign: int) -> None:
+        """Count what a pod asks for and holds into queues, or out of them."""
+        job, state = self.pod_job[number], self.pod_state[number]
+        if job is None or self.pod_set[number] is None or state not in (PENDING, RUNNING, PROMISED):
+            return
+        kind = self.pod_class[number]
+        charge = kind.charge if state == PENDING else self.charge_of(kind, self.pod_node[number])
+        for queue in queues:
+            rows = [queue.requested] if state == PENDING else [queue.requested, queue.allocated]
+            if state != PENDING and not job.preemptible:
+                rows.append(queue.non_preemptible)
+            for row in rows:
+                for column in range(3):
+                    row[column] += sign * charge[column]
 
 
-def _offer(node: NodeEntry) -> tuple[int, int, int]:
+def offer(node: NodeEntry) -> tuple[int, int, int]:
     """Return what a node adds to the capacity that queues share."""
     slices = sum(profile_gpus(name) * count for name, count in node.extended if "mig-" in name)
     return node.cpu, node.memory, (node.gpus + node.dra_gpus + slices) * MILLI

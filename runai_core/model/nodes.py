@@ -88,6 +88,13 @@ class PlacementStrategy(StrEnum):
     FRAGMENTATION = "fragmentation"  # ours: what the requests seen so far could still use
 
 
+class WindowType(StrEnum):
+    """Which part of the past time-based fair share looks at (KAI: `sliding` and `tumbling`)."""
+
+    SLIDING = "sliding"  # the last seconds before now
+    TUMBLING = "tumbling"  # since the current window began; then all start from nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePool:
     """A partition of the nodes by one label; each pool is scheduled alone."""
@@ -101,6 +108,10 @@ class NodePool:
     min_guaranteed_runtime: float = 0.0  # seconds that preemptible work is protected
     time_based_fair_share: bool = False
     fair_share_history_weight: float = 1.0  # k value: 0 = history has no influence
+    fair_share_window: float = 7 * 86400.0  # seconds of the past that count
+    fair_share_window_type: str = WindowType.SLIDING
+    fair_share_window_start: float = 0.0  # of tumbling windows: one begins at this moment, and one after each window
+    fair_share_half_life: float = 0.0  # seconds after which use counts half; 0 = all of the window counts alike
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ broken, and non-preemptible gangs are not spared (scheduler semantics, 2.16).
 """
 
 from runai_core.engine.entities import RUNNING, Job
+from runai_core.engine.ordering import ordered_pods
 from runai_core.engine.session import Session
 
 NAME = "stale_gang"
@@ -36,6 +37,6 @@ def is_stale(job: Job) -> bool:
 
 def _evict_all(session: Session, job: Job) -> None:
     for part in job.sets.values():
-        for pod in part.pods:
+        for pod in ordered_pods(session, part):
             if session.pod_state[pod] == RUNNING:
                 session.evict(pod)
