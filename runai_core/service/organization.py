@@ -108,13 +108,7 @@ class OrganizationService:
         """Delete a department that has no project any more."""
         self._access.require(actor, Action.DELETE, "departments", ref)
         department = await self._find(Department, ref)
-        projects = [
-            item.name for item in (await self._store.list(Project, Query())).items if item.department == department.name
-        ]
-        if projects:
-            raise Conflict(
-                f"department {department.name} has projects: {', '.join(projects[:10])}; delete or move them first"
-            )
+        await self.require_unused(department)
         return await self._store.delete(Department, department.meta.uid)
 
     async def list_projects(self, actor: Actor, query: Query) -> Page[Project]:
@@ -153,10 +147,7 @@ class OrganizationService:
         """Delete a project that has no workload in work any more."""
         self._access.require(actor, Action.DELETE, "projects", ref)
         project = await self._find(Project, ref)
-        page = await self._store.list(Workload, Query(project=project.name))
-        alive = [item.name for item in page.items if item.phase not in TERMINAL]
-        if alive:
-            raise Conflict(f"project {project.name} has workloads: {', '.join(alive[:10])}; delete them first")
+        await self.require_unused(project)
         return await self._store.delete(Project, project.meta.uid)
 
     async def list_node_pools(self, actor: Actor, query: Query) -> Page[NodePool]:
@@ -190,6 +181,44 @@ class OrganizationService:
         """Delete a node pool; its nodes go back to the default pool."""
         self._access.require(actor, Action.DELETE, "nodepools", ref)
         pool = await self._find(NodePool, ref)
+        await self.require_unused(pool)
+        deleted = await self._store.delete(NodePool, pool.meta.uid)
+        self._scheduling.wake()
+        return deleted
+
+    async def validate(self, unit: Department | Project | NodePool) -> None:
+        """Refuse a unit that creating would refuse, except for what it names and may still come: pools, a department.
+
+        Raises:
+            InvalidRequest: a field is wrong.
+        """
+        _check_name("name", unit.name)
+        if isinstance(unit, NodePool):
+            _check_placement(unit)
+            return
+        _check_quotas(unit)
+        if isinstance(unit, Project):
+            with contextlib.suppress(NotFound):
+                _check_rules(await self._store.get(Department, unit.department), unit)
+
+    async def require_unused(self, unit: Department | Project | NodePool) -> None:
+        """Refuse to let a unit go that something depends on; raise Conflict."""
+        if isinstance(unit, NodePool):
+            await self._require_unused_pool(unit)
+        elif isinstance(unit, Department):
+            projects = (await self._store.list(Project, Query())).items
+            named = [item.name for item in projects if item.department == unit.name]
+            if named:
+                raise Conflict(
+                    f"department {unit.name} has projects: {', '.join(named[:10])}; delete or move them first"
+                )
+        else:
+            page = await self._store.list(Workload, Query(project=unit.name))
+            alive = [item.name for item in page.items if item.phase not in TERMINAL]
+            if alive:
+                raise Conflict(f"project {unit.name} has workloads: {', '.join(alive[:10])}; delete them first")
+
+    async def _require_unused_pool(self, pool: NodePool) -> None:
         if pool.name == DEFAULT_NODE_POOL:
             raise Conflict("the default node pool cannot be deleted: it holds the nodes of no other pool")
         used = [
@@ -199,9 +228,6 @@ class OrganizationService:
         ]
         if used:
             raise Conflict(f"node pool {pool.name} is used by: {', '.join(used[:10])}")
-        deleted = await self._store.delete(NodePool, pool.meta.uid)
-        self._scheduling.wake()
-        return deleted
 
     async def nodes(self, actor: Actor) -> Sequence[Node]:
         """Return all nodes."""
@@ -250,13 +276,12 @@ class OrganizationService:
     async def _check(self, unit: Unit) -> None:
         _check_name("name", unit.name)
         pools = {pool.name for pool in (await self._store.list(NodePool, Query())).items}
-        for pool, resources in unit.resources.items():
+        for pool in unit.resources:
             if pool not in pools:
                 raise InvalidRequest.of(
                     FieldError("resources.nodePool", f"no such node pool; there are: {', '.join(sorted(pools))}", pool)
                 )
-            for name in ("gpu", "cpu", "memory"):
-                _check_quota(f"resources.{pool}.{name}", getattr(resources, name))
+        _check_quotas(unit)
 
     async def _create(self, item: Named) -> Named:
         try:
@@ -303,6 +328,12 @@ def _check_rules(department: Department, project: Project) -> None:
 def _check_name(where: str, name: str) -> None:
     if len(name) > 63 or not UNIT_NAME.fullmatch(name):
         raise InvalidRequest.of(FieldError(where, UNIT_NAME_RULE, name[:80]))
+
+
+def _check_quotas(unit: Department | Project) -> None:
+    for pool, resources in unit.resources.items():
+        for name in ("gpu", "cpu", "memory"):
+            _check_quota(f"resources.{pool}.{name}", getattr(resources, name))
 
 
 def _check_quota(where: str, quota: ResourceQuota) -> None:
