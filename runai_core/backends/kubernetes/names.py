@@ -99,6 +99,15 @@ MANAGED_BY = "runai"
 FINALIZER = "run.ai/workload"
 """Keeps a workload's object until its pods are gone (ours)."""
 
+BACKOFF_ANNOTATION = "run.ai/backoff-limit"
+"""Annotation of a pod: how often its container may be started again in place."""
+
+ENDED_ANNOTATION = "run.ai/ended"
+"""Annotation of a pod that we ended for good though Kubernetes would start it again: why."""
+
+EVICTION_ANNOTATION = "run.ai/eviction"
+"""Annotation of a pod that the scheduler evicts: for whom, as a sentence."""
+
 # -- of the objects that we store (ours)
 
 ID_ANNOTATION = "run.ai/id"

@@ -13,7 +13,7 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.backends.kubernetes.codec.fields import read_spec, write_spec
-from runai_core.backends.kubernetes.codec.meta import KEPT_ANNOTATIONS, meta_of, metadata_of
+from runai_core.backends.kubernetes.codec.meta import meta_of, metadata_of
 from runai_core.backends.kubernetes.codec.patches import difference, in_order, orders_of, patched
 from runai_core.backends.kubernetes.codec.times import seconds_of, text_of
 from runai_core.backends.kubernetes.names import (
@@ -59,6 +59,16 @@ _RENAMED: Mapping[str, str] = {"podsRequested": "requestedPods", "podsRunning": 
 _BACK = {theirs: ours for ours, theirs in _RENAMED.items()}
 _STATUS = frozenset(to_camel(name) for name in Workload.__dataclass_fields__ if name not in _IN_SPEC)
 """Members of `status` that are fields of a workload."""
+
+OURS = frozenset(_RENAMED.get(name, name) for name in _STATUS) | {
+    "stopRequested",
+    "updatedAt",
+    "project",
+    "gpus",
+    "conditions",
+    "observedGeneration",
+}
+"""Members of `status` that we write; others may keep further ones there."""
 
 _ALWAYS: Mapping[str, Any] = {"phaseMessage": "", "podsRequested": 0, "podsRunning": 0, "attempt": 0}
 """Members of `status` that are written even where they are the default."""
@@ -314,7 +324,7 @@ def _conditions(workload: Workload) -> list[Object]:
 
 
 __all__ = [
-    "KEPT_ANNOTATIONS",
+    "OURS",
     "POLICY_TYPES",
     "RESOURCES",
     "TYPES",

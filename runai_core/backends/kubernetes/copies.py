@@ -1,0 +1,200 @@
+"""What the informers hold, in the form of the model: found by name and id, listed, and told as it changes."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from runai_core.backends.kubernetes.api import Object
+from runai_core.backends.kubernetes.codec.pod_status import pod_of
+from runai_core.backends.kubernetes.keepers import Keeper, WorkloadKeeper, keepers
+from runai_core.backends.kubernetes.names import ID_ANNOTATION, WORKLOAD_UID_LABEL
+from runai_core.backends.kubernetes.resources import Resource
+from runai_core.backends.kubernetes.story import Story, Versions
+from runai_core.backends.kubernetes.world import World
+from runai_core.model.errors import NotFound
+from runai_core.model.workload import Pod, Workload
+from runai_core.ports import ChangeType
+
+BY_NAME, BY_ID = "our-name", "our-id"
+
+
+class Derived(Protocol):
+    """Workloads that are not kept as objects of ours, but seen in those of others."""
+
+    def rows(self) -> Iterable[Workload]:
+        """Return all of them as they are now."""
+        ...
+
+    def on_change(self, callback: Any) -> None:
+        """Have ``callback(ChangeType, Workload)`` called at every change."""
+        ...
+
+    async def create(self, workload: Workload) -> Workload:
+        """Make the framework's object from the workload's manifest."""
+        ...
+
+    async def update(self, workload: Workload) -> Workload:
+        """Act on the framework's object as the changed workload asks: stop, resume, delete."""
+        ...
+
+    async def delete(self, workload: Workload) -> None:
+        """Take note that the workload is over: its object is gone."""
+        ...
+
+    def pods(self) -> Iterable[Pod]:
+        """Return the pods of all of them."""
+        ...
+
+
+class Copies:
+    """All objects of the kinds that the cluster keeps, as they are now."""
+
+    def __init__(self, world: World, derived: Derived | None) -> None:
+        self.world = world
+        self.derived = derived
+        self.keepers: dict[type[Any], Keeper] = {keeper.kind: keeper for keeper in keepers(world)}
+        self.versions = Versions()
+        self.stories = {kind: Story(self.versions) for kind in self.keepers}
+        self._hidden: set[str] = set()  # uids that we deleted and whose end the watch has not shown yet
+        self._read: dict[str, tuple[str, Any]] = {}  # uid -> version, what it says
+
+    async def start(self) -> None:
+        """Follow all kinds; return when the copy of each is complete."""
+        await self.world.synced(resource for keeper in self.keepers.values() for resource in keeper.resources)
+        for keeper in self.keepers.values():
+            for resource in keeper.resources:
+                informer = self.world.crd(resource)
+                informer.index(BY_NAME, partial(_names, keeper))
+                informer.index(BY_ID, _ids)
+                informer.on_change(partial(self._changed, keeper))
+                self.versions.reach(_number(informer.version))
+        for story in self.stories.values():
+            story.begin()
+        if self.derived is not None:
+            self.derived.on_change(self._derived_changed)
+
+    def close(self) -> None:
+        """End all watches."""
+        for story in self.stories.values():
+            story.close()
+
+    # -- asking
+
+    def knows(self, kind: type[Any]) -> bool:
+        """Return whether objects of the kind are the cluster's."""
+        return kind in self.keepers or kind is Pod
+
+    def all(self, kind: type[Any]) -> Iterable[Any]:
+        """Return all objects of a kind."""
+        if kind is Pod:
+            yield from self._pods()
+            return
+        keeper = self.keepers[kind]
+        for resource in keeper.resources:
+            for item in self.world.crd(resource).all():
+                found = self.read(keeper, item)
+                if found is not None:
+                    yield found
+        if kind is Workload and self.derived is not None:
+            yield from self.derived.rows()
+
+    def named(self, kind: type[Any], name: str, project: str) -> Any | None:
+        """Return the object of this name, or None."""
+        candidates = self._derived_rows(kind) if kind is not Pod else self._pods()
+        keeper = self.keepers.get(kind)
+        for resource in () if keeper is None else keeper.resources:
+            for item in tuple(self.world.crd(resource).find(BY_NAME, name)):
+                found = None if keeper is None else self.read(keeper, item)
+                if found is not None and found.meta.project == project:
+                    return found
+        return next((row for row in candidates if (row.meta.name, row.meta.project) == (name, project)), None)
+
+    def by_uid(self, kind: type[Any], uid: str) -> Any | None:
+        """Return the object of this uid or id, or None."""
+        if kind is Pod:
+            return next((pod for pod in self._pods() if pod.meta.uid == uid), None)
+        keeper = self.keepers[kind]
+        try:
+            _, item = self.raw(keeper, uid)
+        except NotFound:
+            return next((row for row in self._derived_rows(kind) if row.meta.uid == uid), None)
+        return self.read(keeper, item)
+
+    def raw(self, keeper: Keeper, uid: str) -> tuple[Resource, Object]:
+        """Return the object with this uid or id as the cluster has it, and where; raise NotFound."""
+        for resource in keeper.resources:
+            informer = self.world.crd(resource)
+            item = informer.by_uid(uid) or next(iter(informer.find(BY_ID, uid)), None)
+            if item is not None and item["metadata"].get("uid") not in self._hidden:
+                return resource, item
+        raise NotFound(f"there is no {keeper.kind.__name__} {uid[:80]}")
+
+    def read(self, keeper: Keeper, item: Object) -> Any | None:
+        """Return what an object says, read once for each of its versions; None where it is none of the kind."""
+        meta = item["metadata"]
+        uid, version = meta.get("uid", ""), meta.get("resourceVersion", "")
+        if uid in self._hidden:
+            return None
+        known = self._read.get(uid)
+        if known is None or known[0] != version:
+            known = self._read[uid] = (version, keeper.read(item))
+        return known[1]
+
+    def unread(self, kind: type[Any]) -> Iterable[Object]:
+        """Return all objects of a kind's resources, those too that are none of the kind yet."""
+        for resource in self.keepers[kind].resources:
+            for item in self.world.crd(resource).all():
+                if item["metadata"].get("uid") not in self._hidden:
+                    yield item
+
+    def _pods(self) -> Iterable[Pod]:
+        for item in self.world.pods.all():
+            if (item["metadata"].get("labels") or {}).get(WORKLOAD_UID_LABEL):
+                yield pod_of(item)
+        if self.derived is not None:
+            yield from self.derived.pods()
+
+    def _derived_rows(self, kind: type[Any]) -> Iterable[Workload]:
+        return self.derived.rows() if kind is Workload and self.derived is not None else ()
+
+    # -- changes
+
+    def hide(self, keeper: Keeper, found: Any, uid: str) -> None:
+        """Let an object be gone from now on: it was deleted, and the watch will show it."""
+        self._hidden.add(uid)
+        self._tell(keeper.kind, found, None, found.meta.version)
+
+    def _changed(self, keeper: Keeper, _kind: str, old: Object | None, new: Object | None) -> None:
+        meta = (new or old or {}).get("metadata") or {}
+        uid = meta.get("uid", "")
+        before = None if old is None else self.read(keeper, old)
+        after = None if new is None else self.read(keeper, new)
+        if new is None:
+            self._hidden.discard(uid)
+            self._read.pop(uid, None)
+            if isinstance(keeper, WorkloadKeeper):
+                keeper.forget(uid)
+        self._tell(keeper.kind, before, after, _number(meta.get("resourceVersion", "")))
+
+    def _tell(self, kind: type[Any], before: Any, after: Any, version: int) -> None:
+        if after is not None:
+            change = ChangeType.ADDED if before is None else ChangeType.MODIFIED
+            self.stories[kind].tell(change, after, version)
+        elif before is not None:
+            self.stories[kind].tell(ChangeType.DELETED, before, version + 1)
+
+    def _derived_changed(self, change: ChangeType, workload: Workload) -> None:
+        self.stories[Workload].tell(change, workload, workload.meta.version)
+
+
+def _names(keeper: Keeper, item: Object) -> tuple[str, ...]:
+    return (keeper.name_of(item),)
+
+
+def _ids(item: Object) -> tuple[str, ...]:
+    known = (item["metadata"].get("annotations") or {}).get(ID_ANNOTATION)
+    return (known,) if known else ()
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdigit() else 0
