@@ -181,6 +181,9 @@ class Workload:
     pending_seconds: float = 0.0
     pods_requested: int = 0
     pods_running: int = 0
+    # External: read off the pods that somebody else makes; each request with the number of pods that share it
+    asked: tuple[tuple[PodRequest, int], ...] = ()
+    held: tuple[tuple[PodRequest, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -236,6 +239,7 @@ class PodStatus:
     node: str = ""
     gpu_groups: tuple[str, ...] = ()  # shared devices
     gpu_devices: tuple[int, ...] = ()  # indexes on the node
+    gpu_isolation: str = ""  # what keeps it to its part of a shared device: none | MIG | MPS | driver plug-in
     ready: bool = False
     restarts: int = 0
     exit_code: int | None = None
