@@ -90,6 +90,37 @@ class RunsLocally(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """The native workload that does on one machine what a framework's object does on a cluster.
+
+    `spec` and `master_spec` are in the API's own form (`command`,
+    `compute.cpuCoreRequest`, ...): policies judge them as any submission.
+    """
+
+    type: WorkloadType
+    spec: Mapping[str, Any]
+    master_spec: Mapping[str, Any] | None = None
+    has_master: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a form that is none."""
+        _require(self.type is not WorkloadType.EXTERNAL, "type", "must be a native type", str(self.type))
+
+
+@runtime_checkable
+class RunsAsNative(Protocol):
+    """Capability: on one machine the object is a native workload, with all that belongs to one."""
+
+    def native(self, manifest: Manifest) -> Native:
+        """Return the native form of the object.
+
+        Raises:
+            InvalidRequest: something in the object needs a cluster; names the field.
+        """
+        ...
+
+
 @runtime_checkable
 class Suspends(Protocol):
     """Capability: the object can be stopped, with its resources kept, and resumed."""
@@ -294,6 +325,7 @@ __all__ = [
     "LifecycleObserver",
     "Manifest",
     "MetricSource",
+    "Native",
     "Observes",
     "Page",
     "Phase",
@@ -303,6 +335,7 @@ __all__ = [
     "QueueOrder",
     "RbacRule",
     "RunContext",
+    "RunsAsNative",
     "RunsLocally",
     "Sample",
     "SchedulingRule",

@@ -81,14 +81,6 @@ class Reconciler:
         """Return why the workload waits, and what would start it."""
         return await self._scheduling.explain(workload) or self._scheduling.verdict(workload.meta.uid)
 
-    def check(self, workload: Workload) -> None:
-        """Refuse an object of a framework that cannot run here.
-
-        Raises:
-            Unsupported: its kind needs a cluster. InvalidRequest: the object contradicts itself.
-        """
-        self._plugins.gang_of(workload, run_context=RunContext())
-
     async def would_wait(self, workload: Workload) -> Verdict | None:
         """Return why the workload would wait if it were submitted now; None if it would start."""
         return await self._scheduling.try_out(await self._gang(workload))

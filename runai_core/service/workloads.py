@@ -80,8 +80,6 @@ class WorkloadService:
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
-        if workload.type is WorkloadType.EXTERNAL:
-            self._reconciler.check(workload)
         created = await self._store.create(workload)
         await self._journal.transition(
             created, None, created.phase, signal="Submitted", cause=f"submitted by {actor.name}", actor=actor.name
@@ -127,7 +125,7 @@ class WorkloadService:
     async def stop(self, actor: Actor, uid: str) -> Workload:
         """Stop a workload: its pods end, its resources are free, the object stays. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
-        if not TYPE_DEFAULTS[workload.type].can_stop and workload.type is not WorkloadType.EXTERNAL:
+        if not TYPE_DEFAULTS[workload.type].can_stop:
             raise Unsupported(f"{workload.key}: {workload.type} workloads cannot be stopped; delete it instead")
         return await self._signal(actor, workload, Signal.STOP_ASKED, cause=f"stopped by {actor.name}")
 

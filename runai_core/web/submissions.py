@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import FieldError, InvalidRequest, Unsupported
 from runai_core.model.workload import WorkloadType
-from runai_core.plugins.registry import Registry
+from runai_core.plugins.types import Native, RunsAsNative, WorkloadKind
+from runai_core.policy.tree import get_at
 from runai_core.service.submissions import Submission
 from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical
 from runai_core.web.views.units import CLUSTER_NAME
@@ -37,15 +39,16 @@ def submission_of(kind: WorkloadType, body: WorkloadCreate, project: str, agent:
     )
 
 
-def framework_submission(body: ManifestCreate, project: str, agent: str, plugins: Registry) -> Submission:
+def framework_submission(body: ManifestCreate, project: str, agent: str, door: Orchestrator) -> Submission:
     """Return what the service is asked to submit: an object of a framework, with the defaults of its kind.
+
+    Without a cluster it is the native workload that its kind's adapter makes of it.
 
     Raises:
         InvalidRequest: the object has no apiVersion, kind or name. Unsupported: no plug-in knows its kind.
     """
     manifest, given = body.manifest, body.metadata
-    own = manifest.get("metadata")
-    name = given.name or (own.get("name") if isinstance(own, Mapping) else None)
+    name = given.name or get_at(manifest, "metadata.name")
     wanted = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind"), "metadata.name": name}
     wrong = [
         FieldError(f"manifest.{field}", "must be text that is not empty", value)
@@ -54,8 +57,9 @@ def framework_submission(body: ManifestCreate, project: str, agent: str, plugins
     ]
     if wrong:
         raise InvalidRequest.of(*wrong)
-    kind = plugins.kind_of(str(wanted["apiVersion"]), str(wanted["kind"]))
-    spec = {
+    kind = door.plugins.kind_of(str(wanted["apiVersion"]), str(wanted["kind"]))
+    form = _native(kind, manifest) if door.settings.backend == "local" else None
+    chosen = {
         "category": given.category,
         "priorityClass": given.priority or kind.priority_class,
         "preemptibility": given.preemptibility,
@@ -64,14 +68,23 @@ def framework_submission(body: ManifestCreate, project: str, agent: str, plugins
     return Submission(
         name=str(name),
         project=project,
-        type=WorkloadType.EXTERNAL,
-        spec={key: value for key, value in spec.items() if value is not None},
+        type=form.type if form else WorkloadType.EXTERNAL,
+        spec={**(form.spec if form else {}), **{key: value for key, value in chosen.items() if value is not None}},
+        master_spec=form.master_spec if form else None,
+        has_master=form.has_master if form else True,
         name_is_prefix=given.use_given_name_as_prefix,
         source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
         api_version=kind.api_version,
         kind=kind.kind,
         manifest=manifest,
     )
+
+
+def _native(kind: WorkloadKind, manifest: Mapping[str, Any]) -> Native:
+    if not isinstance(kind.adapter, RunsAsNative):
+        message = f"{kind.kind} of {kind.api_version} cannot run on one machine: it needs the Kubernetes backend"
+        raise Unsupported(message)
+    return kind.adapter.native(manifest)
 
 
 def check_cluster(given: str | None, cluster_id: str) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from runai_core.model.workload import WorkloadType
 from runai_core.plugins.grouping import Gangs, each_pod, field_of, one_gang, with_field
 from runai_core.plugins.markers import hookimpl
-from runai_core.plugins.types import Manifest, WorkloadKind
+from runai_core.plugins.types import Manifest, Native, WorkloadKind
+from runai_kubevirt.emulator import native_spec
 
 HALTED, ALWAYS = "Halted", "Always"
 
@@ -37,6 +39,10 @@ class VirtualMachine(Gangs):
         strategy = annotations.pop(STRATEGY_BEFORE, ALWAYS)
         cleaned = with_field(manifest, "metadata.annotations", value=annotations)
         return with_field(cleaned, "spec.runStrategy", value=strategy)
+
+    def native(self, manifest: Manifest) -> Native:
+        """Return the machine as a process of one machine: QEMU."""
+        return Native(type=WorkloadType.TRAINING, spec=native_spec(manifest))
 
 
 KINDS: tuple[WorkloadKind, ...] = (

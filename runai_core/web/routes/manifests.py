@@ -2,11 +2,10 @@
 
 from fastapi import APIRouter
 
-from runai_core.model.workload import WorkloadType
 from runai_core.web.answers.workloads import TypedWorkload
 from runai_core.web.context import Door, Names, Who
 from runai_core.web.lookup import around
-from runai_core.web.routes.typed import Agent, typed
+from runai_core.web.routes.typed import Agent
 from runai_core.web.schemas import ManifestCreate
 from runai_core.web.submissions import check_cluster, framework_submission
 from runai_core.web.views.workloads import typed_workload
@@ -19,15 +18,15 @@ async def create_manifest(door: Door, actor: Who, body: ManifestCreate, agent: A
     """Submit an object of a kind that a plug-in knows; the project that is chosen wins over the object's namespace."""
     check_cluster(body.metadata.cluster_id, door.cluster_id)
     project = await door.organization.get_project(actor, body.metadata.project_id)
-    submission = framework_submission(body, project.name, agent, door.plugins)
+    submission = framework_submission(body, project.name, agent, door)
     submitted = await door.workloads.submit(actor, submission)
     return typed_workload(submitted, await around(door, actor, project))
 
 
 @router.get("/{workload_id}", summary="Get a workload that was submitted as an object of a framework")
 async def get_manifest(workload_id: str, door: Door, actor: Who, names: Names) -> TypedWorkload:
-    """The same as GET /api/v1/workloads/{id}, for objects of frameworks only."""
-    return typed_workload(await typed(door.workloads, actor, workload_id, WorkloadType.EXTERNAL), names)
+    """The same as GET /api/v1/workloads/{id}."""
+    return typed_workload(await door.workloads.get(actor, workload_id), names)
 
 
 @router.delete("/{workload_id}", status_code=202, summary="Delete a workload (as under /api/v1)")

@@ -1,0 +1,136 @@
+"""A real virtual machine under QEMU: Linux boots, speaks on its console, is stopped and started by its workload.
+
+Kernel and busybox are Debian's; the initial file system is made here.
+"""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runai_kubevirt import VirtualMachineWorkload
+
+from runai_core.client import Client
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
+
+pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(300)]
+
+TOOL = Path(__file__).parents[3] / "tools" / "debian"
+HELLO = "hello from a virtual machine"
+INIT = f"""#!/bin/busybox sh
+/bin/busybox mount -t proc none /proc
+echo "{HELLO} with $(/bin/busybox nproc) processors"
+case "$(/bin/busybox cat /proc/cmdline)" in *stay*) /bin/busybox sleep 1000 ;; esac
+/bin/busybox poweroff -f
+"""
+BOOT_SECONDS = 120.0
+
+
+def debian(*words: str) -> None:
+    done = subprocess.run([TOOL, *words], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    debian("install", "qemu-system-x86", "busybox-static")
+    folder = tmp_path_factory.mktemp("kernel")
+    debian("unpack", str(folder), "linux-image-cloud-amd64")
+    return next((folder / "boot").glob("vmlinuz-*"))
+
+
+@pytest.fixture(scope="module")
+def initrd(tmp_path_factory: pytest.TempPathFactory, kernel: Path) -> Path:
+    """Return an initial file system with busybox and our first program."""
+    path = tmp_path_factory.mktemp("initrd") / "initrd"
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    files = [
+        ("bin", 0o040755, b""),
+        ("proc", 0o040755, b""),
+        ("dev", 0o040755, b""),
+        ("bin/busybox", 0o100755, Path(busybox).read_bytes()),
+        ("init", 0o100755, INIT.encode()),
+        ("TRAILER!!!", 0, b""),
+    ]
+    path.write_bytes(b"".join(entry(name, mode, content) for name, mode, content in files))
+    return path
+
+
+def entry(name: str, mode: int, content: bytes) -> bytes:
+    """Return one file of a cpio archive in the "newc" form (cpio(5)): thirteen numbers, name, content, padded to 4."""
+    numbers = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08x" % number for number in numbers) + name.encode() + b"\0"
+    return head + b"\0" * (-len(head) % 4) + content + b"\0" * (-len(content) % 4)
+
+
+@pytest.fixture
+def orchestrator(tmp_path: Path) -> Iterator[OrchestratorProcess]:
+    with an_orchestrator(tmp_path) as running:
+        yield running
+
+
+def client_of(orchestrator: OrchestratorProcess) -> Client:
+    found = json.loads((orchestrator.data_dir / "credentials.json").read_text())
+    return Client.connect(found["url"], found["token"], project="default")
+
+
+def wait_for_words(client: Client, name: str, words: str) -> str:
+    deadline = time.monotonic() + BOOT_SECONDS
+    while time.monotonic() < deadline:
+        text = client.log_text(name) if client.get(name).phase == "Running" else ""
+        if words in text:
+            return text
+        time.sleep(0.2)
+    raise AssertionError(f"{name} did not say {words!r}: {client.get(name)}")
+
+
+def test_a_machine_boots_is_stopped_started_and_deleted(
+    orchestrator: OrchestratorProcess, kernel: Path, initrd: Path
+) -> None:
+    vm = VirtualMachineWorkload(
+        name="vm",
+        project="default",
+        memory="128Mi",
+        kernel=str(kernel),
+        initrd=str(initrd),
+        kernel_args="console=ttyS0 quiet stay",
+    )
+    with client_of(orchestrator) as client:
+        submitted = vm.submit(client)
+        assert (submitted.name, submitted.type) == ("vm", "VirtualMachine")
+        assert "with 1 processors" in wait_for_words(client, "vm", HELLO)
+
+        vm.stop(client)
+        client.wait("vm", until="Stopped", timeout=60)
+        assert client.pods("vm") == ()
+
+        vm.start(client)
+        wait_for_words(client, "vm", HELLO)
+        vm.delete(client)
+        assert client.list() == ()
+
+
+def test_a_machine_that_switches_itself_off_is_completed(
+    orchestrator: OrchestratorProcess, kernel: Path, initrd: Path
+) -> None:
+    vm = VirtualMachineWorkload(
+        name="once",
+        project="default",
+        memory="128Mi",
+        kernel=str(kernel),
+        initrd=str(initrd),
+        kernel_args="console=ttyS0 quiet",
+        run_strategy="Once",
+    )
+    with client_of(orchestrator) as client:
+        vm.submit(client)
+        done = client.wait("once", timeout=BOOT_SECONDS)
+
+        assert done.phase == "Completed"
+        assert HELLO in client.log_text("once")
