@@ -8,7 +8,7 @@ PREFIX = PROJECT_NAMESPACE.partition("{")[0]
 
 
 def namespace_of(world: World, project: str) -> str:
-    """Return the namespace of a project: where the operator put it, else the one that it names, else ``runai-<project>``."""
+    """Return the namespace of a project: where the operator put it, else as it says, else ``runai-<project>``."""
     item = world.crd(PROJECTS).get(project) or {}
     found = (item.get("status") or {}).get("namespace") or (item.get("spec") or {}).get("namespace")
     return str(found or PROJECT_NAMESPACE.format(project=project))
