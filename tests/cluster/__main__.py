@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.cluster.binaries import Unavailable
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import add_fake_nodes
+from tests.cluster.machine import add_real_nodes
 
 
 def main() -> int:
@@ -39,6 +40,7 @@ def up(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     cluster = Cluster.up(arguments.dir)
     add_fake_nodes(cluster, arguments.kwok)
+    add_real_nodes(cluster, arguments.nodes)
     print(f"Ready in {time.monotonic() - began:.1f} s.", file=sys.stderr)
     print(f"export KUBECONFIG={cluster.kubeconfig()}")
     return 0

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -21,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster import binaries
+from tests.cluster import binaries, machine
 from tests.cluster.binaries import CONTROL_PLANE, Unavailable
 from tests.cluster.certificates import Authority, write_private
 from tests.cluster.commands import COMMANDS
@@ -101,8 +102,6 @@ class Cluster:
 
     def down(self) -> None:
         """End all processes of the cluster and remove what it made: its files, addresses, control groups."""
-        from tests.cluster import machine
-
         kill_marked(self.mark)
         machine.remove_traces(self.slot)
         _slot_file(self.slot).unlink(missing_ok=True)
@@ -130,6 +129,14 @@ class Cluster:
     def kill(self, name: str) -> None:
         """kill -9 one of its programs."""
         self.processes[name].kill()
+
+    def pause(self, name: str) -> None:
+        """Let one of its programs freeze: its connections stay open, nothing answers."""
+        self.processes[name].send(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen program go on."""
+        self.processes[name].send(signal.SIGCONT)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until the API server says that it is ready.

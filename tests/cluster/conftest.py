@@ -6,12 +6,12 @@ removed. Where a cluster cannot run, the tests are skipped with the reason.
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import binaries
+from tests.cluster import binaries, machine
 from tests.cluster.binaries import Unavailable
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import add_fake_nodes, remove_nodes
@@ -23,31 +23,46 @@ AddNodes = Callable[..., list[str]]
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what is missing before the first test: it may take minutes, and tests have a time limit."""
-    if not session.config.option.collectonly and any("cluster" in item.fixturenames for item in _items(session)):
-        try:
-            binaries.install(binaries.CONTROL_PLANE)
-        except Unavailable as reason:
-            session.config.stash[_REASON] = str(reason)
+    wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    if session.config.option.collectonly:
+        return
+    for fixture, install in _NEEDS.items():
+        if fixture in wanted:
+            try:
+                install()
+            except Unavailable as reason:
+                session.config.stash.setdefault(_REASONS, {})[fixture] = str(reason)
 
 
-_REASON = pytest.StashKey[str]()
+_NEEDS: Mapping[str, Callable[[], object]] = {
+    "cluster": lambda: binaries.install(binaries.CONTROL_PLANE),
+    "real_nodes": machine.require,
+}
+_REASONS = pytest.StashKey[dict[str, str]]()
 
 
-def _items(session: pytest.Session) -> list[pytest.Function]:
-    return [item for item in session.items if isinstance(item, pytest.Function)]
+def _skip_without(request: pytest.FixtureRequest, fixture: str) -> None:
+    if reason := request.config.stash.get(_REASONS, {}).get(fixture, ""):
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A control plane with KWOK."""
-    if reason := request.config.stash.get(_REASON, ""):
-        pytest.skip(reason)
+    _skip_without(request, "cluster")
     if kept := os.environ.get("RUNAI_TEST_CLUSTER"):
         yield Cluster.up(Path(kept))
         return
     cluster = Cluster.up(tmp_path_factory.mktemp("cluster"))
     yield cluster
     cluster.down()
+
+
+@pytest.fixture(scope="session")
+def real_nodes(request: pytest.FixtureRequest, cluster: Cluster) -> list[str]:
+    """The names of two real nodes with 4 simulated GPUs each. A test that breaks one mends it."""
+    _skip_without(request, "real_nodes")
+    return machine.add_real_nodes(cluster, 2, gpus=4)
 
 
 @pytest.fixture
