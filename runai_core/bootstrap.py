@@ -150,8 +150,9 @@ async def _scheduler(orchestrator: Orchestrator) -> None:
 
 
 async def _wake(orchestrator: Orchestrator) -> None:
-    async for _ in orchestrator.backend.cluster.changes():
-        orchestrator.scheduling.wake()
+    async for change in orchestrator.backend.cluster.changes():
+        if change.schedules:
+            orchestrator.scheduling.wake()
 
 
 def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:

@@ -140,6 +140,7 @@ class ClusterChange:
 
     workload_uid: str = ""  # empty: a node, or everything
     node: str = ""
+    schedules: bool = True  # False: a scheduler would decide the same before and after it
 
 
 class Cluster(Protocol):
@@ -234,6 +235,29 @@ class Runtime(Protocol):
         ...
 
 
+class Frameworks(Protocol):
+    """Acts on workloads that others' controllers make (type External): on the framework's object itself.
+
+    A backend without it runs such workloads by itself, or not at all.
+    """
+
+    async def stop(self, workload: Workload) -> None:
+        """Suspend the object: its pods end, its resources are free. Idempotent. Raise Unsupported, naming the kind."""
+        ...
+
+    async def run(self, workload: Workload) -> None:
+        """Resume a stopped object as it was. Idempotent. Raise Unsupported, naming the kind."""
+        ...
+
+    async def delete(self, workload: Workload) -> None:
+        """Delete the object and, in the background, what it made. Idempotent."""
+        ...
+
+    async def submit(self, workload: Workload) -> Workload:
+        """Create the object of ``workload.manifest`` for the workload's project; return it as the cluster has it."""
+        ...
+
+
 class Lease(Protocol):
     """Says which replica may schedule and reconcile."""
 
@@ -269,4 +293,5 @@ class Backend:
     clock: Clock
     name: str = "local"
     facts: Mapping[str, str] = field(default_factory=dict)  # for `runai status`: database, data directory, ...
+    frameworks: Frameworks | None = None  # None: External workloads are made from our side, as all others
     ignores: tuple[str, ...] = ()  # fields of a specification that are kept but have no effect here, by their path

@@ -21,11 +21,12 @@ from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
-from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload
+from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload, WorkloadType
 from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, Query, RemovesPods
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Reconciler:
         self._journal = journal
         self._scheduling = scheduling
         self._plugins = plugins
+        self._witness = Witness(journal) if backend.frameworks is not None else None
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._busy: set[str] = set()
@@ -88,7 +90,8 @@ class Reconciler:
     async def _listen(self) -> None:
         async for change in self._cluster.changes():
             self.poke(change.workload_uid)
-            self._scheduling.wake()
+            if change.schedules:
+                self._scheduling.wake()
 
     async def _tick(self) -> None:
         while True:
@@ -135,6 +138,9 @@ class Reconciler:
 
     async def _look(self, uid: str) -> None:
         workload = await self._store.get_by_uid(Workload, uid)
+        if workload.type is WorkloadType.EXTERNAL and self._witness is not None:
+            await self._witness.look(workload)  # its own controllers make and end its pods
+            return
         if workload.meta.deleted_at is not None:
             await self._cluster.remove(workload, reason="Deleted")
             return

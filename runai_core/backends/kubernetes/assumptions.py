@@ -1,6 +1,6 @@
 """What was decided and the watches do not show yet: bindings and evictions that are under way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec.pods import as_bound, as_leaving
@@ -24,6 +24,7 @@ class Assumptions:
     def __init__(self) -> None:
         self._bound: dict[str, Assumed] = {}
         self._leaving: dict[str, str] = {}  # pod -> uid
+        self._held: set[str] = set()
 
     def bind(self, name: str, uid: str, node: str, gpu_groups: tuple[str, ...]) -> None:
         """Take a pod as bound."""
@@ -33,8 +34,13 @@ class Assumptions:
         """Take a pod as leaving."""
         self._leaving[name] = uid
 
+    def hold(self, name: str) -> None:
+        """Take a pod as one that may have no place."""
+        self._held.add(name)
+
     def forget(self, name: str) -> None:
         """Take a pod as the watch shows it."""
+        self._held.discard(name)
         self._bound.pop(name, None)
         self._leaving.pop(name, None)
 
@@ -44,6 +50,8 @@ class Assumptions:
 
     def over(self, name: str, pod: Object, entry: PodEntry) -> PodEntry:
         """Return a pod's entry with what was decided; what the watch shows by now is forgotten."""
+        if name in self._held and entry.state is PodState.PENDING:
+            return replace(entry, state=PodState.GATED)
         uid, shown = pod["metadata"].get("uid", ""), entry.state
         assumed = self._bound.get(name)
         if assumed is not None:

@@ -71,7 +71,7 @@ class Marks:
         self.dirty.groups[key_of(new or old or {})] = None
 
     def _node(self, old: Object | None, new: Object | None) -> None:
-        if old is None or new is None or _differs(old, new):  # else it is a heartbeat
+        if old is None or new is None or node_differs(old, new):  # else it is a heartbeat
             self.dirty.nodes[(new or old or {})["metadata"]["name"]] = None
 
     def _users(self, index: str, old: Object | None, new: Object | None) -> None:
@@ -104,7 +104,7 @@ def _claims_of_pod(pod: Object) -> tuple[str, ...]:
     return tuple(f"{namespace}/{name}" for name in volumes.claim_names(pod))
 
 
-def _differs(old: Object, new: Object) -> bool:
+def node_differs(old: Object, new: Object) -> bool:
     """Return whether a node changed in what schedulers look at: heartbeats come every few minutes for each."""
     parts = (("metadata", "labels"), ("status", "allocatable"), ("status", "capacity"))
     if old.get("spec") != new.get("spec") or any(

@@ -145,7 +145,12 @@ class Snapshots:
         self._decided.forget(name)
         self._marks.dirty.pods[name] = None
 
-    def is_assumed(self, name: str) -> bool:
+    def hold(self, name: str) -> None:
+        """Let a pod have no place until `forget` is called: its binding failed."""
+        self._decided.hold(name)
+        self._marks.dirty.pods[name] = None
+
+    def __contains__(self, name: str) -> bool:
         """Return whether a binding or eviction of the pod is under way."""
         return name in self._decided
 

@@ -1,0 +1,61 @@
+"""The door of the Kubernetes backend."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runai_core.backends.kubernetes.api import connect
+from runai_core.backends.kubernetes.clock import SystemClock
+from runai_core.backends.kubernetes.cluster import KubernetesCluster
+from runai_core.backends.kubernetes.lease import KubernetesLease
+from runai_core.backends.kubernetes.world import open_world
+from runai_core.ports import Backend, Clock, Store
+
+if TYPE_CHECKING:
+    from runai_core.plugins.registry import Registry
+
+
+@asynccontextmanager
+async def open_kubernetes(
+    *,
+    kubeconfig: Path | None,
+    context: str = "",
+    records: Store,
+    plugins: "Registry",
+    clock: Clock | None = None,
+) -> AsyncIterator[Backend]:
+    """Open a cluster; `records` keeps what is no object of the cluster: history, accounts, rules.
+
+    `kubeconfig` None means the cluster that this process runs in, or else the
+    default file.
+
+    Raises:
+        InvalidRequest: the kubeconfig is wrong. Unavailable: the API server cannot be reached.
+    """
+    from runai_core.backends.kubernetes.store import KubernetesStore
+
+    del plugins
+    clock = clock or SystemClock()
+    async with connect(kubeconfig, context) as api:
+        version = await api.server_version()
+        async with open_world(api) as world:
+            cluster = KubernetesCluster(api, world, clock)
+            cluster.follow_workloads()
+            store = KubernetesStore(api, world, records, clock)
+            await store.start()
+            await cluster.start()
+            try:
+                yield Backend(
+                    store=store,
+                    cluster=cluster,
+                    runtime=import_module("runai_core.backends.kubernetes.runtime").KubernetesRuntime(api, world),
+                    lease=KubernetesLease(api, clock),
+                    clock=clock,
+                    name="kubernetes",
+                    facts={"API server": api.server, "Kubernetes": version},
+                )
+            finally:
+                await cluster.close()
+                store.close()

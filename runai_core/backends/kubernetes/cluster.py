@@ -1,0 +1,134 @@
+"""The Kubernetes cluster behind the port: its eyes (snapshots), hands (binding, evicting, launching), voice (status)."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from runai_core.backends.kubernetes import names
+from runai_core.backends.kubernetes import resources as kinds
+from runai_core.backends.kubernetes.api import Api
+from runai_core.backends.kubernetes.binding import Binder
+from runai_core.backends.kubernetes.changes import Changes
+from runai_core.backends.kubernetes.codec.nodes import node_model
+from runai_core.backends.kubernetes.events import Recorder
+from runai_core.backends.kubernetes.evicting import Evictor
+from runai_core.backends.kubernetes.reading import Reader
+from runai_core.backends.kubernetes.snapshot import Snapshots
+from runai_core.backends.kubernetes.status import StatusWriter
+from runai_core.backends.kubernetes.world import World
+from runai_core.model.decision import CycleResult, Outcome
+from runai_core.model.nodes import Node, NodePool
+from runai_core.model.snapshot import Snapshot
+from runai_core.model.workload import Gang, Pod, Workload
+from runai_core.ports import Clock, ClusterChange
+
+log = logging.getLogger(__name__)
+
+UNDER_WAY = 200
+"""Bindings under way from which the next cycle waits: they keep the API server busy while it is computed."""
+
+HELD_UP = 0.5
+"""Seconds that a cycle waits for them at most."""
+
+
+class KubernetesCluster:
+    """A `ports.Cluster` on Kubernetes."""
+
+    def __init__(self, api: Api, world: World, clock: Clock, *, scheduler: str = names.SCHEDULER) -> None:
+        self.api = api
+        self.world = world
+        self._clock = clock
+        self.snapshots = Snapshots(world, scheduler=scheduler)
+        self.changes_told = Changes(world, expected=self.snapshots.__contains__, scheduler=scheduler)
+        self.recorder = Recorder(api, clock, component=scheduler, busy=self._is_busy)
+        self.evictor = Evictor(api, world, self.snapshots, self.recorder, clock, wake=self.changes_told.wake)
+        self.binder = Binder(
+            api,
+            world,
+            self.snapshots,
+            self.recorder,
+            wake=self.changes_told.wake,
+            take_back=self.evictor.take_back,
+        )
+        self.status = StatusWriter(api, world, self.snapshots, self.recorder, clock, busy=self._is_busy)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to write in the background."""
+        self._tasks = [asyncio.create_task(self.recorder.run()), asyncio.create_task(self.status.run())]
+
+    def follow_workloads(self) -> None:
+        """Tell of changes of workload objects as well."""
+        self.changes_told.follow_workloads(tuple(self.world.crd(kind) for kind in kinds.WORKLOADS))
+
+    async def close(self) -> None:
+        """Stop; bindings and evictions that are under way are given a moment."""
+        await asyncio.gather(self.binder.close(), self.evictor.close())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- the scheduler
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return all nodes, each with its node pool."""
+        reader, partition = Reader(), self.snapshots.partition
+        found = (
+            reader.read(
+                "Node", item, lambda it: node_model(it, partition.of_node(it["metadata"].get("labels") or {}) or "")
+            )
+            for item in self.world.nodes
+        )
+        return tuple(sorted((node for node in found if node is not None), key=lambda node: node.name))
+
+    async def snapshot(self, pool: NodePool) -> Snapshot:
+        """Return all that the engine may know about one node pool now."""
+        await self.binder.calm(UNDER_WAY, HELD_UP)
+        return self.snapshots.snapshot(pool, self._clock.now())
+
+    async def apply(self, result: CycleResult) -> Mapping[str, Outcome]:
+        """Begin to carry out binds and evictions and to tell verdicts; return what is known of each, by pod name."""
+        outcomes = {**self.evictor.evict(result.evictions), **self.binder.bind(result.binds)}
+        self.status.take(result)
+        return outcomes
+
+    def changes(self) -> AsyncIterator[ClusterChange]:
+        """Yield whenever a pod or node changed; changes may be merged, none is lost."""
+        return self.changes_told.listen()
+
+    def _is_busy(self) -> bool:
+        return self.binder.pending > 0
+
+    # -- pods of workloads
+
+    async def launch(self, workload: Workload, gang: Gang) -> None:
+        """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone."""
+        await _workload_pods().launch(self.api, self.world, workload, gang)
+
+    async def remove(
+        self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
+    ) -> None:
+        """Ask the pods to end (SIGTERM, grace period, SIGKILL) and to leave `pods`. Idempotent; returns at once."""
+        await _workload_pods().remove(
+            self.api, self.world, workload, reason=reason, attempt=attempt, keep_finished=keep_finished
+        )
+
+    async def remove_pods(self, workload: Workload, uids: Collection[str], *, reason: str) -> None:
+        """Ask these pods of the workload to end and to leave `pods`."""
+        await _workload_pods().remove_pods(self.api, self.world, workload, uids, reason=reason)
+
+    async def pods(self, workload: Workload) -> Sequence[Pod]:
+        """Return the pods of the workload that exist, of every attempt, terminating ones included."""
+        return tuple(_workload_pods().pods_of(self.world, workload))
+
+    async def rendezvous(self, workload: Workload) -> tuple[str, int]:
+        """Return the address and port where the first pod of the next attempt can be found by the others."""
+        address, port = _workload_pods().rendezvous(self.world, workload)
+        return address, port
+
+
+def _workload_pods() -> Any:
+    """Return the room that makes pods of workloads; a process that only schedules never loads it."""
+    return import_module("runai_core.backends.kubernetes.pods")

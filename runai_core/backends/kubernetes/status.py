@@ -1,0 +1,297 @@
+"""What users see of the scheduler's verdicts: conditions of pods, status of PodGroups and Queues, events.
+
+A cycle's result is compared with what was written before; only changes are
+written, in the background, a bounded number in a second, a group that waits
+for the first time before all others.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runai_core.backends.kubernetes.api import Api, Object
+from runai_core.backends.kubernetes.codec.groups import marks_unschedulable
+from runai_core.backends.kubernetes.codec.status import (
+    UNSCHEDULABLE,
+    group_status,
+    pod_condition,
+    queue_status,
+    scheduling_condition,
+    written_conditions,
+)
+from runai_core.backends.kubernetes.codec.values import annotations_of, rfc3339
+from runai_core.backends.kubernetes.events import About, Recorder
+from runai_core.backends.kubernetes.names import LAST_START_ANNOTATION, STALE_ANNOTATION
+from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, QUEUES
+from runai_core.backends.kubernetes.snapshot import Snapshots
+from runai_core.backends.kubernetes.world import World
+from runai_core.model.decision import CycleResult, Pipeline, QueueShare, Reason, Verdict
+from runai_core.model.errors import NotFound, RunaiError, StaleVersion
+from runai_core.model.snapshot import PodState
+from runai_core.ports import Clock
+
+log = logging.getLogger(__name__)
+
+PER_SECOND = 100
+"""Writes of status in a second at most."""
+
+SAME_REASON = 5.0
+"""Seconds before another wording of the same reason is written: the numbers in it change with every cycle."""
+
+SETTLE = 3.0
+"""Seconds that a PodGroup's counts are left to settle before they are written."""
+
+QUEUES_EVERY = 2.0
+"""Seconds between two writes of a Queue's status."""
+
+SILENT = frozenset({Reason.GATED})
+"""Reasons that pods do not need to be told: the API server says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a waiting group was told last."""
+
+    reason: Reason
+    message: str
+    pods: int
+    at: float
+
+
+class StatusWriter:
+    """Writes what the scheduler has to say."""
+
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        snapshots: Snapshots,
+        recorder: Recorder,
+        clock: Clock,
+        *,
+        busy: Callable[[], bool],
+    ) -> None:
+        self._api = api
+        self._world = world
+        self._snapshots = snapshots
+        self._recorder = recorder
+        self._clock = clock
+        self._busy = busy
+        self._told: dict[str, dict[str, Told]] = {}  # node pool -> group
+        self._urgent: OrderedDict[str, Verdict] = OrderedDict()
+        self._later: OrderedDict[str, Verdict] = OrderedDict()
+        self._nominated: dict[str, str] = {}
+        self._groups: OrderedDict[str, float] = OrderedDict()  # whose counts changed, and since when
+        self._queues: dict[str, dict[str, dict[str, QueueShare]]] = {}  # node pool -> queue -> resource
+        self._queues_changed: dict[str, None] = {}
+        self._queue_written: dict[str, tuple[float, Object]] = {}
+        self._transition = 0
+        self._more = asyncio.Event()
+        world.pods.index("pod group", _group_of_pod)
+        world.pods.on_change(self._pod_changed)
+
+    # -- what a cycle says
+
+    def take(self, result: CycleResult) -> None:
+        """Compare a cycle's verdicts, promises and shares with what was written; returns at once."""
+        now = self._clock.now()
+        before = self._told.get(result.node_pool, {})
+        newest: dict[str, Told] = {}
+        for verdict in result.verdicts:
+            newest[verdict.pod_group] = self._compare(verdict, before.get(verdict.pod_group), now)
+        for group in before.keys() - newest.keys():
+            self._urgent.pop(group, None)
+            self._later.pop(group, None)
+            self._groups.setdefault(group, now)  # its condition is to be cleared
+        self._told[result.node_pool] = newest
+        for promise in result.pipelines:
+            self._nominate(promise)
+        self._take_shares(result)
+        self._more.set()
+
+    def _compare(self, verdict: Verdict, told: Told | None, now: float) -> Told:
+        gang = self._snapshots.gangs.find(verdict.pod_group)
+        pods = 0 if gang is None else len(gang.live)
+        new = Told(verdict.reason, verdict.message, pods, now)
+        if told is None:
+            self._urgent[verdict.pod_group] = verdict
+        elif (told.reason, told.pods) != (verdict.reason, pods):
+            self._later[verdict.pod_group] = verdict
+        elif told.message == verdict.message or now - told.at < SAME_REASON:
+            return told
+        else:
+            self._later[verdict.pod_group] = verdict
+        return new
+
+    def _nominate(self, promise: Pipeline) -> None:
+        if self._nominated.get(promise.pod) != promise.node:
+            self._nominated[promise.pod] = promise.node
+
+    def _take_shares(self, result: CycleResult) -> None:
+        found: dict[str, dict[str, QueueShare]] = {}
+        for share in result.shares:
+            found.setdefault(share.queue, {})[share.resource] = share
+        before = self._queues.get(result.node_pool, {})
+        for queue, shares in found.items():
+            if before.get(queue) != shares:
+                self._queues_changed[queue] = None
+        self._queues[result.node_pool] = found
+
+    def _pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
+        for pod in (old, new):
+            for group in _group_of_pod(pod) if pod is not None else ():
+                self._groups.setdefault(group, self._clock.now())
+        if new is None and old is not None:
+            self._nominated.pop(_key(old), None)
+
+    # -- writing
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            work = self._next()
+            if work is None:
+                self._more.clear()
+                try:
+                    async with asyncio.timeout(SETTLE / 3):
+                        await self._more.wait()
+                except TimeoutError:
+                    pass
+                continue
+            try:
+                await work
+            except (NotFound, StaleVersion):
+                pass  # gone, or changed by somebody else: the next cycle tells
+            except RunaiError as error:
+                log.debug("status: %s", error.message)
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(1 / PER_SECOND)
+
+    def _next(self) -> Coroutine[Any, Any, None] | None:
+        """Return what is to be written next, the most urgent first."""
+        if self._urgent:
+            return self._tell(self._urgent.popitem(last=False)[1])
+        pod = next((name for name, node in self._nominated.items() if node), None)
+        if pod is not None:
+            node, self._nominated[pod] = self._nominated[pod], ""
+            return self._write_nomination(pod, node)
+        if self._busy():
+            return None
+        if self._later:
+            return self._tell(self._later.popitem(last=False)[1])
+        now = self._clock.now()
+        queue = next((name for name in self._queues_changed if self._may_write(name, now)), None)
+        if queue is not None:
+            del self._queues_changed[queue]
+            return self._write_queue(queue, now)
+        group = next(iter(self._groups), None)
+        if group is not None and now - self._groups[group] >= SETTLE:
+            del self._groups[group]
+            return self._write_group(group, now)
+        return None
+
+    async def _tell(self, verdict: Verdict) -> None:
+        """Write a verdict on the group, on its pods and in an event."""
+        namespace, _, name = verdict.pod_group.partition("/")
+        group = self._world.pod_groups.get(name, namespace)
+        if group is None:
+            return
+        about = About.of(group, POD_GROUPS.kind, POD_GROUPS.api_version)
+        kind = "NotReady" if verdict.reason is Reason.NOT_READY else UNSCHEDULABLE
+        self._recorder.tell(about, kind, verdict.message, warning=True)
+        if marks_unschedulable(group) and verdict.reason not in SILENT:
+            await self._tell_pods(verdict)
+        self._transition += 1
+        pool = self._snapshots.partition.of_labels(group["metadata"].get("labels") or {}) or ""
+        condition = scheduling_condition(verdict, pool, self._transition)
+        status = {"phase": "Pending", "schedulingConditions": [condition]}
+        status["conditions"] = written_conditions(group, verdict.reason.value, verdict.message, self._clock.now())
+        self._world.pod_groups.note(
+            await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
+        )
+
+    async def _tell_pods(self, verdict: Verdict) -> None:
+        gang = self._snapshots.gangs.find(verdict.pod_group)
+        entries = list(gang.entries.items()) if gang is not None else []
+        for key, entry in entries:
+            if entry.state is not PodState.PENDING:
+                continue
+            namespace, _, name = key.partition("/")
+            pod = self._world.pods.get(name, namespace)
+            body = None if pod is None else pod_condition(pod, verdict, self._clock.now())
+            if pod is None or body is None:
+                continue
+            self._recorder.tell(About.of(pod, "Pod", "v1"), "FailedScheduling", verdict.message, warning=True)
+            try:
+                await self._api.patch(PODS, name, body, namespace, sub="status", kind="strategic")
+            except (NotFound, StaleVersion):
+                continue
+            await asyncio.sleep(1 / PER_SECOND)
+
+    async def _write_nomination(self, key: str, node: str) -> None:
+        """Say on a pod which node it was promised."""
+        namespace, _, name = key.partition("/")
+        pod = self._world.pods.get(name, namespace)
+        if pod is None or pod["spec"].get("nodeName") or (pod.get("status") or {}).get("nominatedNodeName") == node:
+            return
+        body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"nominatedNodeName": node}}
+        await self._api.patch(PODS, name, body, namespace, sub="status")
+
+    async def _write_group(self, key: str, now: float) -> None:
+        """Write a group's counts, and the annotations that a restart needs."""
+        namespace, _, name = key.partition("/")
+        group = self._world.pod_groups.get(name, namespace)
+        if group is None:
+            return
+        entry, gang = self._snapshots.group(key), self._snapshots.gangs.find(key)
+        pods = list(self._world.pods.find("pod group", key))
+        entries = list(gang.entries.values()) if gang is not None else []
+        waits = any(key in told for told in self._told.values())
+        status = group_status(group, entry, pods, entries, waits=waits, now=now)
+        if status:
+            self._world.pod_groups.note(
+                await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
+            )
+        if gang is None:
+            return
+        wanted = {LAST_START_ANNOTATION: gang.start, STALE_ANNOTATION: gang.stale_since}
+        notes = {key: rfc3339(value) for key, value in wanted.items() if value is not None}
+        if gang.stale_since is None and STALE_ANNOTATION in annotations_of(group):
+            notes[STALE_ANNOTATION] = None  # type: ignore[assignment]  # null takes it away
+        if any(annotations_of(group).get(key) != value for key, value in notes.items()):
+            self._world.pod_groups.note(
+                await self._api.patch(POD_GROUPS, name, {"metadata": {"annotations": notes}}, namespace)
+            )
+
+    def _may_write(self, queue: str, now: float) -> bool:
+        return now - self._queue_written.get(queue, (0.0, {}))[0] >= QUEUES_EVERY
+
+    async def _write_queue(self, name: str, now: float) -> None:
+        item = self._world.queues.get(name)
+        shares = next((found[name] for found in self._queues.values() if name in found), None)
+        if item is None or shares is None:
+            return
+        children = sorted(
+            child["metadata"]["name"]
+            for child in self._world.queues
+            if (child.get("spec") or {}).get("parentQueue") == name
+        )
+        status = queue_status(shares, children)
+        known = item.get("status") or {}
+        self._queue_written[name] = (now, status)
+        if any(known.get(key) != value for key, value in status.items()):
+            self._world.queues.note(await self._api.patch(QUEUES, name, {"status": status}, sub="status"))
+
+
+def _group_of_pod(pod: Object) -> Iterable[str]:
+    from runai_core.backends.kubernetes.codec.pods import group_of
+
+    found = group_of(pod)
+    return (found,) if found else ()
+
+
+def _key(pod: Mapping[str, Any]) -> str:
+    return f"{pod['metadata'].get('namespace', '')}/{pod['metadata']['name']}"
