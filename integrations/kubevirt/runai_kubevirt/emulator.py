@@ -21,6 +21,9 @@ HOST_IMAGE = "host"
 """Image of a kernel that is a file of the machine where the orchestrator runs."""
 
 MIB = 1024**2
+EMULATION = "run.ai/emulation"
+"""Annotation of a machine, ``true``: without the host's virtualization (as KubeVirt's useEmulation for a cluster)."""
+
 OVERHEAD_MIB = 128
 """What QEMU needs besides the guest's memory."""
 
@@ -89,13 +92,21 @@ def command_of(manifest: Manifest) -> tuple[str, ...]:
     return (
         PROGRAM,
         *("-name", str((manifest.get("metadata") or {}).get("name", "machine"))),
-        *("-accel", "kvm", "-accel", "tcg"),  # the first that works
+        *_accelerators(manifest),
         *("-smp", str(cores_of(spec)), "-m", f"{memory_of(spec) // MIB}M"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"),
         *("-nic", "user,model=virtio-net-pci" if field_of(spec, "networks") else "none"),
         *_kernel(spec),
         *_disks(spec.get("volumes") or ()),
     )
+
+
+def _accelerators(manifest: Manifest) -> Sequence[str]:
+    """Return the host's virtualization with emulation where there is none, or emulation only where it is asked for."""
+    annotations = field_of(manifest, "metadata.annotations") or {}
+    if str(annotations.get(EMULATION, "")).lower() == "true":
+        return ("-accel", "tcg")
+    return ("-accel", "kvm", "-accel", "tcg")
 
 
 def _kernel(spec: Mapping[str, Any]) -> Sequence[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.plugins.stamping import Marks, scheduled_spec, stamped, stamped_pod
-from runai_kubevirt.emulator import HOST_IMAGE
+from runai_kubevirt.emulator import EMULATION, HOST_IMAGE
 
 if TYPE_CHECKING:
     from runai_core.client import Client
@@ -52,6 +52,7 @@ class VirtualMachineWorkload:
     kernel: str = ""  # path of the host; on one machine only
     initrd: str = ""
     kernel_args: str = ""
+    emulation: bool = False  # on one machine: without the host's virtualization
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,7 +107,11 @@ class VirtualMachineWorkload:
             {
                 "apiVersion": "kubevirt.io/v1",
                 "kind": "VirtualMachine",
-                "metadata": {"name": self.name, "labels": dict(self.labels)},
+                "metadata": {
+                    "name": self.name,
+                    "labels": dict(self.labels),
+                    "annotations": {EMULATION: "true"} if self.emulation else {},
+                },
                 "spec": {"runStrategy": self.run_strategy, "template": stamped_pod(template, self.marks)},
             },
             self.marks,

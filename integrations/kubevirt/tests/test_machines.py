@@ -1,5 +1,10 @@
 """Machines as users write them, and what a cluster and QEMU are told."""
 
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +102,15 @@ CLUSTER_ONLY: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_one_machine_cannot_do_is_refused_by_name(given: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidRequest, match=words):
         command_of(VirtualMachineWorkload(**given).manifest())
+
+
+def test_the_first_example_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+
+    done = subprocess.run(
+        [sys.executable, "-c", example[1]], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert json.loads(done.stdout)["spec"]["template"]["spec"]["schedulerName"] == "runai-scheduler"

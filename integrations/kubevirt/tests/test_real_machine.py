@@ -97,6 +97,7 @@ def test_a_machine_boots_is_stopped_started_and_deleted(
         name="vm",
         project="default",
         memory="128Mi",
+        emulation=True,  # nested virtualization may be there and fail
         kernel=str(kernel),
         initrd=str(initrd),
         kernel_args="console=ttyS0 quiet stay",
@@ -123,6 +124,7 @@ def test_a_machine_that_switches_itself_off_is_completed(
         name="once",
         project="default",
         memory="128Mi",
+        emulation=True,  # nested virtualization may be there and fail
         kernel=str(kernel),
         initrd=str(initrd),
         kernel_args="console=ttyS0 quiet",
