@@ -1,6 +1,7 @@
 """Use cases of workloads: each authorizes, loads, decides, saves, records."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,7 @@ from runai_core.model.workload import (
     WorkloadType,
 )
 from runai_core.policy.tree import get_at
-from runai_core.ports import Backend, Change, ExecSession, LogOptions, Page, Query, RemovesPods
+from runai_core.ports import Backend, Change, ExecSession, Frameworks, LogOptions, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
 from runai_core.service.reconciling import Reconciler
@@ -64,6 +65,7 @@ class WorkloadService:
         self._clock = backend.clock
         self._ignores = backend.ignores
         self._backend_name = backend.name
+        self._frameworks = backend.frameworks
         self._access = access
         self._journal = journal
         self._submissions = submissions
@@ -96,6 +98,8 @@ class WorkloadService:
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             return preview
+        if self._frameworks_of(workload) is not None:
+            return preview  # what pods its controller will make is not known before
         verdict = await self._reconciler.would_wait(workload)
         return replace(preview, starts_now=verdict is None, verdict=verdict)
 
@@ -125,6 +129,8 @@ class WorkloadService:
     async def stop(self, actor: Actor, uid: str) -> Workload:
         """Stop a workload: its pods end, its resources are free, the object stays. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
+        if (frameworks := self._frameworks_of(workload)) is not None:
+            return await self._ask(actor, workload, Signal.STOP_ASKED, frameworks.stop, f"stopped by {actor.name}")
         if not TYPE_DEFAULTS[workload.type].can_stop:
             raise Unsupported(f"{workload.key}: {workload.type} workloads cannot be stopped; delete it instead")
         return await self._signal(actor, workload, Signal.STOP_ASKED, cause=f"stopped by {actor.name}")
@@ -132,6 +138,8 @@ class WorkloadService:
     async def resume(self, actor: Actor, uid: str) -> Workload:
         """Run a stopped workload again: it waits in its queue like a new one. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
+        if (frameworks := self._frameworks_of(workload)) is not None:
+            return await self._ask(actor, workload, Signal.RESUME_ASKED, frameworks.run, f"resumed by {actor.name}")
         return await self._signal(actor, workload, Signal.RESUME_ASKED, cause=f"resumed by {actor.name}")
 
     async def delete(self, actor: Actor, uid: str) -> Workload:
@@ -139,6 +147,11 @@ class WorkloadService:
         workload = await self._owned(actor, Action.DELETE, uid)
         if workload.meta.deleted_at is not None:
             return workload
+        if (frameworks := self._frameworks_of(workload)) is not None:
+            asked = await self._ask(actor, workload, Signal.DELETE_ASKED, frameworks.delete, f"deleted by {actor.name}")
+            with contextlib.suppress(NotFound):  # it went before it could be kept for the record
+                await self._store.delete(Workload, uid)
+            return asked
         return await self._signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
 
     async def update(self, actor: Actor, uid: str, changes: Mapping[str, Any]) -> Workload:
@@ -269,6 +282,21 @@ class WorkloadService:
         workload = await self._store.get_by_uid(Workload, uid)
         self._access.require(actor, action, RESOURCE, workload.meta.project)
         return workload
+
+    def _frameworks_of(self, workload: Workload) -> Frameworks | None:
+        """Return who acts on the workload's object, where others' controllers make its pods."""
+        return self._frameworks if workload.type is WorkloadType.EXTERNAL else None
+
+    async def _ask(
+        self, actor: Actor, workload: Workload, signal: Signal, act: Callable[[Workload], Awaitable[None]], cause: str
+    ) -> Workload:
+        """Have the framework's object changed; its phase follows from what its controller makes of that."""
+        await act(workload)
+        await self._journal.event(workload, str(signal), cause, actor=actor.name)
+        try:
+            return await self._store.get_by_uid(Workload, workload.meta.uid)
+        except NotFound:
+            return workload  # it is gone already
 
     async def _signal(self, actor: Actor, workload: Workload, *signals: Signal, cause: str) -> Workload:
         """Follow what a user asked for; asking again for what is so already changes nothing."""

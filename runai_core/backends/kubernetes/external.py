@@ -13,6 +13,7 @@ from typing import Any
 
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec import external as codec
+from runai_core.backends.kubernetes.codec.pod_status import pod_of
 from runai_core.backends.kubernetes.codec.rows import named_by, row_of, schedulers_of, top_uid
 from runai_core.backends.kubernetes.codec.values import key_of, labels_of
 from runai_core.backends.kubernetes.kinds import FRESH_SECONDS, Kinds
@@ -28,9 +29,10 @@ from runai_core.backends.kubernetes.resources import (
 from runai_core.backends.kubernetes.tenancy import project_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import RunaiError
-from runai_core.model.workload import Phase, Workload
+from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.plugins.registry import Registry
 from runai_core.plugins.types import WorkloadKind
+from runai_core.ports import ChangeType
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,8 @@ STOPPED_ANNOTATION = "run.ai/stopped-at"
 
 INDEX = "external"
 
-RowChange = Callable[[str, Workload | None, Workload | None], None]
-"""Called with ADDED, MODIFIED or DELETED, the row as it was and as it is."""
+RowChange = Callable[[ChangeType, Workload], None]
+"""Called with what happened to a row, and the row as it is, or was last."""
 
 
 class ExternalRows:
@@ -65,10 +67,24 @@ class ExternalRows:
 
     # -- asking
 
-    def all(self) -> Iterable[Workload]:
+    def rows(self) -> Iterable[Workload]:
         """Return all rows."""
         self._settle()
         return self._rows.values()
+
+    def pods(self) -> Iterable[Pod]:
+        """Return the pods of all rows, in the form of the model."""
+        self._settle()
+        for uid in self._rows:
+            yield from self.members(uid)
+
+    def members(self, uid: str) -> list[Pod]:
+        """Return the pods of a row, in the form of the model; the ranks are their order."""
+        row = self.get(uid)
+        if row is None:
+            return []
+        pods = sorted(self.pods_of(uid), key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), key_of(pod)))
+        return [_member(pod, row, rank) for rank, pod in enumerate(pods)]
 
     def get(self, uid: str) -> Workload | None:
         """Return the row of an owner."""
@@ -108,6 +124,16 @@ class ExternalRows:
             if found is not None:
                 return found
         return None
+
+    def made_by(self, uid: str, kind: WorkloadKind) -> list[tuple[Resource, Object]]:
+        """Return the objects of a kind that an owner controls."""
+        return [
+            (resource, item)
+            for resource, followed in self._owners.items()
+            if followed is kind
+            for item in self._world.crd(resource).all()
+            if any(ref["uid"] == uid and ref.get("controller") for ref in item["metadata"].get("ownerReferences") or ())
+        ]
 
     def on_change(self, callback: RowChange) -> None:
         """Have somebody told of every change of a row, soon after it."""
@@ -216,7 +242,7 @@ class ExternalRows:
                 del self._rows[uid]
                 self._by_name[old.meta.project, old.meta.name].pop(uid, None)
                 self._phases.pop(uid, None)
-                self._tell("DELETED", old, None)
+                self._tell(ChangeType.DELETED, old)
             return
         if old is not None:
             if _without_version(old) == _without_version(new):
@@ -225,11 +251,11 @@ class ExternalRows:
         self._rows[uid] = new
         self._phases[uid] = new.phase
         self._by_name.setdefault((new.meta.project, new.meta.name), {})[uid] = None
-        self._tell("ADDED" if old is None else "MODIFIED", old, new)
+        self._tell(ChangeType.ADDED if old is None else ChangeType.MODIFIED, new)
 
-    def _tell(self, kind: str, old: Workload | None, new: Workload | None) -> None:
+    def _tell(self, change: ChangeType, row: Workload) -> None:
         for callback in self._callbacks:
-            callback(kind, old, new)
+            callback(change, row)
 
     # -- rows
 
@@ -274,6 +300,19 @@ class ExternalRows:
         name = (meta.get("annotations") or {}).get(POD_GROUP_ANNOTATION)
         group = self._world.pod_groups.get(name, meta.get("namespace", "")) if name else None
         return group is None or top_uid(group) == meta["uid"]
+
+
+def _member(pod: Object, row: Workload, rank: int) -> Pod:
+    """Return a pod of a row: what the labels of our own pods say is said by the row."""
+    read = pod_of(pod)
+    return replace(
+        read,
+        meta=replace(read.meta, project=row.meta.project, owner=row.meta.uid),
+        workload=row.name,
+        node_pool=row.node_pool,
+        attempt=row.attempt or 1,
+        spec=replace(read.spec, rank=rank),
+    )
 
 
 def _top_uids(group: Mapping[str, Any]) -> tuple[str, ...]:
