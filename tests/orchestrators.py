@@ -31,8 +31,8 @@ class OrchestratorProcess:
     client: httpx.Client = field(default_factory=httpx.Client)
     log: Path = Path()
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *, port: int = 0) -> None:
+        """Start it, on any free port unless one is given, and wait until it answers."""
         self.log = self.data_dir.parent / "serve.log"
         command = [
             sys.executable,
@@ -42,7 +42,7 @@ class OrchestratorProcess:
             "--data-dir",
             str(self.data_dir),
             "--port",
-            "0",
+            str(port),
         ]
         if self.nodes_file is not None:
             command += ["--nodes", str(self.nodes_file)]

@@ -18,6 +18,7 @@ from runai_airflow.operators import RunaiWorkloadOperator
 from runai_core.client.environment import Connection
 
 SCRIPT = """\
+from __future__ import annotations
 import json, os, sys
 
 {source}

@@ -168,7 +168,7 @@ class RunaiWorkloadOperator(BaseOperator):
         task_instance.xcom_push(key=keys.STATUS, value=event.get("phase") or str(outcome))
         if outcome is not Outcome.COMPLETED:
             self._mine = None
-            raise ENDS[outcome](f"{event['sentence']}. Its page: {self._known_url(task_instance)}")
+            raise ENDS[outcome](f"{event['sentence'].rstrip('.')}. Its page: {self._known_url(task_instance)}")
         return event.get("result")
 
     def on_kill(self) -> None:

@@ -60,7 +60,6 @@ class Watch:
             return self._event(Outcome.LOST, f"{error.message}; {hint}")
 
     async def _wait(self, client: AsyncClient, news: AsyncIterator[News]) -> dict[str, Any]:
-        self._created = _created_at(await client.get(self.uid))
         while True:
             limit, outcome = self._limit()
             try:
@@ -87,6 +86,7 @@ class Watch:
             return
         self.say(item.text)
         if item.kind is not NewsKind.SILENT:
+            self._created = item.workload.created_at.timestamp() if item.workload.created_at else self._created
             self._sentence, self._waits = item.text, item.workload.phase in WAITING
 
     def _end(self, item: News) -> dict[str, Any]:
@@ -115,7 +115,3 @@ class Watch:
             "phase": str(phase),
             "result": self._result,
         }
-
-
-def _created_at(workload: Workload) -> float:
-    return workload.created_at.timestamp() if workload.created_at else time.time()

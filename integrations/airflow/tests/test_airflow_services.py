@@ -1,0 +1,186 @@
+"""Airflow as it is run: API server, scheduler, triggerer and DAG processor, with users and accidents."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from runai_core.client import Client
+from runai_core.client.results import Workload
+
+pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
+
+SERVICES = ("api-server", "scheduler", "triggerer", "dag-processor")
+
+DAGS = """\
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG
+from runai_airflow import RunaiWorkloadOperator
+
+START = datetime(2025, 1, 1)
+QUICK = dict(project="team-a", poll_interval=0.5)
+
+for name in ("killed_by_user", "triggerer_dies"):
+    with DAG(name, schedule=None, start_date=START, is_paused_upon_creation=False):
+        RunaiWorkloadOperator(task_id="train", command="sleep 40" if name == "killed_by_user" else "sleep 15", deferrable=True, **QUICK)
+
+with DAG("worker_dies", schedule=None, start_date=START, is_paused_upon_creation=False):
+    RunaiWorkloadOperator(
+        task_id="train", command="sleep 25", retries=1, retry_delay=timedelta(seconds=1), deferrable=False, **QUICK
+    )
+"""
+
+SECONDS = 120.0
+"""Longest that anything here is waited for: two busy cores start four services."""
+
+
+@dataclass
+class Airflow:
+    """The four services on a database of their own."""
+
+    home: Path
+    port: int
+    environ: dict[str, str]
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, service: str) -> None:
+        """Start one service, in a process group of its own."""
+        with (self.home / f"{service}.log").open("ab") as output:
+            self.running[service] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", service],
+                env=self.environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def kill(self, service: str) -> None:
+        """End a service and all its processes at once, as a machine that fails does."""
+        found = self.running.pop(service)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(found.pid, signal.SIGKILL)
+        found.wait()
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer of the REST API."""
+        token = httpx.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        answer = httpx.request(
+            method, f"{self.url}/api/v2/{path}", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def trigger(self, dag: str) -> str:
+        """Start a run and return the path of its only task."""
+        run = self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None})["dag_run_id"]
+        return f"dags/{dag}/dagRuns/{run}/taskInstances/train"
+
+    def tail(self) -> str:
+        return "\n".join(f"== {name}\n" + (self.home / f"{name}.log").read_text()[-1500:] for name in SERVICES)
+
+
+def eventually(what: str, airflow: Airflow, holds: Callable[[], object], seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError, KeyError):
+            if holds():
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"{what} did not come true in {seconds} s\n{airflow.tail()}")
+
+
+@pytest.fixture(scope="module")
+def airflow(airflow_home: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    home = tmp_path_factory.mktemp("services")
+    (home / "dags").mkdir()
+    (home / "dags" / "accidents.py").write_text(DAGS)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "API__PORT": str(port),
+        "API__HOST": "127.0.0.1",
+        "API__WORKERS": "1",
+        "API_AUTH__JWT_SECRET": "only-for-this-test-only-for-this-test-only-for-this-test-12345678",
+        "CORE__DAGS_FOLDER": str(home / "dags"),
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__PARALLELISM": "2",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "8",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+    }
+    environ = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+    }
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True, capture_output=True)
+    found = Airflow(home, port, environ)
+    try:
+        for service in SERVICES:
+            found.start(service)
+        eventually("a DAG that is read", found, lambda: found.call("GET", "dags/worker_dies")["dag_id"])
+        yield found
+    finally:
+        for service in list(found.running):
+            found.kill(service)
+
+
+def workload_of(client: Client, dag: str) -> Workload | None:
+    name = dag.replace("_", "-")
+    return next((found for found in client.list() if found.name.startswith(f"{name}-train-")), None)
+
+
+def is_running(client: Client, dag: str) -> bool:
+    found = workload_of(client, dag)
+    return found is not None and found.phase == "Running"
+
+
+def test_what_a_user_ends_and_what_dies_on_the_way(airflow: Airflow, client: Client) -> None:
+    """One test, because the three wait side by side: the services take longer than they do."""
+    killed, moved, crashed = (airflow.trigger(dag) for dag in ("killed_by_user", "triggerer_dies", "worker_dies"))
+    for dag in ("killed_by_user", "triggerer_dies", "worker_dies"):
+        eventually(f"{dag} runs", airflow, lambda dag=dag: is_running(client, dag))  # type: ignore[misc]
+    eventually("both wait deferred", airflow, lambda: _states(airflow, killed, moved) == ["deferred", "deferred"])
+
+    # a user marks a deferred task as failed: its link was there, and its workload ends
+    found = workload_of(client, "killed_by_user")
+    assert found is not None
+    assert airflow.call("GET", f"{killed}/links")["extra_links"]["Runai workload"].endswith(f"/workloads/{found.id}")
+    airflow.call("PATCH", killed, {"new_state": "failed"})
+    eventually("the killed task's workload is deleted", airflow, lambda: client.get(found.id).phase == "Deleting", 30)
+
+    # the triggerer and the worker die at once
+    airflow.kill("triggerer")
+    airflow.kill("scheduler")
+    airflow.start("triggerer")
+    airflow.start("scheduler")
+
+    eventually("the other triggerer goes on", airflow, lambda: _states(airflow, moved) == ["success"])
+    eventually("the second try succeeds", airflow, lambda: _states(airflow, crashed) == ["success"])
+    assert airflow.call("GET", crashed)["try_number"] == 2
+    tries = [item for item in client.list() if item.name.startswith("worker-dies-train-")]
+    assert [item.name[-2:] for item in tries] == ["-1"], "the second try must wait for the workload of the first"
+
+
+def _states(airflow: Airflow, *tasks: str) -> list[str]:
+    return [str(airflow.call("GET", task)["state"]) for task in tasks]
