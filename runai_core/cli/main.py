@@ -22,10 +22,11 @@ class Entry(NamedTuple):
     section: str
 
 
-WORK, ORG, HOST, SELF, V1 = (
+WORK, ORG, HOST, CLUSTER, SELF, V1 = (
     "Workloads",
     "Organization and resources",
     "This machine",
+    "Kubernetes",
     "Account and settings",
     "As in CLI v1",
 )
@@ -60,8 +61,10 @@ COMMANDS: Mapping[str, Entry] = {
     "status": Entry(f"{_LOCAL}:status", "What is running here.", HOST),
     "doctor": Entry(f"{_LOCAL}:doctor", "What is missing, and how to get it.", HOST),
     "simulate": Entry("runai_core.cli.simulate:simulate", "Replay a trace of jobs through the engine.", HOST),
-    "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", HOST),
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
+    "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", CLUSTER),
+    "operator": Entry("runai_core.cli.cluster:operator", "Run the operator of a cluster.", CLUSTER),
+    "api": Entry("runai_core.cli.cluster:api", "Run the API server of a cluster.", CLUSTER),
     "login": Entry(f"{_SELF}:login", "Keep the address and token of an orchestrator.", SELF),
     "logout": Entry(f"{_SELF}:logout", "Forget them.", SELF),
     "whoami": Entry(f"{_SELF}:whoami", "Who you are, and where.", SELF),
@@ -112,7 +115,7 @@ class Root(click.Group):
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section, without loading any."""
-        for section in (WORK, ORG, HOST, SELF, V1):
+        for section in (WORK, ORG, HOST, CLUSTER, SELF, V1):
             rows = [(name, entry.help) for name, entry in COMMANDS.items() if entry.section == section]
             with formatter.section(section):
                 formatter.write_dl(rows)

@@ -1,0 +1,223 @@
+"""What a cluster needs besides the scheduler: loops of whoever leads, and doors of every replica."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from runai_core.backends.kubernetes.api import Api, connect
+from runai_core.backends.kubernetes.cluster import KubernetesCluster
+from runai_core.backends.kubernetes.lease import KubernetesLease
+from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
+from runai_core.backends.kubernetes.resources import CRDS, PROJECTS, SECRETS
+from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
+from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
+from runai_core.model.nodes import NodePool
+from runai_core.model.organization import AccessRule, Department, Project
+from runai_core.model.workload import Pod, Workload
+from runai_core.operator.admission import Admission, Judges
+from runai_core.operator.exposition import Family
+from runai_core.operator.grouping import PodGrouper
+from runai_core.operator.install.names import IDENTITY_SECRET, labels_of
+from runai_core.operator.measures import Seen, cluster_families, cycle_families, leader_family
+from runai_core.operator.organization import Organization
+from runai_core.operator.serving import Certified, probes, serving, webhooks
+from runai_core.operator.trust import Trust, settled
+from runai_core.ports import Query
+from runai_core.service.submissions import Submissions
+from runai_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Where a replica listens. Port 0 is a free one, None is none."""
+
+    health_host: str = "127.0.0.1"
+    health_port: int = 8081
+    webhook_host: str = "127.0.0.1"
+    webhook_port: int | None = 9443
+    namespace: str = SYSTEM_NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The ports that are listened on."""
+
+    health: int
+    webhook: int | None
+
+
+# -- loops
+
+
+async def operate(orchestrator: Orchestrator) -> None:
+    """Keep projects, queues and pod groups as they should be, while this process leads."""
+    cluster = cluster_of(orchestrator)
+    api, world = cluster.api, cluster.world
+
+    async def rules() -> Iterable[AccessRule]:
+        return await _access_rules(orchestrator)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Organization(api, world, rules).run(), name="organization")
+        tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
+
+
+def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:
+    """Return the cluster of an orchestrator whose backend is Kubernetes."""
+    return cast("KubernetesCluster", orchestrator.backend.cluster)
+
+
+async def _access_rules(orchestrator: Orchestrator) -> Sequence[AccessRule]:
+    try:
+        return (await orchestrator.backend.store.list(AccessRule, Query())).items
+    except (RunaiError, KeyError) as error:
+        log.debug("no access rules are kept here: %s", error)
+        return ()
+
+
+# -- the process
+
+
+@contextlib.asynccontextmanager
+async def open_operator(settings: Settings, doors: Doors) -> AsyncIterator[Opened]:
+    """Run the operator while the context is open; every replica answers webhooks and probes, one leads.
+
+    Raises:
+        Unavailable: we are not installed on the cluster, a port is taken, or the cluster cannot be reached.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        await _prepare(settings, doors.namespace)
+        orchestrator = await stack.enter_async_context(open_orchestrator(settings, operator=operate))
+        certified = Certified()
+        opened = await _open_webhooks(stack, orchestrator, doors, certified)
+
+        async def trouble() -> str:
+            if doors.webhook_port is not None and not certified.loaded:
+                return "there is no certificate for the webhooks yet"
+            return await _trouble(orchestrator)
+
+        async def measure() -> Iterable[Family]:
+            return await families(orchestrator)
+
+        health = await stack.enter_async_context(
+            serving(probes(trouble, measure), doors.health_host, doors.health_port)
+        )
+        yield Opened(health, opened)
+
+
+async def _open_webhooks(
+    stack: contextlib.AsyncExitStack, orchestrator: Orchestrator, doors: Doors, certified: Certified
+) -> int | None:
+    if doors.webhook_port is None:
+        return None
+    cluster, backend = cluster_of(orchestrator), orchestrator.backend
+    judges = Judges(
+        submissions=Submissions(backend, orchestrator.policies),
+        policies=orchestrator.policies,
+        organization=orchestrator.organization,
+    )
+    trust = Trust(cluster.api, backend.clock, doors.namespace, certified.load)
+    await settled(trust)
+    task = asyncio.create_task(trust.run(), name="certificates")
+    stack.push_async_callback(_ended, task)
+    app = webhooks(Admission(cluster.world, judges))
+    return await stack.enter_async_context(serving(app, doors.webhook_host, doors.webhook_port, secure=certified))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _trouble(orchestrator: Orchestrator) -> str:
+    """Return why the process cannot work now; a replica that waits for the lease is fine."""
+    try:
+        await orchestrator.backend.store.version()
+    except RunaiError as error:
+        return error.message
+    return cluster_of(orchestrator).world.trouble
+
+
+async def families(orchestrator: Orchestrator) -> list[Family]:
+    """Return the metrics of a replica; those of the cluster only while it leads, so that none is counted twice."""
+    backend = orchestrator.backend
+    leads = backend.lease.leads if isinstance(backend.lease, KubernetesLease) else set()
+    seen = Seen(cluster_id=orchestrator.cluster_id, now=backend.clock.now(), reports=orchestrator.scheduling.reports)
+    found = [leader_family(leads), *cycle_families(seen)]
+    return [*found, *cluster_families(await _seen(orchestrator))] if "runai-operator" in leads else found
+
+
+async def _seen(orchestrator: Orchestrator) -> Seen:
+    backend = orchestrator.backend
+    store = backend.store
+    return Seen(
+        cluster_id=orchestrator.cluster_id,
+        now=backend.clock.now(),
+        nodes=await backend.cluster.nodes(),
+        pools=(await store.list(NodePool, Query())).items,
+        departments=(await store.list(Department, Query())).items,
+        projects=(await store.list(Project, Query())).items,
+        workloads=(await store.list(Workload, Query())).items,
+        pods=(await store.list(Pod, Query())).items,
+        reports=orchestrator.scheduling.reports,
+    )
+
+
+# -- the first start
+
+
+async def _prepare(settings: Settings, namespace: str) -> None:
+    """Make sure that we are installed, and share one identity with the API server's replicas."""
+    async with connect(settings.kubeconfig, settings.kube_context) as api:
+        try:
+            await api.get(CRDS, PROJECTS.full_name)
+        except NotFound:
+            raise Unavailable(
+                f"runai is not installed on the cluster at {api.server}: run `runai admin install` first"
+            ) from None
+        await _share_identity(api, settings.data_dir, namespace)
+
+
+async def _share_identity(api: Api, data_dir: Path, namespace: str) -> None:
+    """Take the identity that the cluster has; the first replica of all gives its own."""
+    try:
+        secret: Any = await api.get(SECRETS, IDENTITY_SECRET, namespace)
+    except NotFound:
+        load_identity(data_dir)
+        content = (data_dir / IDENTITY_FILE).read_text()
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": IDENTITY_SECRET, "namespace": namespace, "labels": labels_of("operator")},
+            "type": "Opaque",
+            "data": {IDENTITY_FILE: base64.b64encode(content.encode()).decode()},
+        }
+        try:
+            await api.create(SECRETS, body)
+        except AlreadyExists:
+            secret = await api.get(SECRETS, IDENTITY_SECRET, namespace)
+        except NotFound:
+            raise Unavailable(f"there is no namespace {namespace}: run `runai admin install` first") from None
+        else:
+            return
+    _take_identity(secret, data_dir, namespace)
+
+
+def _take_identity(secret: Any, data_dir: Path, namespace: str) -> None:
+    try:
+        text = base64.b64decode(secret["data"][IDENTITY_FILE]).decode()
+        json.loads(text)["signing_key"]
+    except (KeyError, TypeError, ValueError):
+        raise Unavailable(
+            f"Secret {IDENTITY_SECRET} in namespace {namespace} is damaged: delete it (all tokens are issued anew)"
+        ) from None
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(data_dir / IDENTITY_FILE, text)
