@@ -64,6 +64,7 @@ COMMANDS: Mapping[str, Entry] = {
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
     "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", CLUSTER),
     "operator": Entry("runai_core.cli.cluster:operator", "Run the operator of a cluster.", CLUSTER),
+    "scheduler": Entry("runai_core.cli.scheduler:scheduler", "Run the scheduler of a cluster.", CLUSTER),
     "api": Entry("runai_core.cli.cluster:api", "Run the API server of a cluster.", CLUSTER),
     "login": Entry(f"{_SELF}:login", "Keep the address and token of an orchestrator.", SELF),
     "logout": Entry(f"{_SELF}:logout", "Forget them.", SELF),

@@ -1,4 +1,4 @@
-"""The Kubernetes cluster behind the port: its eyes (snapshots), hands (binding, evicting, launching), voice (status)."""
+"""The Kubernetes cluster behind the port: eyes (snapshots), hands (binding, evicting), voice (status)."""
 
 import asyncio
 import logging
