@@ -76,10 +76,8 @@ class Proxy:
         self._loop.run_forever()
         server.close()
         self._cut()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks := asyncio.all_tasks(self._loop):  # they end by themselves: their connections are cut
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=5))
 
     def _cut(self) -> None:
         for writer in self._connections:
