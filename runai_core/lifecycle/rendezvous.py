@@ -6,14 +6,14 @@ a program written for it runs unchanged.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from runai_core.lifecycle.shape import Place, Shape, framework_of
 from runai_core.model.snapshot import PodRequest
 from runai_core.model.spec import DistributedFramework
-from runai_core.model.workload import Workload, WorkloadType
+from runai_core.model.workload import Pod, Workload, WorkloadType
 
 DEFAULT_MASTER_PORT = 29500
 """Where PyTorch's own launcher listens when nobody says otherwise."""
@@ -109,6 +109,15 @@ def environment_of(member: Member) -> dict[str, str]:
     if member.workload.type == WorkloadType.DISTRIBUTED:
         table = _BY_FRAMEWORK[framework_of(member.workload)]
     return _common(member) | ({} if table is None else table(member))
+
+
+def meeting_point(workload: Workload, pods: Iterable[Pod]) -> tuple[str, int] | None:
+    """Return the address and port where pods of the present attempt meet already; one that joins must go there too."""
+    for pod in pods:
+        address, port = pod.spec.environment.get("MASTER_ADDR", ""), pod.spec.environment.get("MASTER_PORT", "")
+        if pod.attempt == workload.attempt and address and port.isdigit():
+            return address, int(port)
+    return None
 
 
 def gpus_of(request: PodRequest) -> str:

@@ -17,6 +17,7 @@ from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.observe import LEAVING, Observed, counts, look_again_at, observe, surplus, wants_pods
 from runai_core.lifecycle.own_rules import deletion_due
 from runai_core.lifecycle.phases import Effect, Signal
+from runai_core.lifecycle.rendezvous import meeting_point
 from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
@@ -198,7 +199,7 @@ class Reconciler:
         return bool(surplus(workload, pods))
 
     async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:
-        address, port = await self._cluster.rendezvous(workload)
+        address, port = meeting_point(workload, pods) or await self._cluster.rendezvous(workload)
         context = RunContext(master_address=address, master_port=port, created_at=self._clock.now())
         gang = self._plugins.gang_of(workload, run_context=context, existing=pods)
         return Gang(group=gang.group, pods=tuple(self._with_plugins(workload, pod) for pod in gang.pods))

@@ -8,6 +8,7 @@ from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.lifecycle.members import scaled
 from runai_core.lifecycle.observe import counts
 from runai_core.lifecycle.own_rules import WORKERS_ON_DEMAND
+from runai_core.lifecycle.rendezvous import meeting_point
 from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.errors import InvalidRequest, Unsupported
 from runai_core.model.meta import Meta
@@ -92,6 +93,13 @@ def test_the_limits_hold(change: dict[str, object], field: str) -> None:
 def test_a_fixed_gang_cannot_grow() -> None:
     with pytest.raises(Unsupported, match=WORKERS_ON_DEMAND):
         scaled(a_workload(""), add=1)
+
+
+def test_who_joins_meets_the_others_where_they_met() -> None:
+    first = gang_of(a_workload(), run_context=RunContext(master_address="10.0.0.1", master_port=4711)).pods
+
+    assert meeting_point(a_workload(), first) == ("10.0.0.1", 4711)
+    assert meeting_point(replace(a_workload(), attempt=2), first) is None
 
 
 WRONG = {
