@@ -45,8 +45,8 @@ class Operating:
             bodies = yaml.safe_load_all(manifest) if isinstance(manifest, str) else [manifest]
             for body in bodies:
                 resource = resource_of(body["apiVersion"], body["kind"])
-                body = {**body, "metadata": {**body["metadata"], "namespace": into or self.namespace}}
-                made.append(await self.api.create(resource, body))
+                placed = {**body, "metadata": {**body["metadata"], "namespace": into or self.namespace}}
+                made.append(await self.api.create(resource, placed))
         return made
 
     async def pods(self, count: int, *, grouped: bool = True) -> list[Object]:
@@ -152,7 +152,7 @@ async def stand_in(api: Api, resource: Resource) -> None:
     await until(established)
 
 
-async def until(look: Callable[[], Awaitable[T]], seconds: float = 30.0) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 30.0) -> T:
     """Return what `look` finds, as soon as it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := await look()):

@@ -7,6 +7,7 @@ there without their operators, and the tests make the pods that those would.
 
 import asyncio
 import json
+import sys
 import time
 from typing import Any
 
@@ -81,6 +82,8 @@ spec:
       completions: 2
       template: {ENDING.replace(chr(10), chr(10) + "    ")}
 """
+
+CONTAINERS = [{"name": "main", "image": "none"}]
 
 JOBSETS = Resource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet")
 LWS = Resource("leaderworkerset.x-k8s.io", "v1", "leaderworkersets", "LeaderWorkerSet")
@@ -188,12 +191,12 @@ async def test_job_sets_and_leader_worker_sets_have_a_group_for_each_part(cluste
         await stand_in(parts.api, JOBSETS)
         await stand_in(parts.api, LWS)
         [made, servers] = await parts.create(jobset, lws)
-        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "js-a-0"}}
-        job["spec"] = {
-            "suspend": True,
-            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}},
+        job: Object = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "js-a-0", "ownerReferences": owned(made, "x")["metadata"]["ownerReferences"]},
+            "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": CONTAINERS}}},
         }
-        job["metadata"]["ownerReferences"] = owned(made, "x")["metadata"]["ownerReferences"]
         [below] = await parts.create(job)
         await parts.create(owned(below, "a-0", **{"jobset.sigs.k8s.io/replicatedjob-name": "a"}))
         for group in ("0", "1"):
@@ -300,7 +303,7 @@ async def test_the_namespaces_project_decides_about_the_queue(cluster: Cluster) 
 
 @pytest.mark.asyncio
 async def test_a_deployment_is_seen_stopped_run_again_and_deleted(cluster: Cluster, fake_nodes: AddNodes) -> None:
-    [node] = fake_nodes(1)
+    [node] = await asyncio.to_thread(fake_nodes, 1)
     async with operating(cluster) as parts:
         [made] = await parts.create(A_DEPLOYMENT)
         uid = made["metadata"]["uid"]
@@ -339,7 +342,7 @@ async def test_a_deployment_is_seen_stopped_run_again_and_deleted(cluster: Clust
 
 @pytest.mark.asyncio
 async def test_a_job_runs_to_its_end(cluster: Cluster, fake_nodes: AddNodes) -> None:
-    [node] = fake_nodes(1)
+    [node] = await asyncio.to_thread(fake_nodes, 1)
     async with operating(cluster) as parts:
         [made] = await parts.create(
             A_JOB.replace("{labels: {app: x}}", "{annotations: {runai.test/succeeds-after: 500ms}}")
@@ -396,7 +399,9 @@ async def test_a_thousand_pods_are_grouped_and_shown(cluster: Cluster) -> None:
         rows = [row for row in parts.rows.rows() if row.meta.project == parts.namespace]
         shown = time.monotonic() - began
 
-    print(f"1000 pods created in {created:.1f} s, grouped after {taken:.1f} s; rows in {shown * 1000:.0f} ms")
+    sys.stdout.write(
+        f"1000 pods created in {created:.1f} s, grouped after {taken:.1f} s; rows in {shown * 1000:.0f} ms\n"
+    )
     assert len(rows) == 1000
     assert {row.phase for row in rows} == {Phase.PENDING}
     assert taken < 60

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 30.0
 """How long an answer of discovery is believed; also how soon a kind that is installed later is found."""
 
+MISSING_SECONDS = 1.0
+"""How long it is believed that the cluster does not have a kind: who names it, may have just installed it."""
+
 
 @dataclass(slots=True)
 class _Answer:
@@ -40,23 +43,29 @@ class Kinds:
 
     async def resource(self, api_version: str, kind: str) -> Resource | None:
         """Return where objects of this kind are; None where the cluster does not have it (any more)."""
-        answer = self._versions.get(api_version)
-        if answer is None or time.monotonic() - answer.at > FRESH_SECONDS:
+        if (answer := self._fresh(api_version, kind)) is None:
             async with self._locks.setdefault(api_version, asyncio.Lock()):
-                answer = self._versions.get(api_version)
-                if answer is None or time.monotonic() - answer.at > FRESH_SECONDS:
+                if (answer := self._fresh(api_version, kind)) is None:
                     answer = self._versions[api_version] = await self._ask(api_version)
         return answer.resources.get(kind)
+
+    def _fresh(self, api_version: str, kind: str) -> _Answer | None:
+        """Return what we know, unless it may be old; that a kind is missing is soon old."""
+        answer = self._versions.get(api_version)
+        if answer is None:
+            return None
+        lasts = FRESH_SECONDS if kind in answer.resources else MISSING_SECONDS
+        return answer if time.monotonic() - answer.at <= lasts else None
 
     async def preferred(self, api_version: str, kind: str) -> Resource | None:
         """Return where we follow objects of this kind: one version of each, whichever an owner reference names."""
         group = api_version.rpartition("/")[0]
-        for known in self._kinds:
-            if known.kind == kind and known.api_version.rpartition("/")[0] == group:
-                found = await self._of(known)
-                if found is not None:
-                    return found
-        return None
+        known = [item for item in self._kinds if item.kind == kind and item.api_version.rpartition("/")[0] == group]
+        for each in known:
+            found = await self._of(each)
+            if found is not None:
+                return found
+        return await self.resource(api_version, kind) if known else None
 
     async def served(self) -> list[Resource]:
         """Return where the objects of all kinds are that plug-ins know and the cluster has."""
