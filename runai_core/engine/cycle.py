@@ -75,12 +75,13 @@ def confirmed(
     found: dict[str, Suggestion] = {}
     for suggestion in candidates:
         wanted = suggestion.kind not in found and len(found) < MOST_SUGGESTIONS
-        if wanted and _starts(follow(snapshot, name, suggestion), name, rules):
+        if wanted and starts(follow(snapshot, name, suggestion), name, rules):
             found[suggestion.kind] = suggestion
     return tuple(found.values())
 
 
-def _starts(snapshot: Snapshot, name: str, rules: RuleSet) -> bool:
+def starts(snapshot: Snapshot, name: str, rules: RuleSet) -> bool:
+    """Return whether a cycle places the pod group, or promises it a place."""
     result = run_actions(open_cycle(snapshot, rules))
     return any(bind.pod_group == name for bind in result.binds) or any(
         promise.pod_group == name for promise in result.pipelines

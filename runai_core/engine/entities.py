@@ -95,7 +95,7 @@ class PodClass:
         self.extended: tuple[tuple[str, int], ...] | None = extended or None
         sliced = bool(request.mig or claimed)
         self.form = SHARED if shared else WHOLE if self.gpus else SLICES if sliced else NO_GPU
-        self.charge = (request.cpu, request.memory, _gpu_charge(request, smallest_device_mib))
+        self.charge = (request.cpu, request.memory, gpu_charge(request, smallest_device_mib))
         # Filled by `feasibility` when the class is first looked at; bit i stands for node i.
         self.static = -1
         self.refused: tuple[tuple[str, int], ...] = ()
@@ -105,7 +105,7 @@ class PodClass:
         self.solitary = bool(self.constraints.pod_affinity or self.constraints.host_ports or example.resource_claims)
 
 
-def _gpu_charge(request: PodRequest, device_mib: int) -> int:
+def gpu_charge(request: PodRequest, device_mib: int) -> int:
     """Return what a queue pays, in thousandths of a GPU, for a pod that has no node yet."""
     if request.gpu_portion:
         return request.gpu_portion * max(request.gpu_devices, 1)

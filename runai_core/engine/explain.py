@@ -6,7 +6,7 @@ the engine, and the group was placed, or promised a place.
 
 from dataclasses import replace
 
-from runai_core.engine.cycle import confirmed, open_cycle, run_actions
+from runai_core.engine.cycle import confirmed, open_cycle, run_actions, starts
 from runai_core.engine.rules import DEFAULT_RULES, RuleSet
 from runai_core.engine.suggestions import large_changes, small_changes
 from runai_core.engine.verdicts import verdict_for
@@ -36,3 +36,13 @@ def explain(snapshot: Snapshot, name: str, rules: RuleSet = DEFAULT_RULES) -> Ve
         return verdict
     candidates = [*small_changes(session, job), *large_changes(session, job)]
     return replace(verdict, suggestions=confirmed(snapshot, name, candidates, rules))
+
+
+def would_start(snapshot: Snapshot, name: str, rules: RuleSet = DEFAULT_RULES) -> bool:
+    """Return whether a pod group of the snapshot would be placed, or promised a place, in a cycle now.
+
+    Raises:
+        InvalidSnapshot: the snapshot contradicts itself.
+    """
+    check_snapshot(snapshot)
+    return starts(snapshot, name, rules)

@@ -9,17 +9,22 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from runai_core.engine.cycle import run_cycle
-from runai_core.engine.explain import explain
+from runai_core.engine.explain import explain, would_start
+from runai_core.engine.incremental import Scheduler
 from runai_core.engine.rules import RuleSet
-from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Verdict
+from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Suggestion, Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.nodes import NodePool
-from runai_core.model.snapshot import PodEntry, Snapshot
+from runai_core.model.snapshot import PodEntry, PodState, Snapshot
 from runai_core.model.workload import Gang, Phase, Workload
 from runai_core.ports import Backend, Query
 from runai_core.service.journal import Journal
+from runai_core.service.usage import UsageService
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,8 @@ class SchedulingService:
         self._backend = backend
         self._journal = journal
         self._rules = rules
+        self._usage = UsageService(backend)
+        self._schedulers: dict[str, Scheduler] = {}  # node pool -> what it was decided on last, opened
         self._changed = asyncio.Event()
         self._verdicts: dict[str, dict[str, Verdict]] = {}  # node pool -> workload uid -> of its newest cycle
         self._saved: dict[str, float] = {}  # workload uid -> when its verdict was stored
@@ -86,6 +93,13 @@ class SchedulingService:
 
     async def run(self) -> None:
         """Schedule until cancelled."""
+        try:
+            await self._run()
+        finally:
+            with contextlib.suppress(RunaiError):
+                await self._usage.save()
+
+    async def _run(self) -> None:
         self._changed.set()
         while True:
             with contextlib.suppress(TimeoutError):
@@ -105,31 +119,64 @@ class SchedulingService:
 
     async def cycle(self) -> None:
         """Run one cycle of every node pool."""
-        for pool in (await self._backend.store.list(NodePool, Query())).items:
+        pools = await self._pools()
+        for pool in pools:
             await self._cycle(pool)
+        for name in self._schedulers.keys() - {pool.name for pool in pools}:
+            del self._schedulers[name]
 
     async def try_out(self, gang: Gang) -> Verdict | None:
         """Return why the gang would wait if it were submitted now; None if it would start."""
         pool = await self._backend.store.get(NodePool, gang.pods[0].node_pool or "default")
-        snapshot = with_gang(await self._backend.cluster.snapshot(pool), gang)
-        result = await self._decide(snapshot)
+        snapshot = with_gang(await self._snapshot(pool), gang)
+        result = await _in_thread_if_large(run_cycle, snapshot, self._rules)
         return next((verdict for verdict in result.verdicts if verdict.pod_group == gang.group.name), None)
 
     async def explain(self, workload: Workload) -> Verdict | None:
         """Return why the workload waits now and what would start it, each suggestion tried; None if it would start."""
         pool = await self._backend.store.get(NodePool, workload.node_pool)
-        snapshot = await self._backend.cluster.snapshot(pool)
+        snapshot = await self._snapshot(pool)
         name = next((group.name for group in snapshot.pod_groups if group.workload == workload.key), None)
         if name is None:
             return None
-        return await asyncio.to_thread(explain, snapshot, name, self._rules)
+        verdict = await asyncio.to_thread(explain, snapshot, name, self._rules)
+        if verdict is None or verdict.promised:
+            return verdict
+        elsewhere = await self._elsewhere(workload, snapshot, name)
+        return replace(verdict, suggestions=(*elsewhere, *verdict.suggestions))
+
+    async def _elsewhere(self, workload: Workload, snapshot: Snapshot, group: str) -> tuple[Suggestion, ...]:
+        """Return the other node pools in which a group of which nothing runs would start now, each tried."""
+        gang = next(item for item in snapshot.pod_groups if item.name == group)
+        pods = tuple(pod for pod in snapshot.pods if pod.pod_group == group)
+        if not all(pod.state is PodState.PENDING for pod in pods):
+            return ()
+        found = []
+        for pool in await self._pools():
+            if pool.name != snapshot.node_pool:
+                other = await self._snapshot(pool)
+                there = replace(
+                    other,
+                    pod_groups=(*other.pod_groups, gang),
+                    pods=(*other.pods, *pods),
+                    topologies=tuple({item.name: item for item in (*snapshot.topologies, *other.topologies)}.values()),
+                )
+                if await _in_thread_if_large(would_start, there, group, self._rules):
+                    found.append(_other_pool(pool.name, may_use=pool.name in workload.node_pools))
+        return tuple(sorted(found, key=lambda item: not item.values["allowed"]))
+
+    async def _pools(self) -> Sequence[NodePool]:
+        return (await self._backend.store.list(NodePool, Query())).items
+
+    async def _snapshot(self, pool: NodePool) -> Snapshot:
+        return await self._usage.overlay(pool, await self._backend.cluster.snapshot(pool))
 
     async def _cycle(self, pool: NodePool) -> None:
         started = self._backend.clock.now()
-        snapshot = await self._backend.cluster.snapshot(pool)
+        snapshot = await self._snapshot(pool)
         result = await self._decide(snapshot)
-        if result.binds or result.evictions:
-            await self._backend.cluster.apply(result)
+        await self._backend.cluster.apply(result)
+        await self._usage.observe(pool, snapshot, result)
         await self._record(snapshot, result)
         self._shares[pool.name] = result.shares
         now = self._backend.clock.now()
@@ -146,9 +193,10 @@ class SchedulingService:
             )
 
     async def _decide(self, snapshot: Snapshot) -> CycleResult:
-        if len(snapshot.pods) < THREAD_FROM:
-            return run_cycle(snapshot, self._rules)
-        return await asyncio.to_thread(run_cycle, snapshot, self._rules)
+        scheduler = self._schedulers.get(snapshot.node_pool)
+        if scheduler is None:
+            scheduler = self._schedulers[snapshot.node_pool] = Scheduler(snapshot, self._rules)
+        return await _in_thread_if_large(scheduler.decide, snapshot)
 
     async def _record(self, snapshot: Snapshot, result: CycleResult) -> None:
         workloads = {group.name: group.workload for group in snapshot.pod_groups}
@@ -200,6 +248,18 @@ class SchedulingService:
             return await self._backend.store.get(Workload, name, project)
         except NotFound:
             return None
+
+
+async def _in_thread_if_large(work: Callable[..., T], snapshot: Snapshot, *more: object) -> T:
+    if len(snapshot.pods) < THREAD_FROM:
+        return work(snapshot, *more)
+    return await asyncio.to_thread(work, snapshot, *more)
+
+
+def _other_pool(name: str, *, may_use: bool) -> Suggestion:
+    text = f"In node pool {name} it would start now"
+    more = "." if may_use else "; it does not name that node pool: submit it with it."
+    return Suggestion("node_pool", text + more, {"node_pool": name, "allowed": may_use})
 
 
 def with_gang(snapshot: Snapshot, gang: Gang) -> Snapshot:

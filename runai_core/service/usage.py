@@ -11,9 +11,10 @@ counts for nobody.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from runai_core.engine.entities import RESOURCES, gpu_charge
 from runai_core.engine.session import offer
-from runai_core.model.decision import QueueShare
-from runai_core.model.errors import NotFound, StaleVersion
+from runai_core.model.decision import CycleResult
+from runai_core.model.errors import AlreadyExists, NotFound, StaleVersion
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool, WindowType
 from runai_core.model.organization import Queue
@@ -83,10 +84,12 @@ class _Pool:
     """What is known of one node pool."""
 
     slots: dict[str, UsageSlot]  # by name
+    loaded_at: float
     seen_at: float | None = None  # the newest cycle
     capacity: Amounts = NOTHING  # what it could give then
     held: Mapping[str, Amounts] = field(default_factory=dict)  # what queues held then
     unsaved: set[str] = field(default_factory=set)
+    outdated: bool = False  # somebody else writes it: to be loaded again
     saved_at: float = float("-inf")
     usage: dict[str, Amounts] = field(default_factory=dict)
     looked_at: float = float("-inf")
@@ -106,8 +109,8 @@ class UsageService:
         if not pool.time_based_fair_share:
             self._pools.pop(pool.name, None)
             return snapshot
-        known = await self._known(pool.name)
         now, settings = snapshot.taken_at, _settings(pool)
+        known = await self._known(pool.name, now)
         if now - known.looked_at >= REFRESH or now < known.looked_at or settings != known.settings:
             known.usage = past_use(known.slots.values(), pool, now)
             known.looked_at, known.settings, known.overlaid = now, settings, ((), ())
@@ -116,14 +119,15 @@ class UsageService:
             known.overlaid = (snapshot.queues, found)
         return replace(snapshot, queues=known.overlaid[1])
 
-    async def observe(self, pool: NodePool, snapshot: Snapshot, shares: Iterable[QueueShare]) -> None:
-        """Count what was held since the cycle before; `shares` is what queues hold now."""
+    async def observe(self, pool: NodePool, snapshot: Snapshot, result: CycleResult) -> None:
+        """Count what was held since the cycle before; the result says what is held from now on."""
         if not pool.time_based_fair_share:
             return
-        known, now = await self._known(pool.name), snapshot.taken_at
+        now = snapshot.taken_at
+        known = await self._known(pool.name, now)
         if known.seen_at is not None and 0 < now - known.seen_at <= GAP:
             _count(known, pool, known.seen_at, now)
-        known.seen_at, known.capacity, known.held = now, _capacity(snapshot), _held(shares)
+        known.seen_at, known.capacity, known.held = now, _capacity(snapshot), _held(snapshot, result)
         if known.unsaved and (now - known.saved_at >= REFRESH or now < known.saved_at):
             await self._save(known)
             await self._forget(known, now - pool.fair_share_window)
@@ -134,20 +138,26 @@ class UsageService:
         for known in self._pools.values():
             await self._save(known)
 
-    async def _known(self, name: str) -> _Pool:
-        if name not in self._pools:
+    async def _known(self, name: str, now: float) -> _Pool:
+        """Return what is known of a pool; where somebody else measures, it is loaded again once a minute."""
+        known = self._pools.get(name)
+        alone = known is not None and known.seen_at is not None and now - known.seen_at <= GAP
+        if known is None or known.outdated or (not alone and now - known.loaded_at >= REFRESH):
+            if known is not None and not known.outdated:
+                await self._save(known)
             query = Query(filters=(Filter("node_pool", Op.EQ, name),))
             slots = (await self._store.list(UsageSlot, query)).items
-            self._pools[name] = _Pool({slot.meta.name: slot for slot in slots})
-        return self._pools[name]
+            known = self._pools[name] = _Pool({slot.meta.name: slot for slot in slots}, loaded_at=now)
+        return known
 
     async def _save(self, known: _Pool) -> None:
         for name in sorted(known.unsaved):
             slot = known.slots[name]
             try:
                 stored = await (self._store.update(slot) if slot.meta.uid else self._store.create(slot))
-            except (StaleVersion, NotFound):  # another leader wrote it meanwhile: its part is not lost
-                stored = slot
+            except (StaleVersion, NotFound, AlreadyExists):  # another leader writes: this minute is its own
+                known.outdated = True
+                continue
             known.slots[name] = stored
         known.unsaved.clear()
 
@@ -197,14 +207,29 @@ def _more(old: Amounts, held: Amounts, seconds: float) -> Amounts:
     return old[0] + held[0] * seconds, old[1] + held[1] * seconds, old[2] + held[2] * seconds
 
 
-def _held(shares: Iterable[QueueShare]) -> dict[str, Amounts]:
-    """Return what queues hold; those that hold nothing are left out."""
-    rows: dict[str, list[float]] = {}
-    for share in shares:
-        if share.allocated:
-            column = ("cpu", "memory", "gpu").index(share.resource)
-            rows.setdefault(share.queue, [0.0, 0.0, 0.0])[column] = share.allocated / PER_UNIT[column]
-    return {name: (row[0], row[1], row[2]) for name, row in rows.items()}
+def _held(snapshot: Snapshot, result: CycleResult) -> dict[str, Amounts]:
+    """Return what queues hold after a cycle; those that hold nothing are left out."""
+    rows: dict[str, list[int]] = {}
+    for share in result.shares:
+        rows.setdefault(share.queue, [0, 0, 0])[RESOURCES.index(share.resource)] = share.allocated
+    changes = {bind.pod: 1 for bind in result.binds} | {eviction.pod: -1 for eviction in result.evictions}
+    if changes:
+        queues = {group.name: group.queue for group in snapshot.pod_groups}
+        parents = {queue.name: queue.parent for queue in snapshot.queues}
+        sizes = {node.name: node.gpu_memory_mib for node in snapshot.nodes}
+        nodes = {bind.pod: bind.node for bind in result.binds}
+        for pod in snapshot.pods:
+            if pod.name in changes:
+                size = sizes.get(nodes.get(pod.name, pod.node or ""), 0)
+                charge = (pod.request.cpu, pod.request.memory, gpu_charge(pod.request, size))
+                name: str | None = queues.get(pod.pod_group)
+                while name is not None:
+                    row = rows.setdefault(name, [0, 0, 0])
+                    for column in range(3):
+                        row[column] += changes[pod.name] * charge[column]
+                    name = parents.get(name)
+    cpu, memory, gpu = PER_UNIT
+    return {name: (row[0] / cpu, row[1] / memory, row[2] / gpu) for name, row in rows.items() if any(row)}
 
 
 def _capacity(snapshot: Snapshot) -> Amounts:
