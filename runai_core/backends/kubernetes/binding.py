@@ -35,6 +35,9 @@ TRIES = 4
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds that a group waits after a failed binding, doubled each time: another group may have the room meanwhile."""
 
+SETTLE = 0.5
+"""Seconds after the last binding of several after which a cycle sees them all."""
+
 FAILED = "BindingError"
 RELEASED = "GangReleased"
 BOUND = "Scheduled"
@@ -147,6 +150,13 @@ class Binder:
             self.figures.seconds.append(asyncio.get_running_loop().time() - started)
             self.pending -= len(orders)
             self._calm.set()
+            if self.pending == 0:
+                asyncio.get_running_loop().call_later(SETTLE, self._settled)
+
+    def _settled(self) -> None:
+        """Let one more cycle say what queues hold now: our own bindings wake nobody."""
+        if self.pending == 0:
+            self._wake()
 
     async def _bind_gang(self, group: str, orders: list[Order]) -> None:
         wanting = [order for order in orders if needs_more(order.pod, order.bind)]

@@ -190,6 +190,7 @@ class StatusWriter:
         group = next(iter(self._groups), None)
         if group is not None and now - self._groups[group] >= SETTLE:
             del self._groups[group]
+            self._snapshots.refresh(now)  # there need not have been a cycle since its pods changed
             return self._write_group(group, now)
         return None
 
