@@ -1,4 +1,4 @@
-"""What every store promises (`runai_core.ports.Store`), asked of each database that there is."""
+"""What every store promises (`runai_core.ports.Store`), asked of each database that there is, and of a cluster."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -23,6 +24,11 @@ from runai_core.model.organization import Department, Project, QueueResources, R
 from runai_core.model.spec import Compute, WorkloadSpec
 from runai_core.model.workload import HistoryRecord, Phase, Workload, WorkloadType
 from runai_core.ports import ChangeType, Filter, Op, Query, Store
+from tests.cluster import binaries
+from tests.cluster.cluster import Cluster
+
+KEPT = os.environ.get("RUNAI_TEST_CLUSTER")
+"""Directory of a cluster to use, read before tests hide the environment."""
 
 
 class SteppingClock:
@@ -47,9 +53,84 @@ class Database:
     clock: SteppingClock
 
     exclusive: bool = False
+    kubeconfig: Path | None = None  # objects of the cluster's kinds are there; the database has the rest
 
-    def open(self, log_kept: int = 1000) -> AbstractAsyncContextManager[LocalStore]:
+    def open(self, log_kept: int = 1000) -> AbstractAsyncContextManager[Store]:
+        if self.kubeconfig is not None:
+            return on_cluster(self.kubeconfig, self.clock, log_kept)
         return open_store(self.url, self.clock, exclusive=self.exclusive, log_kept=log_kept)
+
+
+@asynccontextmanager
+async def on_cluster(kubeconfig: Path, clock: SteppingClock, log_kept: int) -> AsyncIterator[Store]:
+    """The store over a cluster, with a database in memory for the rest."""
+    from runai_core.backends.kubernetes.api import connect
+    from runai_core.backends.kubernetes.resources import NAMESPACES
+    from runai_core.backends.kubernetes.store import KubernetesStore
+    from runai_core.backends.kubernetes.world import open_world
+
+    async with (
+        connect(kubeconfig) as api,
+        open_world(api, (NAMESPACES,)) as world,
+        open_store("sqlite://", clock) as records,
+    ):
+        store = KubernetesStore(api, world, records, clock, log_kept=log_kept)
+        await store.start()
+        try:
+            yield store
+        finally:
+            store.close()
+    await asyncio.sleep(0.1)  # connections close
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cluster that knows our kinds."""
+    from runai_core.operator.install.crds import crds
+
+    try:
+        cluster = Cluster.up(Path(KEPT) if KEPT else tmp_path_factory.mktemp("cluster"))
+    except binaries.Unavailable as reason:
+        pytest.skip(str(reason))
+    with cluster.kube() as kube:
+        for crd in crds():
+            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+            kube.patch(path, crd, kind="apply")
+            kube.wait(path, _is_served)
+        for project in ("vision", "speech"):
+            path = f"/api/v1/namespaces/runai-{project}"
+            kube.patch(path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": path[-len(project) - 6:]}},
+                       kind="apply")  # fmt: skip
+    yield cluster.kubeconfig()
+    if not KEPT:
+        cluster.down()
+
+
+def _is_served(crd: dict[str, Any]) -> bool:
+    conditions = crd.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+async def emptied(database: Database) -> None:
+    """Remove what an earlier test left; where others have objects, the test is skipped."""
+    from runai_core.backends.kubernetes.api import connect
+    from runai_core.backends.kubernetes.resources import DEPARTMENTS, PROJECTS, WORKLOADS
+
+    async with connect(database.kubeconfig) as api:
+        for resource in (*WORKLOADS, PROJECTS, DEPARTMENTS):
+            for item in (await api.list(resource))[0]:
+                meta = item["metadata"]
+                if meta.get("namespace", meta["name"]) not in OURS and not meta["name"].startswith("d-"):
+                    pytest.skip(f"the cluster has objects of others: {resource.kind} {meta['name']}")
+                if meta.get("finalizers"):
+                    at = meta.get("namespace", "")
+                    await api.patch(resource, meta["name"], {"metadata": {"finalizers": None}}, at)
+                await api.delete(resource, meta["name"], meta.get("namespace", ""))
+    await asyncio.sleep(0.1)  # connections close
+
+
+OURS = frozenset({"vision", "speech", "runai-vision", "runai-speech", "research", "other", "d"})
+"""Names of the objects, and of the namespaces, of these tests."""
 
 
 def postgres_binaries() -> Path | None:
@@ -105,10 +186,16 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "sqlite", "exclusive", "postgresql"])
+@pytest.fixture(
+    params=["memory", "sqlite", "exclusive", "postgresql", pytest.param("kubernetes", marks=pytest.mark.cluster)]
+)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database."""
     clock = SteppingClock()
+    if request.param == "kubernetes":
+        found = Database("kubernetes", clock, kubeconfig=request.getfixturevalue("kubernetes"))
+        asyncio.run(emptied(found))
+        return found
     if request.param == "memory":
         return Database("sqlite://", clock)
     if request.param in ("sqlite", "exclusive"):
@@ -124,10 +211,16 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
 
 
 @pytest_asyncio.fixture
-async def store(database: Database) -> AsyncIterator[LocalStore]:
+async def store(database: Database) -> AsyncIterator[Store]:
     """An empty store."""
     async with database.open() as opened:
         yield opened
+
+
+def needs_database(database: Database, why: str) -> None:
+    """Skip where the cluster keeps the objects."""
+    if database.kubeconfig is not None:
+        pytest.skip(f"on a cluster {why}")
 
 
 def a_workload(name: str, project: str = "vision", **fields: object) -> Workload:
@@ -158,7 +251,7 @@ async def test_a_created_object_comes_back_as_it_was_given(store: Store) -> None
     made = await store.create(given)
 
     assert made.meta.uid
-    assert made.meta.version == 1
+    assert made.meta.version > 0
     assert made.meta.created_at == made.meta.updated_at == 1_800_000_000.0
     assert replace(made, meta=given.meta) == given
     assert await store.get(Workload, "train", "vision") == made
@@ -174,7 +267,7 @@ async def test_mappings_nested_objects_and_unlimited_quota_survive(store: Store)
 
     assert (await store.get(Project, "vision")).resources == {"default": quota}
     assert (await store.get(Project, "vision")).meta.annotations == {"k": 'a"b\\c\u00fc'}
-    assert made.meta.version == 1
+    assert made.meta.version > 0
 
 
 @pytest.mark.asyncio
@@ -319,7 +412,7 @@ FILTERS = [
 
 
 @pytest_asyncio.fixture
-async def four(store: LocalStore) -> LocalStore:
+async def four(store: Store) -> Store:
     """A store with the workloads w-a, w-b, w-c and w-d."""
     a = a_workload("w-a", department="research")
     b = a_workload("w-b", "speech", department="research", phase=Phase.RUNNING, priority=90)
@@ -364,7 +457,7 @@ async def test_order_and_pages(four: Store, query: Query, expected: str) -> None
     found = sorted(w.name[-1] for w in page.items) if query.sort_by == "priority" else [w.name[-1] for w in page.items]
     assert found == (sorted(expected) if query.sort_by == "priority" else list(expected))
     assert page.total == {"vision": 3, None: 4}[query.project] if not query.search else page.total == 1
-    assert page.version == 4
+    assert page.version >= max(item.meta.version for item in (await four.list(Workload)).items)
 
 
 @pytest.mark.asyncio
@@ -449,7 +542,8 @@ async def test_no_increment_is_lost_when_everybody_retries(store: Store) -> None
 
 
 @pytest.mark.asyncio
-async def test_versions_grow_with_every_change_and_never_with_a_refused_one(store: Store) -> None:
+async def test_versions_grow_with_every_change_and_never_with_a_refused_one(store: Store, database: Database) -> None:
+    needs_database(database, "versions are the server's")
     made = await store.create(a_workload("train"))
     assert (made.meta.version, await store.version()) == (1, 1)
     with pytest.raises(AlreadyExists):
@@ -465,30 +559,30 @@ async def test_a_watch_tells_every_change_once_and_in_order(store: Store) -> Non
     made = await store.create(a_workload("one"))
     page = await store.list(Workload)
     async with watching(store, page.version) as seen:
-        await store.create(Department(meta=Meta(name="another kind")))
+        await store.create(Department(meta=Meta(name="another-kind")))
         newer = await store.update(replace(made, phase=Phase.PENDING))
         await store.create(a_workload("two"))
         await store.delete(Workload, newer.meta.uid)
 
         told = [await asyncio.wait_for(seen.get(), 5) for _ in range(3)]
 
-    assert told == [
-        (ChangeType.MODIFIED, "one", 3),
-        (ChangeType.ADDED, "two", 4),
-        (ChangeType.DELETED, "one", 5),
+    assert [(change, name) for change, name, _ in told] == [
+        (ChangeType.MODIFIED, "one"),
+        (ChangeType.ADDED, "two"),
+        (ChangeType.DELETED, "one"),
     ]
+    assert page.version < told[0][2] < told[1][2] < told[2][2]
     assert seen.empty()
 
 
 @pytest.mark.asyncio
 async def test_a_watch_resumes_where_it_stopped(store: Store) -> None:
-    for number in range(5):
-        await store.create(a_workload(f"w-{number}"))
-    async with watching(store, 2) as seen:
+    made = [await store.create(a_workload(f"w-{number}")) for number in range(5)]
+    async with watching(store, made[1].meta.version) as seen:
         told = [await asyncio.wait_for(seen.get(), 5) for _ in range(3)]
-        await store.create(a_workload("later"))
+        made.append(await store.create(a_workload("later")))
         told.append(await asyncio.wait_for(seen.get(), 5))
-    assert [(name, version) for _, name, version in told] == [("w-2", 3), ("w-3", 4), ("w-4", 5), ("later", 6)]
+    assert [(name, version) for _, name, version in told] == [(w.name, w.meta.version) for w in made[2:]]
 
 
 @pytest.mark.asyncio
@@ -497,28 +591,32 @@ async def test_a_watch_that_begins_while_others_write_misses_nothing(store: Stor
         for number in range(200):
             await store.create(a_workload(f"w-{number}"))
 
+    before = await store.version()
     writing = asyncio.create_task(write())
-    async with watching(store, 0) as seen:
+    async with watching(store, before) as seen:
         told = [await asyncio.wait_for(seen.get(), 10) for _ in range(200)]
         await writing
-    assert [version for _, _, version in told] == list(range(1, 201))
+    assert [name for _, name, _ in told] == [f"w-{number}" for number in range(200)]
+    assert [version for _, _, version in told] == sorted({version for _, _, version in told})
 
 
 @pytest.mark.asyncio
-async def test_a_slow_watch_misses_nothing(store: Store) -> None:
-    watch = store.watch(Workload, 0)
+async def test_a_slow_watch_misses_nothing(store: Store, database: Database) -> None:
+    watch = store.watch(Workload, await store.version())
     await store.create(a_workload("first"))
     told = [(await anext(watch)).object.name]
-    await asyncio.gather(*(store.create(a_workload(f"w-{number}")) for number in range(900)))
-    told += [(await anext(watch)).object.name for _ in range(900)]
-    assert told == ["first", *(f"w-{number}" for number in range(900))]
+    names = [f"w-{number}" for number in range(900 if database.kubeconfig is None else 90)]
+    await asyncio.gather(*(store.create(a_workload(name)) for name in names))
+    told += [(await anext(watch)).object.name for _ in names]
+    assert told[0] == "first"
+    assert sorted(told[1:]) == sorted(names)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("from_version", [0, 400, 10_000], ids=["the beginning", "no longer kept", "the future"])
 async def test_a_watch_of_a_version_that_is_not_known_says_so(database: Database, from_version: int) -> None:
     async with database.open(log_kept=100) as store:
-        for number in range(600):
+        for number in range(600 if database.kubeconfig is None else 150):
             await store.create(Department(meta=Meta(name=f"d-{number}")))
         with pytest.raises(WatchExpired, match="list again"):
             await anext(store.watch(Workload, from_version))
@@ -526,17 +624,18 @@ async def test_a_watch_of_a_version_that_is_not_known_says_so(database: Database
 
 @pytest.mark.asyncio
 async def test_a_watch_of_a_quiet_kind_does_not_grow_old(database: Database) -> None:
-    async with database.open(log_kept=100) as store, watching(store, 0) as seen:
+    async with database.open(log_kept=100) as store, watching(store, await store.version()) as seen:
         await store.create(a_workload("first"))
         await asyncio.wait_for(seen.get(), 5)
-        for number in range(600):
+        for number in range(600 if database.kubeconfig is None else 150):
             await store.create(Department(meta=Meta(name=f"d-{number}")))
         await store.create(a_workload("second"))
         assert (await asyncio.wait_for(seen.get(), 5))[1] == "second"
 
 
 @pytest.mark.asyncio
-async def test_a_set_of_changes_is_made_whole_or_not_at_all(store: LocalStore) -> None:
+async def test_a_set_of_changes_is_made_whole_or_not_at_all(store: LocalStore, database: Database) -> None:
+    needs_database(database, "there are no transactions")
     from runai_core.backends.local.writes import Create, Delete, Update
 
     made = await store.create(a_workload("one"))
@@ -554,6 +653,7 @@ async def test_a_set_of_changes_is_made_whole_or_not_at_all(store: LocalStore) -
 async def test_what_was_answered_is_there_after_a_restart(database: Database) -> None:
     if database.url == "sqlite://":
         pytest.skip("a database in memory ends with its process")
+    needs_database(database, "a watch cannot be resumed after a restart")
     async with database.open() as store:
         made = await store.create(a_workload("train"))
         await store.update(replace(made, phase=Phase.RUNNING))
@@ -568,7 +668,7 @@ async def test_what_was_answered_is_there_after_a_restart(database: Database) ->
 @pytest.mark.asyncio
 async def test_watches_end_and_calls_are_refused_when_the_store_is_closed(database: Database) -> None:
     async with database.open() as store:
-        watch = store.watch(Workload, 0)
+        watch = store.watch(Workload, await store.version())
         waiting = asyncio.ensure_future(anext(watch, None))
         await asyncio.sleep(0.05)
     assert await asyncio.wait_for(waiting, 5) is None

@@ -9,7 +9,7 @@ from runai_core.backends.kubernetes.codec.pod_status import pod_of
 from runai_core.backends.kubernetes.keepers import Keeper, WorkloadKeeper, keepers
 from runai_core.backends.kubernetes.names import ID_ANNOTATION, WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import Resource
-from runai_core.backends.kubernetes.story import Story, Versions
+from runai_core.backends.kubernetes.story import KEPT, Story, Versions
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import NotFound
 from runai_core.model.workload import Pod, Workload
@@ -23,6 +23,14 @@ class Derived(Protocol):
 
     def rows(self) -> Iterable[Workload]:
         """Return all of them as they are now."""
+        ...
+
+    def get(self, uid: str) -> Workload | None:
+        """Return one of them, or None."""
+        ...
+
+    def find(self, name: str, project: str) -> Workload | None:
+        """Return the one of this name, or None."""
         ...
 
     def on_change(self, callback: Any) -> None:
@@ -49,12 +57,12 @@ class Derived(Protocol):
 class Copies:
     """All objects of the kinds that the cluster keeps, as they are now."""
 
-    def __init__(self, world: World, derived: Derived | None) -> None:
+    def __init__(self, world: World, derived: Derived | None, log_kept: int = KEPT) -> None:
         self.world = world
         self.derived = derived
         self.keepers: dict[type[Any], Keeper] = {keeper.kind: keeper for keeper in keepers(world)}
         self.versions = Versions()
-        self.stories = {kind: Story(self.versions) for kind in self.keepers}
+        self.stories = {kind: Story(self.versions, log_kept) for kind in self.keepers}
         self._hidden: set[str] = set()  # uids that we deleted and whose end the watch has not shown yet
         self._read: dict[str, tuple[str, Any]] = {}  # uid -> version, what it says
 
@@ -100,14 +108,15 @@ class Copies:
 
     def named(self, kind: type[Any], name: str, project: str) -> Any | None:
         """Return the object of this name, or None."""
-        candidates = self._derived_rows(kind) if kind is not Pod else self._pods()
-        keeper = self.keepers.get(kind)
-        for resource in () if keeper is None else keeper.resources:
+        if kind is Pod:
+            return next((pod for pod in self._pods() if (pod.name, pod.meta.project) == (name, project)), None)
+        keeper = self.keepers[kind]
+        for resource in keeper.resources:
             for item in tuple(self.world.crd(resource).find(BY_NAME, name)):
-                found = None if keeper is None else self.read(keeper, item)
+                found = self.read(keeper, item)
                 if found is not None and found.meta.project == project:
                     return found
-        return next((row for row in candidates if (row.meta.name, row.meta.project) == (name, project)), None)
+        return self.derived.find(name, project) if kind is Workload and self.derived is not None else None
 
     def by_uid(self, kind: type[Any], uid: str) -> Any | None:
         """Return the object of this uid or id, or None."""
@@ -117,7 +126,7 @@ class Copies:
         try:
             _, item = self.raw(keeper, uid)
         except NotFound:
-            return next((row for row in self._derived_rows(kind) if row.meta.uid == uid), None)
+            return self.derived.get(uid) if kind is Workload and self.derived is not None else None
         return self.read(keeper, item)
 
     def raw(self, keeper: Keeper, uid: str) -> tuple[Resource, Object]:
@@ -153,9 +162,6 @@ class Copies:
                 yield pod_of(item)
         if self.derived is not None:
             yield from self.derived.pods()
-
-    def _derived_rows(self, kind: type[Any]) -> Iterable[Workload]:
-        return self.derived.rows() if kind is Workload and self.derived is not None else ()
 
     # -- changes
 

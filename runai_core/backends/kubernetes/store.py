@@ -24,6 +24,7 @@ from runai_core.backends.kubernetes.names import (
 )
 from runai_core.backends.kubernetes.querying import select
 from runai_core.backends.kubernetes.resources import Resource
+from runai_core.backends.kubernetes.story import KEPT
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import (
     AlreadyExists,
@@ -54,12 +55,22 @@ TICK = 1e-6
 class KubernetesStore:
     """A `ports.Store` over a cluster and a database."""
 
-    def __init__(self, api: Api, world: World, records: Store, clock: Clock, derived: Derived | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        records: Store,
+        clock: Clock,
+        *,
+        derived: Derived | None = None,
+        log_kept: int = KEPT,
+    ) -> None:
         self._api = api
         self._world = world
         self._records = records
         self._clock = clock
-        self._copies = Copies(world, derived)
+        self._copies = Copies(world, derived, log_kept)
+        self._closed = False
         self._creating: set[tuple[type[Any], str, str]] = set()  # (kind, project, name)
         self._last = 0.0
 
@@ -68,7 +79,8 @@ class KubernetesStore:
         await self._copies.start()
 
     def close(self) -> None:
-        """End all watches."""
+        """End all watches; refuse what is asked from now on."""
+        self._closed = True
         self._copies.close()
 
     # -- reading
@@ -77,7 +89,7 @@ class KubernetesStore:
         """Return the object; raise NotFound where there is none."""
         if not self._copies.knows(kind):
             return await self._records.get(kind, name, project)
-        await asyncio.sleep(0)  # a caller that reads in a loop must not keep all others from their turn
+        await self._turn()
         found = self._copies.named(kind, name, project)
         if found is None:
             raise _missing(kind, name, project)
@@ -86,7 +98,7 @@ class KubernetesStore:
     async def get_by_uid(self, kind: type[T], uid: str) -> T:
         """Return the object, also a deleted one that is still kept; raise NotFound."""
         if self._copies.knows(kind):
-            await asyncio.sleep(0)  # as above
+            await self._turn()
             found = self._copies.by_uid(kind, uid)
             if found is not None:
                 return found  # type: ignore[no-any-return]
@@ -97,7 +109,7 @@ class KubernetesStore:
         if not self._copies.knows(kind) or query.deleted:
             page = await self._records.list(kind, query)
             return replace(page, items=tuple(map(_recalled, page.items))) if query.deleted else page
-        await asyncio.sleep(0)  # as above
+        await self._turn()
         return select(kind, self._copies.all(kind), query, self._copies.versions.newest)
 
     def watch(self, kind: type[T], from_version: int) -> AsyncIterator[Change[T]]:
@@ -193,6 +205,12 @@ class KubernetesStore:
         return await self._write(keeper, resource, current, item)  # type: ignore[no-any-return]
 
     # -- how it is done
+
+    async def _turn(self) -> None:
+        """Let others have their turn: a caller that reads in a loop must not keep them from it."""
+        if self._closed:
+            raise Unavailable("the store is closed")
+        await asyncio.sleep(0)
 
     async def _create(self, keeper: Keeper, item: Any) -> Any:
         now = self._now()

@@ -3,6 +3,7 @@
 from runai_core.backends.kubernetes.names import PROJECT_NAMESPACE, QUEUE_LABELS
 from runai_core.backends.kubernetes.resources import NAMESPACES, PROJECTS
 from runai_core.backends.kubernetes.world import World
+from runai_core.model.nodes import DEFAULT_NODE_POOL
 
 PREFIX = PROJECT_NAMESPACE.partition("{")[0]
 
@@ -29,3 +30,8 @@ def project_of(world: World, namespace: str) -> str:
         if (project.get("spec") or {}).get("namespace") == namespace:
             return str(project["metadata"]["name"])
     return own
+
+
+def queue_name(project: str, pool: str) -> str:
+    """Return the queue of a project in a node pool (KAI: ``<project>-<pool>``; the default pool adds nothing)."""
+    return f"{project}-{pool}" if pool and pool != DEFAULT_NODE_POOL else project

@@ -87,7 +87,7 @@ def spec_of(item: Object) -> PodSpec:
     labels, spec = labels_of(item), item["spec"]
     main = _main(spec)
     try:
-        request = with_gpu_forms(without_gpus(spec), item, ())
+        request = with_gpu_forms(without_gpus(spec), item, {})
     except InvalidRequest:
         request = PodRequest()
     role = labels.get(names.ROLE_LABEL, "worker")

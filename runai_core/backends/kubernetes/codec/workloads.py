@@ -62,6 +62,7 @@ _STATUS = frozenset(to_camel(name) for name in Workload.__dataclass_fields__ if 
 
 OURS = frozenset(_RENAMED.get(name, name) for name in _STATUS) | {
     "stopRequested",
+    "hasMaster",
     "updatedAt",
     "project",
     "gpus",
@@ -176,7 +177,7 @@ def workload_of(item: Mapping[str, Any], project: str, spec: tuple[WorkloadSpec,
         type=type_of(item),
         spec=spec[0],
         master_spec=spec[1],
-        has_master=not _value(custom, "noMaster"),
+        has_master=not _value(custom, "noMaster") and status.get("hasMaster") is not False,
         stop_requested=wants_stop(item),
     )
 
@@ -269,6 +270,8 @@ def status_of(workload: Workload, generation: int = 0) -> Object:
             status[name] = text_of(status[name])
     if workload.stop_requested and "active" not in kind_fields(POLICY_TYPES[workload.type]):
         status["stopRequested"] = True
+    if not workload.has_master and "noMaster" not in kind_fields(POLICY_TYPES[workload.type]):
+        status["hasMaster"] = False
     if workload.meta.updated_at:
         status["updatedAt"] = text_of(workload.meta.updated_at)
     status["project"] = workload.meta.project

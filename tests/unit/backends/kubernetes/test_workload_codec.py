@@ -101,7 +101,7 @@ def workloads(draw: st.DrawFn) -> Workload:
         department=draw(TEXT),
         spec=draw(spec),
         master_spec=draw(st.none() | spec) if kind is WorkloadType.DISTRIBUTED else None,
-        has_master=draw(st.booleans()) if kind is WorkloadType.DISTRIBUTED else True,
+        has_master=draw(st.booleans()),
         phase=draw(st.sampled_from(Phase)),
         phase_message=draw(TEXT),
         phase_updated_at=draw(TIMES),
