@@ -234,7 +234,7 @@ async def test_a_bad_pod_is_told_why_and_holds_up_nobody(cluster: Cluster) -> No
         await parts.pods(6)
 
     assert event["involvedObject"]["name"] == "bad"
-    assert "spec.replicatedJobs must name at least one job" in event["message"]
+    assert "spec.replicatedJobs: must name at least one job" in event["message"]
 
 
 @pytest.mark.asyncio
@@ -385,7 +385,7 @@ async def test_a_thousand_pods_are_grouped_and_shown(cluster: Cluster) -> None:
     async with operating(cluster) as parts:
         path = f"/api/v1/namespaces/{parts.namespace}/pods"
         bodies = [a_pod(f"p{n}", gpus=1, scheduler="runai-scheduler") for n in range(1000)]
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         await asyncio.to_thread(send_all, cluster.kubeconfig(), [("POST", path, body) for body in bodies])
         created = time.monotonic() - began
 
@@ -394,14 +394,14 @@ async def test_a_thousand_pods_are_grouped_and_shown(cluster: Cluster) -> None:
             return len(found) == 1000 and all(map(group_name, found))
 
         await until(all_of_them, 120)
-        taken = time.monotonic() - began
+        taken, used = time.monotonic() - began, time.process_time() - used
         began = time.monotonic()
         rows = [row for row in parts.rows.rows() if row.meta.project == parts.namespace]
         shown = time.monotonic() - began
 
     sys.stdout.write(
-        f"1000 pods created in {created:.1f} s, grouped after {taken:.1f} s; rows in {shown * 1000:.0f} ms\n"
+        f"1000 pods created in {created:.1f} s, grouped after {taken:.1f} s with {used:.1f} s of CPU; rows in {shown * 1000:.0f} ms\n"
     )
     assert len(rows) == 1000
     assert {row.phase for row in rows} == {Phase.PENDING}
-    assert taken < 60
+    assert taken < 10 + 5 * created, "two writes for each pod, and not much more"

@@ -1,14 +1,16 @@
 """A workload of somebody else's, as lists show it. Pure."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from runai_core.backends.kubernetes.codec import external
 from runai_core.backends.kubernetes.codec.external import Seen
-from runai_core.backends.kubernetes.codec.groups import group_of, top_owner
-from runai_core.backends.kubernetes.codec.values import created_at, first_of, labels_of
-from runai_core.backends.kubernetes.names import NODE_POOL_LABELS, USER_LABEL
+from runai_core.backends.kubernetes.codec.groups import group_of
+from runai_core.backends.kubernetes.codec.groups import top_owner as read_top_owner
+from runai_core.backends.kubernetes.codec.values import annotations_of, created_at, first_of, labels_of
+from runai_core.backends.kubernetes.names import NODE_POOL_LABELS, TOP_OWNER_ANNOTATION, USER_LABEL
 from runai_core.model.decision import Reason, Verdict
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
@@ -66,6 +68,18 @@ def top_uid(group: Object) -> str:
     if any(ref.get("apiVersion", "").rpartition("/")[0] == NATIVE_GROUP for ref in refs):
         return ""
     return str(top_owner(group).get("uid") or (refs[0]["uid"] if refs else group["metadata"]["uid"]))
+
+
+def top_owner(group: Object) -> Mapping[str, Any]:
+    """Return what a group says of its top owner; ours write JSON, which is read a hundred times faster than YAML."""
+    text = annotations_of(group).get(TOP_OWNER_ANNOTATION, "")
+    if text.startswith("{"):
+        try:
+            found = json.loads(text)
+            return found if isinstance(found, dict) else {}
+        except ValueError:
+            pass
+    return read_top_owner(group)
 
 
 def named_by(group: Object) -> Object:
