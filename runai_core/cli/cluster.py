@@ -59,8 +59,8 @@ def operator(ctx: click.Context, /, **given: Any) -> None:
 def start_logging(settings: Settings) -> None:
     """Log to standard error."""
     logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("alembic", "httpx", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def _operate(settings: Settings, doors: "Doors") -> None:

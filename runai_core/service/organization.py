@@ -20,7 +20,7 @@ from runai_core.model.organization import (
     QueueResources,
     ResourceQuota,
 )
-from runai_core.model.resources import Resources, total
+from runai_core.model.resources import MB, MILLI, Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
 from runai_core.model.workload import TERMINAL, Pod, Workload, gpu_charge
 from runai_core.policy import scheduling_rules
@@ -62,7 +62,8 @@ class OrganizationService:
         nodes = await self._cluster.nodes()
         gpus = sum(node.gpu_count for node in nodes) * 1000
         whole = QueueResources(gpu=ResourceQuota(deserved=gpus))
-        if not (await self._store.list(NodePool, Query(limit=1))).items:
+        pools = (await self._store.list(NodePool, Query())).items
+        if not any(pool.name == DEFAULT_NODE_POOL for pool in pools):
             await self._create(NodePool(meta=Meta(name=DEFAULT_NODE_POOL, created_by=SYSTEM.name)))
         if (await self._store.list(Department, Query(limit=1))).items:
             return
@@ -332,23 +333,24 @@ def _check_name(where: str, name: str) -> None:
 
 def _check_quotas(unit: Department | Project) -> None:
     for pool, resources in unit.resources.items():
-        for name in ("gpu", "cpu", "memory"):
-            _check_quota(f"resources.{pool}.{name}", getattr(resources, name))
+        for name, size in _UNITS.items():
+            _check_quota(f"resources.{pool}.{name}", getattr(resources, name), size)
 
 
-def _check_quota(where: str, quota: ResourceQuota) -> None:
+_UNITS: Mapping[str, int] = {"gpu": MILLI, "cpu": 1, "memory": MB}
+"""How many of our exact units one unit of the API is."""
+
+
+def _check_quota(where: str, quota: ResourceQuota, unit: int) -> None:
     if quota.deserved is not None and quota.deserved < 0:
-        raise InvalidRequest.of(
-            FieldError(f"{where}.deserved", "must not be negative; leave it out for unlimited", quota.deserved)
-        )
+        message = "must not be negative; leave it out for unlimited"
+        raise InvalidRequest.of(FieldError(f"{where}.deserved", message, f"{quota.deserved / unit:g}"))
     if quota.limit is not None and quota.limit < 0:
-        raise InvalidRequest.of(
-            FieldError(f"{where}.limit", "must not be negative; leave it out for no limit", quota.limit)
-        )
+        message = "must not be negative; leave it out for no limit"
+        raise InvalidRequest.of(FieldError(f"{where}.limit", message, f"{quota.limit / unit:g}"))
     if quota.limit is not None and quota.deserved is not None and quota.deserved > quota.limit:
-        raise InvalidRequest.of(
-            FieldError(f"{where}.deserved", f"must not be more than the limit {quota.limit}", quota.deserved)
-        )
+        message = f"must not be more than the limit {quota.limit / unit:g}"
+        raise InvalidRequest.of(FieldError(f"{where}.deserved", message, f"{quota.deserved / unit:g}"))
     if not 0 <= quota.over_quota_weight < float("inf"):
         raise InvalidRequest.of(
             FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight)
