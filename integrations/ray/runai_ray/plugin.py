@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.plugins.grouping import Divided, DividedSuspendable, count_of, field_of, list_of
 from runai_core.plugins.markers import hookimpl
 from runai_core.plugins.types import KindAdapter, Manifest, PodGroupPlan, SubGroup, WorkloadKind
+
+if TYPE_CHECKING:
+    import click
 
 GROUP_LABEL = "ray.io/group"
 HEAD_GROUP = "headgroup"
@@ -65,6 +68,14 @@ KINDS: tuple[WorkloadKind, ...] = tuple(
     for version in ("ray.io/v1", "ray.io/v1alpha1")
     for kind in CLUSTER_AT
 )
+
+
+@hookimpl
+def runai_commands() -> "Iterable[click.Command]":
+    """Return `runai ray`."""
+    from runai_ray.commands import ray_group  # the command line alone asks for it
+
+    return (ray_group,)
 
 
 @hookimpl

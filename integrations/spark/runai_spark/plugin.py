@@ -5,10 +5,14 @@ with the driver alone; executors join the same pod group.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from runai_core.plugins.grouping import Divided, Suspendable, of_its_children
 from runai_core.plugins.markers import hookimpl
 from runai_core.plugins.types import Manifest, PodGroupPlan, SubGroup, WorkloadKind
+
+if TYPE_CHECKING:
+    import click
 
 ROLE_LABEL = "spark-role"
 """Spark gives it to its pods: driver or executor."""
@@ -42,3 +46,11 @@ KINDS: tuple[WorkloadKind, ...] = (
 def runai_workload_kinds() -> Iterable[WorkloadKind]:
     """Return the kinds of the Spark operator."""
     return KINDS
+
+
+@hookimpl
+def runai_commands() -> "Iterable[click.Command]":
+    """Return `runai spark-submit`."""
+    from runai_spark.commands import spark_submit  # the command line alone asks for it
+
+    return (spark_submit,)
