@@ -145,14 +145,18 @@ class Api:
         grace: int | None = None,
         propagation: str = "Background",
         uid: str = "",
+        version: str = "",
         missing_ok: bool = True,
     ) -> None:
-        """Delete an object, with `uid` only if it is that one; `grace` in seconds, None = as the object says."""
+        """Delete an object, with `uid` only that one, with `version` only in that state; `grace` in seconds."""
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        if uid:
-            body["preconditions"] = {"uid": uid}
+        if uid or version:
+            body["preconditions"] = {
+                **({"uid": uid} if uid else {}),
+                **({"resourceVersion": version} if version else {}),
+            }
         try:
             await self._request("DELETE", resource.path(namespace, name), body)
         except NotFound:

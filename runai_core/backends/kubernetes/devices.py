@@ -19,7 +19,6 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runai_core.backends.kubernetes.names import (
@@ -33,7 +32,7 @@ from runai_core.backends.kubernetes.names import (
     RESERVED_DEVICE_ANNOTATION,
     SHARED_GPU_CONFIG_MAP_ANNOTATION,
 )
-from runai_core.backends.kubernetes.resources import CONFIG_MAPS, NAMESPACES, PODS
+from runai_core.backends.kubernetes.resources import CONFIG_MAPS, NAMESPACES, POD_TEMPLATES, PODS
 from runai_core.backends.kubernetes.sharing import (
     ISOLATION_ANNOTATION,
     group_labels,
@@ -44,7 +43,7 @@ from runai_core.backends.kubernetes.sharing import (
     variables,
 )
 from runai_core.model.decision import Bind
-from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, Unavailable
+from runai_core.model.errors import AlreadyExists, Conflict, Forbidden, NotFound, RunaiError, Unavailable
 
 if TYPE_CHECKING:
     from runai_core.backends.kubernetes.api import Api
@@ -61,6 +60,9 @@ JOINED_ANNOTATION = "runai/joined-at"
 NODE_ANNOTATION = "runai/gpu-node"
 """Annotation of a pod that shares devices: the node whose devices its labels name (ours)."""
 
+GPU_DEVICES_NOTE = "runai/gpu-devices"
+"""Annotation of such a pod: ``<name>=<id>`` of each of its devices (ours)."""
+
 MARK = "runai-device"
 """First word of the line that a reservation pod prints; its device's id follows."""
 
@@ -72,23 +74,28 @@ LOOK_SECONDS = 0.05
 
 ENDED = frozenset({"Succeeded", "Failed"})
 
+PROGRAM = ("/bin/sh", "-c", f'echo "{MARK} $NVIDIA_VISIBLE_DEVICES"; exec sleep 2147483647')
+"""What a reservation pod runs: it says which device it got, and stays."""
+
+TEMPLATE_NAME = "gpu-reservation"
+"""PodTemplate of the reservation namespace by which an administrator gives reservation pods another image, pull
+secrets or a runtime class; what its container does not say, we do."""
+
+DEFAULT_TEMPLATE: Mapping[str, Any] = {
+    "containers": [
+        {
+            "name": "reservation",
+            "image": "busybox",
+            "imagePullPolicy": "IfNotPresent",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ]
+}
+
 _DEVICE = re.compile(rf"^{MARK} (\S+)\s*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keeper:
-    """What a reservation pod runs. The image needs a shell; the program prints its device's id and stays."""
-
-    image: str = "busybox"
-    command: tuple[str, ...] = ("/bin/sh", "-c", f'echo "{MARK} $NVIDIA_VISIBLE_DEVICES"; exec sleep 2147483647')
-    pull_policy: str = "IfNotPresent"
-    runtime_class: str = ""  # where the device plug-in needs one to name its device
-
-
-KEEPER = Keeper()
-
-
-async def prepare(api: "Api", world: "World", pod: Object, bind: Bind, *, keeper: Keeper = KEEPER) -> None:
+async def prepare(api: "Api", world: "World", pod: Object, bind: Bind) -> None:
     """Make what a pod with a share needs before it is bound; for others, do nothing.
 
     Its devices are reserved, it is labelled with them, and its ConfigMap tells
@@ -113,10 +120,9 @@ async def prepare(api: "Api", world: "World", pod: Object, bind: Bind, *, keeper
     node = world.nodes.get(bind.node) or {}
     await _label(api, pod, bind, isolation_of(pod, node))
     try:
-        devices = await asyncio.gather(
-            *(reserve(api, world, bind.node, group, keeper=keeper) for group in bind.gpu_groups)
-        )
+        devices = await asyncio.gather(*(reserve(api, world, bind.node, group) for group in bind.gpu_groups))
         await _tell(api, pod, config_map, variables(share, tuple(devices), _device_mib(node)))
+        await _note(api, pod, {GPU_DEVICES_NOTE: ",".join(map("=".join, zip(bind.gpu_groups, devices, strict=True)))})
     except RunaiError:
         await release(api, pod)
         raise
@@ -132,7 +138,7 @@ async def release(api: "Api", pod: Object) -> None:
         return  # gone, or counted out when its time to be bound is over
 
 
-async def reserve(api: "Api", world: "World", node: str, group: str, *, keeper: Keeper = KEEPER) -> str:
+async def reserve(api: "Api", world: "World", node: str, group: str) -> str:
     """Return the id of a shared device; where nobody has it yet, hold one through the kubelet.
 
     Raises:
@@ -140,7 +146,7 @@ async def reserve(api: "Api", world: "World", node: str, group: str, *, keeper: 
     """
     name, deadline = reservation_name(node, group), time.monotonic() + DEVICE_SECONDS
     while time.monotonic() < deadline:
-        found = await _join(api, world, node, group, keeper)
+        found = await _join(api, world, node, group)
         if found["metadata"].get("deletionTimestamp") or _phase(found) in ENDED:
             if not found["metadata"].get("deletionTimestamp"):
                 await api.delete(PODS, name, RESERVATION_NAMESPACE, grace=0, uid=found["metadata"]["uid"])
@@ -185,13 +191,14 @@ def device_in(log: str) -> str:
     return found[1] if found and found[1] not in ("void", "none", "all") else ""
 
 
-async def _join(api: "Api", world: "World", node: str, group: str, keeper: Keeper) -> Object:
+async def _join(api: "Api", world: "World", node: str, group: str) -> Object:
     """Note on the reservation that somebody wants its device, so that it is not given back now; make it if need be."""
     name, notes = reservation_name(node, group), {JOINED_ANNOTATION: f"{time.time():.3f}"}
     try:
         return await api.patch(PODS, name, {"metadata": {"annotations": notes}}, RESERVATION_NAMESPACE)
     except NotFound:
-        body = reservation(world.nodes.get(node) or {"metadata": {"name": node}}, group, keeper, notes)
+        known = world.nodes.get(node) or {"metadata": {"name": node}}
+        body = reservation(known, group, await _template(api), notes)
     try:
         return await _create(api, body)
     except AlreadyExists:
@@ -208,30 +215,32 @@ async def _create(api: "Api", body: Object) -> Object:
         return await api.create(PODS, body)
 
 
-def reservation(node: Mapping[str, Any], group: str, keeper: Keeper, notes: Mapping[str, str]) -> Object:
+async def _template(api: "Api") -> Mapping[str, Any]:
+    """Return the specification of reservation pods: the administrator's PodTemplate, or the built-in one."""
+    try:
+        found = await api.get(POD_TEMPLATES, TEMPLATE_NAME, RESERVATION_NAMESPACE)
+    except (NotFound, Forbidden):
+        return DEFAULT_TEMPLATE
+    return (found.get("template") or {}).get("spec") or DEFAULT_TEMPLATE
+
+
+def reservation(node: Mapping[str, Any], group: str, template: Mapping[str, Any], notes: Mapping[str, str]) -> Object:
     """Return the pod that holds one device of a node: bound from the start, tolerating all, asking for nothing else."""
     name = node["metadata"]["name"]
     offered = (node.get("status") or {}).get("allocatable") or {}
     resource = next((each for each in GPU_RESOURCES if str(offered.get(each, "0")) != "0"), GPU_RESOURCES[0])
-    container = {
-        "name": "reservation",
-        "image": keeper.image,
-        "imagePullPolicy": keeper.pull_policy,
-        "command": list(keeper.command),
-        "resources": {"limits": {resource: "1"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
+    first, *others = template["containers"]
+    container = {"command": list(PROGRAM), **first, "resources": {"limits": {resource: "1"}}}
     spec: Object = {
-        "nodeName": name,
-        "containers": [container],
-        "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": 0,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        **template,
+        "nodeName": name,
+        "containers": [container, *others],
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 0,
         "tolerations": [{"operator": "Exists"}],
     }
-    if keeper.runtime_class:
-        spec["runtimeClassName"] = keeper.runtime_class
     labels = {"app": RESERVATION_APP, GPU_GROUP_LABEL: group, MANAGED_BY_LABEL: MANAGED_BY}
     # A cluster autoscaler must not move it: its device would be another one afterwards.
     kept = {"karpenter.sh/do-not-disrupt": "true", "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
@@ -285,6 +294,11 @@ async def _label(api: "Api", pod: Object, bind: Bind, isolation: str) -> None:
     meta = pod["metadata"]
     body = {"metadata": {"labels": {**labels, **wanted}, "annotations": notes}}
     await api.patch(PODS, meta["name"], body, meta["namespace"])
+
+
+async def _note(api: "Api", pod: Object, notes: Mapping[str, str]) -> None:
+    meta = pod["metadata"]
+    await api.patch(PODS, meta["name"], {"metadata": {"annotations": dict(notes)}}, meta["namespace"])
 
 
 async def _tell(api: "Api", pod: Object, name: str, values: Mapping[str, str]) -> None:
