@@ -46,9 +46,10 @@ Device = tuple[str, str]
 class Reservations:
     """Gives devices back when their last user is gone, and holds those whose reservation was lost."""
 
-    def __init__(self, api: Api, world: World) -> None:
+    def __init__(self, api: Api, world: World, *, join_seconds: float = JOIN_SECONDS) -> None:
         self._api = api
         self._world = world
+        self._join_seconds = join_seconds
         self._marked: dict[Device, float] = {}  # -> when to look, by the monotonic clock
         self._changed = asyncio.Event()
 
@@ -119,7 +120,7 @@ class Reservations:
             held = await self._api.get(PODS, name, RESERVATION_NAMESPACE)
         except NotFound:
             return
-        wait = _joined_at(held) + JOIN_SECONDS - time.time()
+        wait = _joined_at(held) + self._join_seconds - time.time()
         for pod in await self._labelled(device[1]):
             if _uses(pod, device):
                 return
@@ -149,9 +150,9 @@ class Reservations:
         for pod in users:
             expected = _noted(pod).get(device[1])
             if expected is not None and expected != found:
-                await self._evict(pod, device, expected)
+                await self._evict(pod, expected)
 
-    async def _evict(self, pod: Object, device: Device, expected: str) -> None:
+    async def _evict(self, pod: Object, expected: str) -> None:
         meta = pod["metadata"]
         log.warning("%s/%s uses %s, which is no longer held: it is evicted", meta["namespace"], meta["name"], expected)
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": meta["name"]}}

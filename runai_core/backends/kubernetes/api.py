@@ -152,11 +152,7 @@ class Api:
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        if uid or version:
-            body["preconditions"] = {
-                **({"uid": uid} if uid else {}),
-                **({"resourceVersion": version} if version else {}),
-            }
+        body["preconditions"] = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         try:
             await self._request("DELETE", resource.path(namespace, name), body)
         except NotFound:

@@ -130,12 +130,14 @@ async def prepare(api: "Api", world: "World", pod: Object, bind: Bind) -> None:
 
 async def release(api: "Api", pod: Object) -> None:
     """Take back what `prepare` wrote on a pod that was not bound after all; its device is given back by itself."""
-    labels = dict.fromkeys(group_labels(groups_of(pod)) or {GPU_GROUP_LABEL: ""})
     meta = pod["metadata"]
-    try:
-        await api.patch(PODS, meta["name"], {"metadata": {"labels": labels}}, meta["namespace"])
-    except (NotFound, Unavailable):
-        return  # gone, or counted out when its time to be bound is over
+    with contextlib.suppress(NotFound, Unavailable):  # gone, or counted out when its time to be bound is over
+        found = await api.get(PODS, meta["name"], meta["namespace"])
+        if found["spec"].get("nodeName"):
+            return
+        gone = dict.fromkeys(group_labels(groups_of(found)))
+        notes = dict.fromkeys((RECEIVED_TYPE_ANNOTATION, NODE_ANNOTATION, GPU_DEVICES_NOTE))
+        await api.patch(PODS, meta["name"], {"metadata": {"labels": gone, "annotations": notes}}, meta["namespace"])
 
 
 async def reserve(api: "Api", world: "World", node: str, group: str) -> str:

@@ -134,6 +134,8 @@ def variables(share: Share, devices: tuple[str, ...], device_mib: int) -> dict[s
 
 def group_labels(groups: tuple[str, ...]) -> dict[str, str]:
     """Return the labels of a pod that sits on these shared devices."""
+    if not groups:
+        return {}
     if len(groups) == 1:
         return {GPU_GROUP_LABEL: groups[0]}
     return {GPU_GROUP_LABEL_PREFIX + group: group for group in groups}
