@@ -193,6 +193,19 @@ class RemovesPods(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsAddresses(Protocol):
+    """Capability of a `Cluster`: each pod has an address of its own, known before it exists."""
+
+    async def addresses(self, workload: Workload) -> tuple[str, ...]:
+        """Return the host of each rank of the workload; empty where its pods do not look for each other."""
+        ...
+
+    def hostfile(self, workload: Workload) -> str:
+        """Return the path of the MPI host file in the launcher; empty where there is none."""
+        ...
+
+
 class ExecSession(Protocol):
     """A command that runs beside a pod's process."""
 
@@ -295,3 +308,5 @@ class Backend:
     facts: Mapping[str, str] = field(default_factory=dict)  # for `runai status`: database, data directory, ...
     frameworks: Frameworks | None = None  # None: External workloads are made from our side, as all others
     ignores: tuple[str, ...] = ()  # fields of a specification that are kept but have no effect here, by their path
+    requires: tuple[str, ...] = ()  # fields that a specification must have here, by their path
+    resolves: frozenset[str] = frozenset()  # kinds of references in variables that it follows itself: secret, ...

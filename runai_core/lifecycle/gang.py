@@ -49,6 +49,9 @@ class RunContext:
     created_at: float = 0.0  # of the pods; seconds since the epoch
     environment: Mapping[str, str] = field(default_factory=dict)  # for every pod; the user's own variables win
     values: Mapping[str, str] = field(default_factory=dict)  # by "secret/<name>/<key>", "configMap/...", ...
+    deferred: frozenset[str] = (
+        frozenset()
+    )  # kinds of references that the backend follows itself: they get no value here
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,7 @@ def _http_get(probe: Probe) -> HttpGet | None:
 def _own_variables(spec: WorkloadSpec, member: Member, context: RunContext) -> dict[str, str]:
     environment = {}
     for index, variable in enumerate(spec.environment_variables):
-        if variable.exclude:
+        if variable.exclude or _source_of(variable) in context.deferred:
             continue
         path = f"spec.environmentVariables.{index}"
         if not _VARIABLE.match(variable.name):
@@ -284,6 +287,17 @@ def _own_variables(spec: WorkloadSpec, member: Member, context: RunContext) -> d
             raise InvalidRequest.of(FieldError(f"{path}.value", "must not contain a NUL character"))
         environment[variable.name] = value
     return environment
+
+
+def _source_of(variable: EnvironmentVariable) -> str:
+    """Return the kind of reference that a variable's value comes from; empty where it is given."""
+    sources = {
+        "secret": variable.secret,
+        "configMap": variable.config_map,
+        "userCredential": variable.user_credential,
+        "podFieldRef": variable.pod_field_ref,
+    }
+    return next((kind for kind, reference in sources.items() if reference is not None), "")
 
 
 def _value(variable: EnvironmentVariable, path: str, member: Member, context: RunContext) -> str:

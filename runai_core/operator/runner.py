@@ -15,12 +15,15 @@ from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.resources import CRDS, PROJECTS, SECRETS
+from runai_core.backends.kubernetes.store import KubernetesStore
+from runai_core.backends.kubernetes.world import World
 from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
 from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project
 from runai_core.model.workload import Pod, Workload
 from runai_core.operator.admission import Admission, Judges
+from runai_core.operator.adoption import Adoption
 from runai_core.operator.exposition import Family
 from runai_core.operator.grouping import PodGrouper
 from runai_core.operator.install.names import IDENTITY_SECRET, labels_of
@@ -68,6 +71,18 @@ async def operate(orchestrator: Orchestrator) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(Organization(api, world, rules).run(), name="organization")
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
+        tasks.create_task(_adoption(orchestrator, world).run(), name="adoption")
+
+
+def _adoption(orchestrator: Orchestrator, world: World) -> Adoption:
+    """Return what makes workloads of the objects that people write."""
+    return Adoption(
+        world,
+        cast("KubernetesStore", orchestrator.backend.store),
+        submissions=Submissions(orchestrator.backend, orchestrator.policies),
+        workloads=orchestrator.workloads,
+        journal=orchestrator.journal,
+    )
 
 
 def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:

@@ -24,7 +24,7 @@ from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
 from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload, WorkloadType
 from runai_core.plugins.registry import Registry
-from runai_core.ports import Backend, Query, RemovesPods
+from runai_core.ports import Backend, KnowsAddresses, Query, RemovesPods
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.witness import Witness
@@ -47,6 +47,7 @@ class Reconciler:
     def __init__(self, backend: Backend, journal: Journal, scheduling: SchedulingService, plugins: Registry) -> None:
         self._store = backend.store
         self._cluster = backend.cluster
+        self._resolves = backend.resolves
         self._clock = backend.clock
         self._journal = journal
         self._scheduling = scheduling
@@ -200,7 +201,15 @@ class Reconciler:
 
     async def _gang(self, workload: Workload, pods: Sequence[Pod] = ()) -> Gang:
         address, port = meeting_point(workload, pods) or await self._cluster.rendezvous(workload)
-        context = RunContext(master_address=address, master_port=port, created_at=self._clock.now())
+        known = self._cluster if isinstance(self._cluster, KnowsAddresses) else None
+        context = RunContext(
+            master_address=address,
+            master_port=port,
+            addresses=() if known is None else await known.addresses(workload),
+            hostfile="" if known is None else known.hostfile(workload),
+            created_at=self._clock.now(),
+            deferred=self._resolves,
+        )
         gang = self._plugins.gang_of(workload, run_context=context, existing=pods)
         return Gang(group=gang.group, pods=tuple(self._with_plugins(workload, pod) for pod in gang.pods))
 

@@ -33,6 +33,7 @@ from runai_core.model.workload import (
     Workload,
     WorkloadType,
 )
+from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Query
 from runai_core.service.policies import PolicyService
 
@@ -96,6 +97,8 @@ class Submissions:
         self._store = backend.store
         self._clock = backend.clock
         self._policies = policies
+        self._requires = backend.requires
+        self._resolves = backend.resolves
 
     async def resolve(self, actor: Actor, submission: Submission) -> tuple[Workload, Preview]:
         """Return the workload that the submission would be, and what policies say of it.
@@ -139,8 +142,15 @@ class Submissions:
             phase_updated_at=self._clock.now(),
         )
         if workload.type is not WorkloadType.EXTERNAL:
-            gang_of(workload, run_context=RunContext())  # contradictions are refused now, not when it would start
+            self._check_required(evaluation.spec)
+            context = RunContext(deferred=self._resolves)
+            gang_of(workload, run_context=context)  # contradictions are refused now, not when it would start
         return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
+
+    def _check_required(self, spec: Mapping[str, Any]) -> None:
+        missing = [path for path in self._requires if get_at(spec, path) is None]
+        if missing:
+            raise InvalidRequest.of(*(FieldError(f"spec.{path}", "is required on a cluster") for path in missing))
 
     async def _project(self, name: str) -> Project:
         try:

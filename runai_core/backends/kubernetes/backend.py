@@ -16,6 +16,9 @@ from runai_core.ports import Backend, Clock, Store
 if TYPE_CHECKING:
     from runai_core.plugins.registry import Registry
 
+FOLLOWED = frozenset({"secret", "configMap", "userCredential", "podFieldRef"})
+"""References in variables that the kubelet follows."""
+
 
 @asynccontextmanager
 async def open_kubernetes(
@@ -54,6 +57,8 @@ async def open_kubernetes(
                     lease=KubernetesLease(api, clock),
                     clock=clock,
                     name="kubernetes",
+                    requires=("image",),
+                    resolves=FOLLOWED,
                     facts={"API server": api.server, "Kubernetes": version},
                 )
             finally:

@@ -121,12 +121,21 @@ class KubernetesCluster:
 
     async def pods(self, workload: Workload) -> Sequence[Pod]:
         """Return the pods of the workload that exist, of every attempt, terminating ones included."""
-        return tuple(_workload_pods().pods_of(self.world, workload))
+        return tuple(await _workload_pods().pods(self.api, self.world, workload))
 
     async def rendezvous(self, workload: Workload) -> tuple[str, int]:
         """Return the address and port where the first pod of the next attempt can be found by the others."""
         address, port = _workload_pods().rendezvous(self.world, workload)
         return address, port
+
+    async def addresses(self, workload: Workload) -> tuple[str, ...]:
+        """Return the name of each rank of the workload in the cluster's DNS; empty where pods look for nobody."""
+        found: tuple[str, ...] = _workload_pods().addresses(self.world, workload)
+        return found
+
+    def hostfile(self, workload: Workload) -> str:
+        """Return the path of the MPI host file in the launcher; empty where there is none."""
+        return str(_workload_pods().hostfile(workload))
 
 
 def _workload_pods() -> Any:

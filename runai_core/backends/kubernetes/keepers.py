@@ -11,6 +11,7 @@ from runai_core.backends.kubernetes.codec.times import seconds_of
 from runai_core.backends.kubernetes.names import (
     CREATED_ANNOTATION,
     CREATED_BY_ANNOTATION,
+    FINALIZER,
     ID_ANNOTATION,
 )
 from runai_core.backends.kubernetes.resources import DEPARTMENTS, NODE_POOLS, POLICIES, PROJECTS, Resource
@@ -211,7 +212,8 @@ class WorkloadKeeper:
     def changed(self, item: Any, known: Object) -> Object | None:
         """Return the object with another specification, switch or metadata; None where only the status is another."""
         was = self.read(known)
-        if was is not None and _asked(was) == _asked(item):
+        kept = FINALIZER in (known["metadata"].get("finalizers") or ()) or known["metadata"].get("deletionTimestamp")
+        if was is not None and kept and _asked(was) == _asked(item):
             return None
         specs = self.specs(known)
         same = not isinstance(specs, RunaiError) and (item.spec, item.master_spec) == specs

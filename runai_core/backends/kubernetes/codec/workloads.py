@@ -13,6 +13,7 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.backends.kubernetes.codec.fields import read_spec, write_spec
+from runai_core.backends.kubernetes.codec.meta import KEPT_ANNOTATIONS as NOTES
 from runai_core.backends.kubernetes.codec.meta import meta_of, metadata_of
 from runai_core.backends.kubernetes.codec.patches import difference, in_order, orders_of, patched
 from runai_core.backends.kubernetes.codec.times import seconds_of, text_of
@@ -319,7 +320,7 @@ def _conditions(workload: Workload) -> list[Object]:
             "type": name,
             "status": str(workload.phase in phases),
             "reason": str(workload.phase),
-            "message": workload.phase_message[:1024],
+            "message": workload.phase_message[:1024] if workload.phase in phases else "",
             "lastTransitionTime": since,
         }
         for name, phases in _CONDITIONS.items()
@@ -327,6 +328,7 @@ def _conditions(workload: Workload) -> list[Object]:
 
 
 __all__ = [
+    "NOTES",
     "OURS",
     "POLICY_TYPES",
     "RESOURCES",
