@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from runai_core.client import Client
@@ -31,9 +31,9 @@ from runai_airflow import RunaiWorkloadOperator
 START = datetime(2025, 1, 1)
 QUICK = dict(project="team-a", poll_interval=0.5)
 
-for name in ("killed_by_user", "triggerer_dies"):
+for name, command in (("killed_by_user", "sleep 100"), ("triggerer_dies", "sleep 15")):
     with DAG(name, schedule=None, start_date=START, is_paused_upon_creation=False):
-        RunaiWorkloadOperator(task_id="train", command="sleep 40" if name == "killed_by_user" else "sleep 15", deferrable=True, **QUICK)
+        RunaiWorkloadOperator(task_id="train", command=command, deferrable=True, **QUICK)
 
 with DAG("worker_dies", schedule=None, start_date=START, is_paused_upon_creation=False):
     RunaiWorkloadOperator(
@@ -68,8 +68,11 @@ class Airflow:
     def kill(self, service: str) -> None:
         """End a service and all its processes at once, as a machine that fails does."""
         found = self.running.pop(service)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(found.pid, signal.SIGKILL)
+        below = psutil.Process(found.pid).children(recursive=True)  # tasks have sessions of their own
+        found.kill()
+        for process in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         found.wait()
 
     def call(self, method: str, path: str, body: Any = None) -> Any:

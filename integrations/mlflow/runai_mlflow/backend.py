@@ -75,7 +75,8 @@ class RunaiBackend(AbstractBackend):
                 )
         except RunaiError as error:
             raise ExecutionException(f"{type(error).__name__}: {error.message}") from None
-        found = RunaiSubmittedRun(run_id, submitted, connection, period=float(config.get("poll_interval", 2.0)))
+        period, raises = float(config.get("poll_interval", 2.0)), bool(backend_config.get("SYNCHRONOUS"))
+        found = RunaiSubmittedRun(run_id, submitted, connection, period=period, raises=raises)
         if config.get("wait", _on_a_command_line(backend_config)) and not backend_config.get("SYNCHRONOUS"):
             found.wait_or_raise()
         return found

@@ -27,6 +27,7 @@ class RunObserver:
     def __init__(self, tracking_uri: str) -> None:
         self._tracking_uri = tracking_uri
         self._thread: ThreadPoolExecutor | None = None
+        self._last: dict[str, str] = {}  # workload -> id of its newest event that is not told yet
 
     async def on_transition(self, event: TransitionEvent) -> None:
         """Note the change of phase; it is told in order, soon after."""
@@ -38,9 +39,15 @@ class RunObserver:
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runai-mlflow")
-        self._thread.submit(self._tell, uri, run_id, event.workload, change)
+        self._last[event.workload.meta.uid] = event.id
+        self._thread.submit(self._tell, uri, run_id, event.workload, change, event.id)
 
-    def _tell(self, uri: str, run_id: str, workload: Workload, change: Change) -> None:
+    def _tell(self, uri: str, run_id: str, workload: Workload, change: Change, event: str) -> None:
+        is_last = self._last.get(workload.meta.uid) == event
+        if is_last:
+            del self._last[workload.meta.uid]
+        elif not change.is_end:
+            return  # it is elsewhere by now: a command that waits for it may have said so already
         try:
             client = _client(uri)
             for found in dict.fromkeys([*([run_id] if run_id else []), *self._others(client, workload, change)]):

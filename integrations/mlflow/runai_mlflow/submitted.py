@@ -30,12 +30,15 @@ SHOWN: Mapping[Phase, str] = {**STATUS, Phase.DEGRADED: "RUNNING", Phase.CREATIN
 class RunaiSubmittedRun(SubmittedRun):
     """One MLflow run and its workload."""
 
-    def __init__(self, run_id: str, workload_id: str, connection: Connection, *, period: float = 2.0) -> None:
+    def __init__(
+        self, run_id: str, workload_id: str, connection: Connection, *, period: float = 2.0, raises: bool = False
+    ) -> None:
         super().__init__()
         self._run_id = run_id
         self.workload_id = workload_id
         self._connection = connection
         self._period = period
+        self._raises = raises
         self._sentence = ""
 
     @property
@@ -44,12 +47,20 @@ class RunaiSubmittedRun(SubmittedRun):
         return self._run_id
 
     def wait(self) -> bool:
-        """Print the output of the processes until they have ended; return whether they succeeded."""
+        """Print the output of the processes until they have ended; return whether they succeeded.
+
+        Raises:
+            ExecutionException: they did not, and `mlflow.run` waits: given False, it would call every such run
+                FAILED, also one that somebody killed, and would not say why.
+        """
         try:
-            return self._follow()
+            succeeded = self._follow()
         except KeyboardInterrupt:
             self.cancel()
             raise
+        if self._raises and not succeeded:
+            raise ExecutionException(f"Run (ID '{self._run_id}') failed: {self._sentence}")
+        return succeeded
 
     def wait_or_raise(self) -> None:
         """Wait, for callers that do not look at the answer.
@@ -57,8 +68,8 @@ class RunaiSubmittedRun(SubmittedRun):
         Raises:
             ExecutionException: the workload failed, was deleted, or can no longer be watched.
         """
-        if not self.wait():
-            raise ExecutionException(f"Run (ID '{self._run_id}') failed: {self._sentence}")
+        self._raises = True
+        self.wait()
         _logger.info("=== Run (ID '%s') succeeded ===", self._run_id)
 
     def get_status(self) -> str:
