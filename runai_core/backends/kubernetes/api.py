@@ -1,25 +1,22 @@
 """The one door to the Kubernetes API: requests and answers as plain dictionaries.
 
-Finding the cluster, certificates and tokens is the client library's work
-(`kubernetes_asyncio`, imported when a connection is opened: it takes half a
-second). Its typed models are not used: they cost more than the requests.
+Finding the cluster, certificates and tokens is the client library's work (see
+`transport`). Its typed models are not used: they cost more than the requests.
 """
 
 import asyncio
 import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from runai_core.backends.kubernetes.failures import failure, lost, refused_by_budget
 from runai_core.backends.kubernetes.names import FIELD_MANAGER
 from runai_core.backends.kubernetes.resources import Resource
-from runai_core.model.errors import InvalidRequest, NotFound
+from runai_core.backends.kubernetes.transport import opened, options_of
+from runai_core.model.errors import NotFound
 
 Object = dict[str, Any]
 Objects = list[Object]
@@ -57,14 +54,10 @@ class Api:
     and Unavailable; `details["status"]` is the server's code.
     """
 
-    def __init__(self, configuration: Any, transport: Any) -> None:
+    def __init__(self, configuration: Any, session: Any) -> None:
         self._configuration = configuration
-        self._session = transport.pool_manager
-        self._options: dict[str, Any] = {}
-        if transport.server_hostname:
-            self._options["server_hostname"] = transport.server_hostname
-        if transport.proxy:
-            self._options["proxy"] = transport.proxy
+        self._session = session
+        self._options = options_of(configuration)
         self.server = str(configuration.host)
 
     # -- objects
@@ -343,9 +336,6 @@ def _object(content: bytes) -> Object:
     return value if isinstance(value, dict) else {"message": str(value)[:500]}
 
 
-# -- finding the cluster
-
-
 @asynccontextmanager
 async def connect(kubeconfig: Path | None = None, context: str = "") -> AsyncIterator[Api]:
     """Open the cluster of a kubeconfig file; None means the cluster that this process runs in, or the default file.
@@ -353,46 +343,5 @@ async def connect(kubeconfig: Path | None = None, context: str = "") -> AsyncIte
     Raises:
         InvalidRequest: the file, or the context in it, is wrong.
     """
-    from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.client.rest import RESTClientObject
-
-    configuration = Configuration()
-    refresh = await _configure(configuration, kubeconfig, context)
-    try:
-        transport = RESTClientObject(configuration, maxsize=0)
-    except (ssl.SSLError, OSError) as error:
-        raise InvalidRequest(f"the certificates of {kubeconfig or 'the kubeconfig'} cannot be read: {error}") from None
-    keeping = asyncio.create_task(refresh) if refresh is not None else None
-    try:
-        yield Api(configuration, transport)
-    finally:
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-        await transport.close()
-
-
-async def _configure(configuration: Any, kubeconfig: Path | None, context: str) -> Any:
-    """Fill the library's configuration; return what keeps tokens fresh, where something must."""
-    from kubernetes_asyncio import config
-
-    try:
-        if kubeconfig is None and not context:
-            with contextlib.suppress(config.ConfigException):
-                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-                return None
-        loader = await config.load_kube_config(
-            config_file=str(kubeconfig) if kubeconfig is not None else None,
-            context=context or None,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except (config.ConfigException, OSError, yaml.YAMLError) as error:
-        where = kubeconfig or "the default kubeconfig (KUBECONFIG or ~/.kube/config)"
-        raise InvalidRequest(f"{where} cannot be used: {error}; give another with --kubeconfig") from None
-    return config.refresh_token(loader, configuration) if _expires(loader) else None
-
-
-def _expires(loader: Any) -> bool:
-    """Return whether the user's token comes from a command or a provider that must be asked again."""
-    return getattr(loader, "provider", None) == "gcp" or "exec" in (getattr(loader, "_user", None) or ())
+    async with opened(kubeconfig, context) as (configuration, session):
+        yield Api(configuration, session)
