@@ -65,6 +65,7 @@ PROGRAMS: Mapping[str, Program] = {
     "ctr": _containerd("ctr"),
     "coredns": Program("coredns", "github.com/coredns/coredns", oldest=(1, 11), version=("-version",)),
     "pause": Program("pause", "."),
+    "helm": Program("helm", "helm.sh/helm/v3/cmd/helm", oldest=(3, 10), version=("version", "--short")),
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kubectl")
 REAL_NODES = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause")

@@ -51,8 +51,18 @@ def priority_classes() -> list[Manifest]:
 
 
 def to_yaml(objects: Sequence[Manifest]) -> str:
-    """Return the objects as one YAML stream."""
-    return "".join("---\n" + yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=120) for item in objects)
+    """Return the objects as one YAML stream; schemas are written more tightly than what people read."""
+    return "".join(
+        "---\n"
+        + yaml.dump(
+            item,
+            Dumper=_Dumper,
+            sort_keys=False,
+            width=120,
+            default_flow_style=None if item["kind"] == "CustomResourceDefinition" else False,
+        )
+        for item in objects
+    )
 
 
 class _Dumper(yaml.SafeDumper):

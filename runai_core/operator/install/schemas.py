@@ -131,10 +131,14 @@ def _field(entry: KindField) -> Schema:
         case Shape.PLAIN:
             return said(value, entry.description)
         case Shape.VALUE:
-            return structure({"value": value}, entry.description)
+            return structure({"value": said(value, _about(entry))}, entry.description)
         case Shape.ITEMS:
             item = structure({"value": value, "deleted": boolean("Leave out the item that a template brings.")})
             return structure({"items": mapping(item, "The items by their labels.")}, entry.description)
+
+
+def _about(entry: KindField) -> str:
+    return f"One of {', '.join(entry.choices)}." if entry.choices else "The value."
 
 
 def _value(entry: KindField) -> Schema:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes import resources
-from runai_core.backends.kubernetes.names import ENFORCE_LABEL, QUEUE_LABELS
+from runai_core.backends.kubernetes.names import (
+    ENFORCE_LABEL,
+    GPU_FRACTION_ANNOTATION,
+    GPU_MEMORY_ANNOTATION,
+    QUEUE_LABELS,
+    SCHEDULER,
+)
 from runai_core.backends.kubernetes.resources import Resource
 from runai_core.operator.install.crds import DEFINITIONS
 from runai_core.operator.install.names import (
@@ -56,6 +62,12 @@ IN_PROJECTS: tuple[Manifest, ...] = (
 )
 """Labels of the namespaces of projects that want our scheduler."""
 
+_ASKS_FOR_A_SHARE = (
+    f"object.spec.schedulerName == '{SCHEDULER}' && has(object.metadata.annotations) && "
+    f"('{GPU_FRACTION_ANNOTATION}' in object.metadata.annotations || "
+    f"'{GPU_MEMORY_ANNOTATION}' in object.metadata.annotations)"
+)
+
 WEBHOOKS: tuple[Webhook, ...] = (
     Webhook(
         name="pods.webhook.run.ai",
@@ -71,6 +83,18 @@ WEBHOOKS: tuple[Webhook, ...] = (
             ("names-no-scheduler", "object.spec.schedulerName == 'default-scheduler'"),
             ("has-no-node", "!has(object.spec.nodeName) || object.spec.nodeName == ''"),
         ),
+    ),
+    Webhook(
+        name="shares.webhook.run.ai",
+        path="/mutate/pods",
+        mutates=True,
+        resources=(resources.PODS,),
+        operations=("CREATE",),
+        timeout=2,
+        question="How does a pod that asks for a part of a GPU, and names our scheduler, learn which part it got?",
+        when_down="The pod is created and placed; its container finds the device, but not the size of its part.",
+        namespaces=IN_PROJECTS[:1],
+        conditions=(("asks-for-a-share", _ASKS_FOR_A_SHARE),),
     ),
     Webhook(
         name="defaults.webhook.run.ai",
