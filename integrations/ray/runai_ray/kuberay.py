@@ -31,8 +31,9 @@ def schedule(
     _label(changed, labels)
     cluster: Any = changed
     for part in CLUSTER_AT[kind].split("."):
-        cluster = cluster.get(part) or {}
-    groups = [cluster.get("headGroupSpec") or {}, *(cluster.get("workerGroupSpecs") or ())]
+        cluster = cluster.get(part, {})
+    heads = [cluster["headGroupSpec"]] if "headGroupSpec" in cluster else []
+    groups = [*heads, *(cluster.get("workerGroupSpecs") or ())]
     for group in groups:
         template = group.setdefault("template", {})
         template.setdefault("spec", {})["schedulerName"] = scheduler

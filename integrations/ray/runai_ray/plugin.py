@@ -1,13 +1,14 @@
 """Ray clusters, jobs and services of KubeRay as workloads: the head and the least workers start together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_core.plugins.grouping import Divided, DividedSuspendable, count_of, field_of, list_of
+from runai_core.plugins.grouping import Divided, DividedSuspendable, Grouping, count_of, field_of, list_of
 from runai_core.plugins.markers import hookimpl
-from runai_core.plugins.types import KindAdapter, Manifest, PodGroupPlan, SubGroup, WorkloadKind
+from runai_core.plugins.types import KindAdapter, Manifest, Phase, PodGroupPlan, SubGroup, WorkloadKind
 
 if TYPE_CHECKING:
     import click
@@ -46,6 +47,60 @@ def group_place(labels: Mapping[str, str]) -> tuple[str, str]:
     return "", labels.get(GROUP_LABEL, "")
 
 
+CLUSTER_PHASES: Mapping[str, Phase] = {
+    "ready": Phase.RUNNING,
+    "suspended": Phase.STOPPED,
+    "suspending": Phase.STOPPING,
+    "failed": Phase.FAILED,
+}
+"""`status.state` of a RayCluster, in lower case (KubeRay 1.x) -> phase."""
+
+JOB_PHASES: Mapping[str, Phase] = {
+    "Initializing": Phase.INITIALIZING,
+    "Waiting": Phase.INITIALIZING,
+    "Running": Phase.RUNNING,
+    "Complete": Phase.COMPLETED,
+    "Failed": Phase.FAILED,
+    "ValidationFailed": Phase.FAILED,
+    "Suspending": Phase.STOPPING,
+    "Suspended": Phase.STOPPED,
+    "Retrying": Phase.PENDING,
+}
+"""`status.jobDeploymentStatus` of a RayJob (KubeRay 1.x) -> phase."""
+
+SERVICE_READY = "Ready"
+"""Condition of a RayService that answers (KubeRay 1.3); `serviceStatus: Running` before it."""
+
+
+def cluster_phase(manifest: Manifest) -> Phase | None:
+    """Return the phase of a cluster: its state, or a condition where the operator writes only those."""
+    state = str(field_of(manifest, "status.state") or "").lower()
+    if state in CLUSTER_PHASES:
+        return CLUSTER_PHASES[state]
+    if _condition(manifest, "RayClusterSuspended"):
+        return Phase.STOPPED
+    return Phase.RUNNING if _condition(manifest, "RayClusterProvisioned") else None
+
+
+def job_phase(manifest: Manifest) -> Phase | None:
+    """Return the phase of a job: a job that is complete may have failed all the same."""
+    phase = JOB_PHASES.get(str(field_of(manifest, "status.jobDeploymentStatus") or ""))
+    failed = field_of(manifest, "status.jobStatus") in ("FAILED", "STOPPED")
+    return Phase.FAILED if phase is Phase.COMPLETED and failed else phase
+
+
+def service_phase(manifest: Manifest) -> Phase | None:
+    """Return the phase of a service: running once it answers, degraded when a new cluster does not come up."""
+    if _condition(manifest, SERVICE_READY) or field_of(manifest, "status.serviceStatus") == "Running":
+        return Phase.RUNNING
+    return Phase.INITIALIZING if field_of(manifest, "status") else None
+
+
+def _condition(manifest: Manifest, kind: str) -> bool:
+    conditions = list_of(manifest, "status.conditions")
+    return any(item.get("type") == kind and item.get("status") == "True" for item in conditions)
+
+
 def _workers(group: Mapping[str, Any], path: str, index: int) -> SubGroup:
     replicas = count_of(group, "replicas", 0, at=path)
     least = count_of(group, "minReplicas", 0, at=path)
@@ -57,10 +112,26 @@ def _workers(group: Mapping[str, Any], path: str, index: int) -> SubGroup:
     )
 
 
+@dataclass(frozen=True)
+class RayServing(Divided):
+    """A service: gangs, places, phase."""
+
+    phase_of: Callable[[Manifest], Phase | None]
+
+
+@dataclass(frozen=True)
+class RayBatch(DividedSuspendable):
+    """A cluster or a job: these, and suspended and resumed by a field."""
+
+    phase_of: Callable[[Manifest], Phase | None]
+
+
 def _adapter(kind: str) -> KindAdapter:
-    gang = partial(cluster_gang, at=CLUSTER_AT[kind])
+    gang: Grouping = partial(cluster_gang, at=CLUSTER_AT[kind])
     # A service cannot be suspended: it is deleted, or scaled down.
-    return Divided(gang, group_place) if kind == "RayService" else DividedSuspendable(gang, group_place, "spec.suspend")
+    if kind == "RayService":
+        return RayServing(gang, group_place, service_phase)
+    return RayBatch(gang, group_place, "spec.suspend", job_phase if kind == "RayJob" else cluster_phase)
 
 
 KINDS: tuple[WorkloadKind, ...] = tuple(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from runai_ray.kuberay import schedule
 from runai_ray.plugin import KINDS
 
 from runai_core.model.errors import InvalidRequest
-from runai_core.plugins.types import Divides, Suspends, WorkloadKind
+from runai_core.plugins.types import Divides, Observes, Phase, Suspends, WorkloadKind
 
 BY_KIND: dict[str, WorkloadKind] = {kind.kind: kind for kind in KINDS}
 
@@ -86,6 +87,67 @@ def test_a_cluster_can_be_suspended_and_a_service_cannot() -> None:
     assert isinstance(adapter, Suspends)
     assert adapter.suspend(manifest)["spec"]["suspend"] is True
     assert not isinstance(BY_KIND["RayService"].adapter, Suspends)
+
+
+PHASES = {
+    "a cluster that is ready": ("RayCluster", {"state": "ready"}, Phase.RUNNING),
+    "a cluster that is suspended": ("RayCluster", {"state": "suspended"}, Phase.STOPPED),
+    "a cluster of a newer operator, by its condition": (
+        "RayCluster",
+        {"conditions": [{"type": "RayClusterProvisioned", "status": "True"}]},
+        Phase.RUNNING,
+    ),
+    "a cluster that says nothing yet": ("RayCluster", {}, None),
+    "a job that runs": ("RayJob", {"jobDeploymentStatus": "Running"}, Phase.RUNNING),
+    "a job that succeeded": ("RayJob", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, Phase.COMPLETED),
+    "a job that is complete because it failed": (
+        "RayJob",
+        {"jobDeploymentStatus": "Complete", "jobStatus": "FAILED"},
+        Phase.FAILED,
+    ),
+    "a service that answers": ("RayService", {"conditions": [{"type": "Ready", "status": "True"}]}, Phase.RUNNING),
+    "a service that starts": ("RayService", {"serviceStatus": "WaitForServeDeploymentReady"}, Phase.INITIALIZING),
+}
+
+
+@pytest.mark.parametrize(("kind", "status", "phase"), PHASES.values(), ids=PHASES)
+def test_the_phase_is_read_from_the_status(kind: str, status: dict[str, Any], phase: Phase | None) -> None:
+    adapter = BY_KIND[kind].adapter
+
+    assert isinstance(adapter, Observes)
+    assert adapter.phase_of({"kind": kind, "status": status}) == phase
+
+
+@pytest.mark.parametrize(("kind", "at"), [("RayCluster", "spec"), ("RayJob", "spec.rayClusterSpec")])
+def test_a_manifest_comes_under_the_scheduler_in_every_group(kind: str, at: str) -> None:
+    inner: dict[str, Any] = {"headGroupSpec": {}, "workerGroupSpecs": [{"groupName": "a"}]}
+    manifest = {"kind": kind, "spec": inner if at == "spec" else {"rayClusterSpec": inner}}
+
+    once = schedule(manifest, project="team-a", priority="high")
+
+    cluster = once["spec"] if at == "spec" else once["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    assert [group["template"]["spec"]["schedulerName"] for group in groups] == ["runai-scheduler"] * 2
+    assert groups[1]["template"]["metadata"]["labels"]["runai/queue"] == "team-a"
+    assert schedule(once, project="team-a", priority="high") == once
+    assert "template" not in inner["headGroupSpec"]
+
+
+def test_a_kind_without_a_cluster_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="RayCluster, RayJob, RayService"):
+        schedule({"kind": "Pod"}, project="team-a")
+
+
+def test_the_plugin_is_cheap_to_import() -> None:
+    """Best of five beyond what the core has loaded, in a process of its own."""
+    code = (
+        "import time, runai_core.plugins.types, runai_core.plugins.grouping, click; start = time.process_time();"
+        "import runai_ray.plugin; print(time.process_time() - start)"
+    )
+
+    spent = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(5)]
+
+    assert min(spent) < 0.05
 
 
 def test_the_plugin_loads_without_its_ecosystem() -> None:

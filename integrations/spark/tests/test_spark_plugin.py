@@ -8,7 +8,7 @@ import pytest
 import yaml
 from runai_spark.plugin import KINDS
 
-from runai_core.plugins.types import Divides, Suspends, WorkloadKind
+from runai_core.plugins.types import Divides, Observes, Phase, Suspends, WorkloadKind
 
 BY_KIND: dict[str, WorkloadKind] = {kind.kind: kind for kind in KINDS}
 
@@ -43,6 +43,29 @@ def test_a_schedule_can_be_suspended() -> None:
 
     assert isinstance(adapter, Suspends)
     assert adapter.suspend(manifest)["spec"] == {"schedule": "@daily", "suspend": True}
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [("SUBMITTED", Phase.PENDING), ("RUNNING", Phase.RUNNING), ("COMPLETED", Phase.COMPLETED), ("", None)],
+)
+def test_the_phase_is_read_from_the_status(state: str, phase: Phase | None) -> None:
+    adapter = BY_KIND["SparkApplication"].adapter
+
+    assert isinstance(adapter, Observes)
+    assert adapter.phase_of({"status": {"applicationState": {"state": state}}}) == phase
+
+
+def test_the_plugin_is_cheap_to_import() -> None:
+    """Best of five beyond what the core has loaded, in a process of its own."""
+    code = (
+        "import time, runai_core.plugins.types, runai_core.plugins.grouping, click; start = time.process_time();"
+        "import runai_spark.plugin; print(time.process_time() - start)"
+    )
+
+    spent = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(5)]
+
+    assert min(spent) < 0.05
 
 
 def test_the_plugin_loads_without_its_ecosystem() -> None:
