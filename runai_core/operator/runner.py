@@ -29,6 +29,7 @@ from runai_core.operator.grouping import PodGrouper
 from runai_core.operator.install.names import IDENTITY_SECRET, labels_of
 from runai_core.operator.measures import Seen, cluster_families, cycle_families, leader_family
 from runai_core.operator.organization import Organization
+from runai_core.operator.reservations import Reservations
 from runai_core.operator.serving import Certified, probes, serving, webhooks
 from runai_core.operator.trust import Trust, settled
 from runai_core.ports import Query
@@ -61,16 +62,25 @@ class Opened:
 
 
 async def operate(orchestrator: Orchestrator) -> None:
-    """Keep projects, queues and pod groups as they should be, while this process leads."""
+    """Take up workloads; keep projects, queues, pod groups and shared GPUs right, while this process leads."""
     cluster = cluster_of(orchestrator)
     api, world = cluster.api, cluster.world
 
     async def rules() -> Iterable[AccessRule]:
         return await _access_rules(orchestrator)
 
+    adoption = Adoption(
+        world,
+        cast("KubernetesStore", orchestrator.backend.store),
+        submissions=Submissions(orchestrator.backend, orchestrator.policies),
+        workloads=orchestrator.workloads,
+        journal=orchestrator.journal,
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(Organization(api, world, rules).run(), name="organization")
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
+        tasks.create_task(Reservations(api, world).run(), name="reservations")
+        tasks.create_task(adoption.run(), name="adoption")
         tasks.create_task(_adoption(orchestrator, world).run(), name="adoption")
 
 
