@@ -1,0 +1,333 @@
+"""Kubeflow's own libraries against a real orchestrator: pipelines, compiled and local, and the trainer's client."""
+
+# mypy: disable-error-code="untyped-decorator"
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runai_core.client import Client
+from runai_core.model.errors import InvalidRequest
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
+
+pytestmark = [
+    pytest.mark.ecosystem,
+    pytest.mark.timeout(180),
+    pytest.mark.filterwarnings("default"),  # the frameworks' own
+]
+
+NODES = [{"name": "n1", "cpu": 8, "memory": "16Gi", "gpus": 4}]
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrchestratorProcess]:
+    with an_orchestrator(tmp_path_factory.mktemp("orchestrator"), NODES) as running:
+        yield running
+
+
+@pytest.fixture
+def connected(orchestrator: OrchestratorProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Client]:
+    monkeypatch.setenv("RUNAI_DATA_DIR", str(orchestrator.data_dir))
+    monkeypatch.chdir(tmp_path)
+    with Client.from_env() as client:
+        yield client
+        for workload in client.list():
+            client.delete(workload)
+
+
+# -- pipelines
+
+
+def a_pipeline() -> Any:
+    from kfp import dsl, kubernetes
+
+    @dsl.component(install_kfp_package=False)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @dsl.pipeline
+    def sums(x: int = 1) -> int:
+        first = add(x=x, y=1)
+        kubernetes.add_pod_label(first, "team", "ml")
+        output: int = add(x=first.output, y=1).output
+        return output
+
+    return sums
+
+
+def executors_of(path: Path) -> Any:
+    platform = list(yaml.safe_load_all(path.read_text()))[1]
+    return platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_every_pod_of_a_pipeline_is_marked_with_its_project(tmp_path: Path) -> None:
+    from kfp import compiler
+    from runai_kubeflow.pipelines import gang
+
+    pipeline = gang(a_pipeline(), project="team-a", priority="high")
+    compiler.Compiler().compile(gang(pipeline, project="team-a", priority="high"), str(tmp_path / "p.yaml"))
+
+    marks = {"runai/queue": "team-a", "priorityClassName": "high"}
+    assert executors_of(tmp_path / "p.yaml") == {
+        "exec-add": {"podMetadata": {"labels": {"team": "ml", **marks}}},
+        "exec-add-2": {"podMetadata": {"labels": marks}},
+    }
+
+
+def test_what_is_no_pipeline_is_refused() -> None:
+    from runai_kubeflow.pipelines import gang
+
+    with pytest.raises(InvalidRequest, match=r"@dsl\.pipeline"):
+        gang(lambda: None, project="team-a")
+
+
+def test_a_wrong_option_of_a_step_is_told_when_the_pipeline_is_built() -> None:
+    from runai_kubeflow.pipelines import runai_workload
+
+    with pytest.raises(InvalidRequest, match=r"gpu_memroy.*use one of.*gpu_memory"):
+        runai_workload(name="t", project="a", command=["true"], options={"gpu_memroy": "5G"})
+
+
+def test_a_local_pipeline_runs_its_tasks_as_workloads(connected: Client) -> None:
+    from runai_kubeflow import local
+
+    with local.use(project="default", cpus=0.5):
+        result = a_pipeline()(x=3)
+
+    assert result.output == 5
+    found = connected.list()
+    assert [workload.phase for workload in found] == ["Completed"] * 2
+    assert all(workload.name.startswith("kfp-add-") for workload in found)
+
+
+def test_a_task_that_fails_fails_the_pipeline_with_the_reason(
+    connected: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kfp import dsl
+    from runai_kubeflow import local
+
+    @dsl.component(install_kfp_package=False)
+    def broken() -> None:
+        raise SystemExit("no data")
+
+    with local.use(project="default"), pytest.raises(RuntimeError, match="FAILURE"):
+        broken()
+
+    assert "is Failed" in capsys.readouterr().out
+
+
+def test_kfp_runs_as_before_outside_the_context() -> None:
+    from kfp.local import subprocess_task_handler
+    from runai_kubeflow import local
+
+    before = subprocess_task_handler.SubprocessTaskHandler
+    with local.use():
+        assert subprocess_task_handler.SubprocessTaskHandler is not before
+    assert subprocess_task_handler.SubprocessTaskHandler is before
+
+
+def test_a_step_submits_a_gang_and_waits_for_it(connected: Client) -> None:
+    from kfp import dsl
+    from runai_kubeflow import local
+    from runai_kubeflow.pipelines import runai_workload
+
+    command = [sys.executable, "-c", "import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])"]
+
+    @dsl.pipeline
+    def p() -> None:
+        runai_workload(name="train", project="default", command=command, replicas=3, gpu=1)
+
+    with local.use(project="default", cpus=0.1):
+        p()
+
+    gang = connected.get("train")
+    assert (gang.phase, gang.type, gang.requested_pods) == ("Completed", "Distributed", 3)
+    assert "rank 2 of 3" in "".join(connected.log_text(gang, pod=pod.name) for pod in connected.pods(gang))
+
+
+# -- the launcher's step
+
+
+def a_step(orchestrator: OrchestratorProcess, name: str, options: dict[str, Any]) -> "subprocess.Popen[str]":
+    code = f"from runai_kubeflow.launcher import step; step('Training', {name!r}, {options!r}, 'kubeflow:test/{name}')"
+    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_cancelled_step_leaves_no_workload(connected: Client, orchestrator: OrchestratorProcess) -> None:
+    process = a_step(orchestrator, "long", {"command": ["sleep", "600"]})
+    while not any(workload.phase == "Running" for workload in connected.list()):
+        time.sleep(0.05)
+
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert "default/long was deleted: its step was cancelled" in output
+    assert not [workload for workload in connected.list() if workload.phase != "Deleting"]
+
+
+def test_a_step_whose_workload_an_administrator_deletes_says_so(
+    connected: Client, orchestrator: OrchestratorProcess
+) -> None:
+    process = a_step(orchestrator, "gone", {"command": ["sleep", "600"]})
+    while not any(workload.phase == "Running" for workload in connected.list()):
+        time.sleep(0.05)
+
+    connected.delete("gone")
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "default/gone" in errors
+    assert "delet" in errors.lower()
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown project": (
+        {"command": ["true"], "project": "team-z"},
+        "there is no project team-z; there are: default",
+    ),
+    "an impossible request": ({"command": ["true"], "gpus": -1}, "gpu"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_step_ends_with_one_sentence(
+    connected: Client, orchestrator: OrchestratorProcess, options: dict[str, Any], words: str
+) -> None:
+    process = a_step(orchestrator, "refused", options)
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert words in errors
+    assert "Traceback" not in errors
+    assert connected.list() == ()
+
+
+# -- the trainer
+
+
+def train(lr: float, text: str) -> None:
+    import os
+
+    print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "lr", lr, text)  # noqa: T201 - its log
+
+
+def test_a_train_job_is_a_gang_with_logs_events_and_an_end(connected: Client) -> None:
+    from kubeflow.trainer import CustomTrainer
+    from runai_kubeflow.trainer import RunaiTrainerClient
+
+    client = RunaiTrainerClient(project="default", priority="medium")
+    arguments = {"lr": 0.1, "text": 'it\'s "quoted"'}
+    name = client.train(
+        runtime="torch-distributed",
+        trainer=CustomTrainer(func=train, func_args=arguments, num_nodes=3, resources_per_node={"gpu": 1, "cpu": 1}),
+    )
+    job = client.wait_for_job_status(name, timeout=60, polling_interval=1)
+
+    assert (job.status, job.num_nodes, job.runtime.name) == ("Complete", 3, "torch-distributed")
+    assert [step.name for step in job.steps] == ["node-0", "node-1", "node-2"]
+    assert list(client.get_job_logs(name, step="node-2")) == ['rank 2 of 3 lr 0.1 it\'s "quoted"']
+    assert list(client.get_job_logs(name, follow=True)) == ['rank 0 of 3 lr 0.1 it\'s "quoted"']
+    assert [item.name for item in client.list_jobs()] == [name]
+    assert connected.get(name).priority_class_name == "medium"
+    assert any("created" in event.message for event in client.get_job_events(name))
+
+    client.delete_job(name)
+    assert client.list_jobs() == []
+
+
+def fails() -> None:
+    raise ValueError("bad data")
+
+
+def test_a_train_job_that_fails_or_waits_is_told_in_a_sentence(connected: Client) -> None:
+    from kubeflow.trainer import CustomTrainer
+    from runai_kubeflow.trainer import RunaiTrainerClient
+
+    client = RunaiTrainerClient(project="default")
+    failing = client.train(trainer=CustomTrainer(func=fails))
+    with pytest.raises(RuntimeError, match=f"default/{failing} is Failed"):
+        client.wait_for_job_status(failing, timeout=60, polling_interval=1)
+
+    waiting = client.train(trainer=CustomTrainer(func=fails, num_nodes=5, resources_per_node={"gpu": 1}))
+    with pytest.raises(TimeoutError, match="GPU"):
+        client.wait_for_job_status(waiting, timeout=3, polling_interval=1)
+
+
+def test_what_only_kubeflows_controller_can_do_is_refused_by_name(connected: Client) -> None:
+    from kubeflow.trainer import CustomTrainer
+    from runai_kubeflow.trainer import RunaiTrainerClient
+
+    client = RunaiTrainerClient()
+    with pytest.raises(ValueError, match="packages_to_install"):
+        client.train(trainer=CustomTrainer(func=fails, packages_to_install=["torch"]))
+    with pytest.raises(ValueError, match="there is no runtime torch; there are: torch-distributed"):
+        client.train(runtime="torch", trainer=CustomTrainer(func=fails))
+    with pytest.raises(ValueError, match="tpu is not one of gpu"):
+        client.train(trainer=CustomTrainer(func=fails, resources_per_node={"tpu": 1}))
+    with pytest.raises(ValueError, match="there is no TrainJob nothing"):
+        client.get_job("nothing")
+
+
+def test_an_orchestrator_that_restarts_while_a_step_waits_is_waited_for(
+    connected: Client, orchestrator: OrchestratorProcess
+) -> None:
+    process = a_step(orchestrator, "patient", {"command": ["sleep", "4"]})
+    while not any(workload.phase == "Running" for workload in connected.list()):
+        time.sleep(0.05)
+
+    orchestrator.kill()
+    orchestrator.start()
+    output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 0, errors
+    assert "Completed" in output
+
+
+# -- the README
+
+
+def test_the_first_example_of_the_readme_runs(orchestrator: OrchestratorProcess, tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert example is not None
+    (tmp_path / "example.py").write_text(example[1])
+    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir), "PATH": "/usr/bin:/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "rank 3 of 4" in done.stdout
+
+
+def test_one_thread_may_launch_where_signals_cannot_be_caught(connected: Client) -> None:
+    from runai_kubeflow.launcher import launch
+
+    said: list[str] = []
+    arguments = ("Training", "threaded", {"command": ["true"]})
+    thread = threading.Thread(target=lambda: launch(*arguments, owner="kubeflow:test/t", say=said.append))
+    thread.start()
+    thread.join(30)
+
+    assert said[-1].startswith("runai: default/threaded is Completed")
+    assert json.dumps(said)
