@@ -73,7 +73,7 @@ def processes_of(orchestrator: OrchestratorProcess) -> list[str]:
     for entry in Path("/proc").iterdir():
         try:
             environment = (entry / "environ").read_bytes()
-            link = os.readlink(entry / "cwd")
+            link = str((entry / "cwd").readlink())
         except OSError:
             continue
         if b"RUNAI_POD_UID=" in environment and link.startswith(str(orchestrator.data_dir)):
