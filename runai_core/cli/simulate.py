@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Advance = Callable[[float], None]
 """Shows how much is done, from 0 to 1."""
 
-POLICY_NAMES = ("fragmentation", "binpack", "spread", "fgd", "random")
+POLICY_NAMES = ("fragmentation", "binpack", "spread", "fgd", "bestfit", "random")
 PHILLY_POLICIES = ("engine", "fifo")
 MOST_SEEDS = 1000
 MOST_NODES = 100_000

@@ -7,6 +7,7 @@ from random import Random
 from runai_core.engine.arrivals import Arrivals
 from runai_core.model.nodes import PlacementStrategy
 from runai_core.model.resources import MILLI
+from runai_core.simulation.best_fit import BestFit
 from runai_core.simulation.gradient import Gradient
 from runai_core.simulation.openb import Trace, TracePod, draw, snapshot_of
 
@@ -76,11 +77,16 @@ def _gradient(arrivals: Arrivals, trace: Trace, _seed: int) -> Place:
     return Gradient(arrivals, trace.pods).place
 
 
+def _best_fit(arrivals: Arrivals, _trace: Trace, _seed: int) -> Place:
+    return BestFit(arrivals).place
+
+
 POLICIES: Mapping[str, tuple[Policy, str]] = {
     "fragmentation": (_strategy, PlacementStrategy.FRAGMENTATION),
     "binpack": (_strategy, PlacementStrategy.BINPACK),
     "spread": (_strategy, PlacementStrategy.SPREAD),
     "fgd": (_gradient, PlacementStrategy.BINPACK),
+    "bestfit": (_best_fit, PlacementStrategy.BINPACK),
     "random": (_random, PlacementStrategy.BINPACK),
 }
 """Name -> how a node is chosen, and the strategy of the node pool (also over the devices of a node)."""

@@ -96,62 +96,54 @@ class Engine:
         self._gpus = gpus
         deserved = nodes * gpus * MILLI // max(len(queues), 1)
         quota = QueueResources(gpu=ResourceQuota(deserved=deserved, over_quota_weight=1.0))
-        self._scheduler = Scheduler(
-            Snapshot(
-                taken_at=0.0,
-                nodes=tuple(NodeEntry(name=f"node-{number:05}", gpus=gpus) for number in range(nodes)),
-                queues=tuple(Queue(name=name, resources=quota) for name in queues),
-            )
+        self._cluster = Snapshot(
+            taken_at=0.0,
+            nodes=tuple(NodeEntry(name=f"node-{number:05}", gpus=gpus) for number in range(nodes)),
+            queues=tuple(Queue(name=name, resources=quota) for name in queues),
         )
-        self._pods: dict[str, dict[str, PodEntry]] = {}
+        self._scheduler = Scheduler(self._cluster, small=0)  # nobody reads suggestions here
+        self._pods: dict[str, PodEntry] = {}
+        self._members: dict[str, list[str]] = {}
         self._groups: dict[str, PodGroup] = {}
 
     def arrive(self, job: Job) -> None:
         """Hand the job to the engine as a gang."""
         sizes = pods_of(job.gpus, self._gpus)
         requests = {count: PodRequest(gpu_devices=count) for count in set(sizes)}
-        pods = {
-            f"{job.name}-{number}": PodEntry(
-                name=f"{job.name}-{number}",
-                pod_group=job.name,
-                request=requests[count],
-                created_at=job.arrival,
-            )
-            for number, count in enumerate(sizes)
-        }
-        group = PodGroup(name=job.name, queue=job.queue, min_members=len(sizes), created_at=job.arrival)
-        self._pods[job.name], self._groups[job.name] = pods, group
-        self._scheduler.update([group, *pods.values()])
+        names = self._members[job.name] = [f"{job.name}-{number}" for number in range(len(sizes))]
+        for name, count in zip(names, sizes, strict=True):
+            self._pods[name] = PodEntry(name=name, pod_group=job.name, request=requests[count], created_at=job.arrival)
+        self._groups[job.name] = PodGroup(
+            name=job.name, queue=job.queue, min_members=len(sizes), created_at=job.arrival
+        )
 
     def end(self, job: Job) -> None:
         """Take the job out of the snapshot."""
-        gone: list[tuple[type, str]] = [(PodEntry, name) for name in self._pods.pop(job.name)]
+        for name in self._members.pop(job.name):
+            del self._pods[name]
         del self._groups[job.name]
-        self._scheduler.update(gone=[*gone, (PodGroup, job.name)])
 
     def decide(self, now: float) -> list[Change]:
         """Run cycles until one changes nothing more, as the service does; what is stopped is gone at once."""
         changes: list[Change] = []
         for _ in range(MOST_CYCLES):
-            result = self._scheduler.run_cycle(now)
+            groups, pods = tuple(self._groups.values()), tuple(self._pods.values())
+            result = self._scheduler.decide(replace(self._cluster, taken_at=now, pod_groups=groups, pods=pods))
             for victim in result.evictions:
-                self._change(victim.pod_group, victim.pod, PodState.PENDING, None)
+                self._change(victim.pod, PodState.PENDING, None)
             for bind in result.binds:
-                self._change(bind.pod_group, bind.pod, PodState.RUNNING, bind.node)
+                self._change(bind.pod, PodState.RUNNING, bind.node)
             starting = dict.fromkeys(bind.pod_group for bind in result.binds)
             for name in starting:
                 self._groups[name] = replace(self._groups[name], last_start=now)
-                self._scheduler.update([self._groups[name]])
             changes += [(name, True) for name in starting]
             changes += [(name, False) for name in dict.fromkeys(victim.pod_group for victim in result.evictions)]
             if not result.evictions:
                 break
         return changes
 
-    def _change(self, group: str, pod: str, state: PodState, node: str | None) -> None:
-        changed = replace(self._pods[group][pod], state=state, node=node)
-        self._pods[group][pod] = changed
-        self._scheduler.update([changed])
+    def _change(self, pod: str, state: PodState, node: str | None) -> None:
+        self._pods[pod] = replace(self._pods[pod], state=state, node=node)
 
 
 POLICIES: Mapping[str, type[Fifo] | type[Engine]] = {"fifo": Fifo, "engine": Engine}

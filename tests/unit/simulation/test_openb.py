@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from runai_core.engine.arrivals import Arrivals
 from runai_core.model.resources import MILLI
-from runai_core.simulation.openb import draw, read_trace
+from runai_core.simulation.best_fit import BestFit, score
+from runai_core.simulation.openb import draw, read_trace, snapshot_of
 from runai_core.simulation.packing import POLICIES, Packed, replay
 
 Simulate = Callable[..., tuple[int, str, str]]
@@ -196,3 +198,28 @@ def test_on_the_real_trace_ours_beats_the_best_published_policy() -> None:
     assert 94.6 <= percent["fgd"] <= 95.9
     assert 86.5 <= percent["random"] <= 88.5
     assert time.process_time() - before < 60
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        pytest.param((0, 0), 100, id="nothing is left"),
+        pytest.param((128_000, 8000), 0, id="the largest machine is empty"),
+        pytest.param((64_000, 0), 75, id="half of the CPU counts a quarter"),
+        pytest.param((0, 100), 99, id="whole numbers, rounded down"),
+    ],
+)
+def test_best_fit_scores_what_is_left_over(left: tuple[int, int], expected: int) -> None:
+    assert score(*left) == expected
+
+
+def test_best_fit_fills_the_node_on_which_least_is_left_over(folder: Path) -> None:
+    trace = read_trace(folder / "nodes.csv", folder / "pods.csv")
+    half, whole = trace.pods[1], trace.pods[0]
+    arrivals = Arrivals(snapshot_of(trace, [half, whole, half, whole], "binpack"))
+    policy = BestFit(arrivals)
+
+    assert all(policy.place(number, pod) for number, pod in enumerate([half, whole, half, whole]))
+
+    names = [arrivals.session.nodes[node].name for node in arrivals.session.pod_node]
+    assert names == ["n1", "n2", "n1", "n2"]

@@ -1,6 +1,11 @@
 """`runai simulate --trace philly`: jobs by hand, figures that can be worked out, and wrong files."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +167,60 @@ def test_a_picture_is_written_whole(folder: Path, simulate: Simulate) -> None:
 
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in folder.glob("*use.png*")] == ["use.png"]
+
+
+WITHOUT_MATPLOTLIB = """
+import sys
+from importlib import machinery
+found = machinery.PathFinder.find_spec
+machinery.PathFinder.find_spec = lambda name, *more: None if name.startswith("matplotlib") else found(name, *more)
+from runai_core.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_picture_without_matplotlib_says_what_to_install_before_anything_runs(folder: Path) -> None:
+    picture = folder / "use.png"
+    command = [sys.executable, "-c", WITHOUT_MATPLOTLIB, "simulate", "--trace", "philly", str(folder / "jobs.trace")]
+
+    done = subprocess.run([*command, "--plot", str(picture)], capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert "pip install 'runai-core[plot]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (done.stdout, picture.exists()) == ("", False)
+
+
+def on_a_terminal(command: list[str]) -> tuple[int, str]:
+    """Run a command whose errors go to a pseudo-terminal; return its exit code and what was shown there."""
+    mine, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed when the command ends
+            while piece := os.read(mine, 65536):
+                shown += piece
+    os.close(mine)
+    return process.returncode, shown.decode(errors="replace")
+
+
+def test_a_bar_shows_on_a_terminal_how_far_it_is(folder: Path) -> None:
+    command = [sys.executable, "-m", "runai_core.cli.main", "simulate", "--trace", "philly", str(folder / "jobs.trace")]
+
+    code, shown = on_a_terminal(command)
+
+    assert code == 0
+    assert "fifo, 4 jobs on" in shown
+    assert "engine, 4 jobs on" in shown
+    assert "%" in shown
+    assert "\x1b[2K" in shown  # and is removed at the end
+
+
+def test_no_bar_is_written_to_a_file(folder: Path, simulate: Simulate) -> None:
+    _, _, err = simulate("--trace", "philly", folder / "jobs.trace")
+    assert "%" not in err
 
 
 LINE = "LM (batch size 5)\tc\t-step\t1\t1000\t0.0\t1\n"
