@@ -14,7 +14,7 @@ from runai_core.backends.kubernetes.api import Api, connect
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
-from runai_core.backends.kubernetes.resources import CRDS, PROJECTS, SECRETS
+from runai_core.backends.kubernetes.resources import PROJECTS, SECRETS
 from runai_core.backends.kubernetes.store import KubernetesStore
 from runai_core.backends.kubernetes.world import World
 from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
@@ -203,7 +203,7 @@ async def _prepare(settings: Settings, namespace: str) -> None:
     """Make sure that we are installed, and share one identity with the API server's replicas."""
     async with connect(settings.kubeconfig, settings.kube_context) as api:
         try:
-            await api.get(CRDS, PROJECTS.full_name)
+            await api.list(PROJECTS)
         except NotFound:
             raise Unavailable(
                 f"runai is not installed on the cluster at {api.server}: run `runai admin install` first"
