@@ -63,6 +63,8 @@ class Cluster:
     processes: dict[str, Process] = field(default_factory=dict)
     nodes: list[str] = field(default_factory=list)
     """Real nodes, in the order of their numbers."""
+    lost_after: int = 16
+    """Seconds after which a silent node counts as lost (Kubernetes' own default is 50: long for a test)."""
 
     @classmethod
     def open(cls, directory: Path) -> "Cluster":
@@ -76,8 +78,10 @@ class Cluster:
         return cls(directory=directory, **state)
 
     @classmethod
-    def up(cls, directory: Path) -> "Cluster":
+    def up(cls, directory: Path, *, lost_after: int = 16) -> "Cluster":
         """Start a control plane with KWOK in a directory, or what is missing of it, and wait until it is ready.
+
+        Every node gives a sign of life each quarter of `lost_after` seconds: thousands of them need a longer one.
 
         Raises:
             Unavailable: A program is missing and cannot be built here.
@@ -88,7 +92,7 @@ class Cluster:
             cluster = cls.open(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            cluster = cls(directory, _take_slot(directory), secrets.token_hex(8))
+            cluster = cls(directory, _take_slot(directory), secrets.token_hex(8), lost_after=lost_after)
             cluster.save()
         cluster._write_credentials()
         for name in ("etcd", "kube-apiserver", "kube-controller-manager"):

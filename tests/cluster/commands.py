@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 FAKE_NODE = "kwok.x-k8s.io/node"
 """Annotation with the value ``fake``: KWOK plays the kubelet of this node."""
-LOST_AFTER_SECONDS = 16
-"""A node whose kubelet is silent for so long counts as lost (Kubernetes' own default is 50: long for a test)."""
 
 
 def etcd(cluster: "Cluster") -> list[str]:
@@ -79,7 +77,7 @@ def kube_controller_manager(cluster: "Cluster") -> list[str]:
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
         "--node-monitor-period=2s",
-        f"--node-monitor-grace-period={LOST_AFTER_SECONDS}s",
+        f"--node-monitor-grace-period={cluster.lost_after}s",
     ]
 
 
@@ -94,7 +92,7 @@ def kwok(cluster: "Cluster") -> list[str]:
         f"--manage-nodes-with-annotation-selector={FAKE_NODE}=fake",
         f"--cidr=10.{200 + cluster.slot % 50}.0.1/16",
         f"--server-address=127.0.0.1:{cluster.port('kwok')}",
-        f"--node-lease-duration-seconds={LOST_AFTER_SECONDS}",
+        f"--node-lease-duration-seconds={cluster.lost_after}",
         "-v=WARN",
     ]
 

@@ -11,8 +11,6 @@ from tests.cluster.images import PAUSE
 if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
-LEASE_SECONDS = 16
-
 
 def address(cluster: "Cluster", number: int) -> str:
     """The address of a node (they count from 1)."""
@@ -106,7 +104,7 @@ def _kubelet(cluster: "Cluster", name: str, own: str, folder: Path) -> dict[str,
         "clusterDomain": "cluster.local",
         "serializeImagePulls": False,
         "nodeStatusUpdateFrequency": "4s",
-        "nodeLeaseDurationSeconds": LEASE_SECONDS,
+        "nodeLeaseDurationSeconds": cluster.lost_after,
     }
 
 
