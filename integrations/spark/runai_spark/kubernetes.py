@@ -3,12 +3,14 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from runai_core.model.errors import FieldError, InvalidRequest
 from runai_spark.arguments import FLAGS, OURS, Application
 from runai_spark.home import find_spark
 
@@ -40,18 +42,24 @@ def conf_for(application: Application, templates: Path, *, scheduler: str = SCHE
     return settings
 
 
-def pod_template(role: str, application: Application) -> dict[str, Any]:
-    """Return the template of a role's pods: what cannot be said by a setting."""
-    environment = [
+def pod_template(role: str, application: Application, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the template of a role's pods: the user's own, if there is one, with what cannot be said by a setting."""
+    environment: list[dict[str, Any]] = [
         {"name": "RUNAI_PROJECT", "value": application.project},
         {"name": "RUNAI_JOB_NAME", "value": application.workload_name or application.name},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "spec": {"containers": [{"name": CONTAINERS[role], "env": environment}]},
-    }
+    template: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", **deepcopy(dict(own or {}))}
+    spec = template.setdefault("spec", {})
+    name = _setting(application, f"spark.kubernetes.{role}.podTemplateContainerName")
+    containers = spec.setdefault("containers", [])
+    main = next((item for item in containers if name and item.get("name") == name), containers[0] if containers else {})
+    if not containers:
+        containers.append(main)
+    main["name"] = CONTAINERS[role]
+    given = {item["name"] for item in main.get("env") or ()}
+    main["env"] = [*(main.get("env") or ()), *(item for item in environment if item["name"] not in given)]
+    return template
 
 
 def submit_to_kubernetes(application: Application, words: Sequence[str]) -> int:
@@ -65,7 +73,8 @@ def submit_to_kubernetes(application: Application, words: Sequence[str]) -> int:
         return subprocess.run([program, *native(words)], check=False).returncode  # noqa: S603 - the user's own words
     with tempfile.TemporaryDirectory(prefix="runai-spark-") as folder:
         for role in ROLES:
-            (Path(folder) / f"{role}.yaml").write_text(yaml.safe_dump(pod_template(role, application)))
+            template = pod_template(role, application, _own_template(application, role))
+            (Path(folder) / f"{role}.yaml").write_text(yaml.safe_dump(template))
         conf = conf_for(application, Path(folder))
         ours = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
         gpus = (
@@ -73,7 +82,40 @@ def submit_to_kubernetes(application: Application, words: Sequence[str]) -> int:
             if application.executor_gpu
             else []
         )
-        return subprocess.run([program, *ours, *gpus, *native(words)], check=False).returncode  # noqa: S603
+        words = without_templates(native(words))
+        return subprocess.run([program, *ours, *gpus, *words], check=False).returncode  # noqa: S603
+
+
+def without_templates(words: Sequence[str]) -> list[str]:
+    """Return the words without the user's pod templates: ours have them inside."""
+    kept: list[str] = []
+    for word in words:
+        if ".podTemplate" in word and kept and kept[-1] in ("--conf", "-c"):
+            kept.pop()
+        else:
+            kept.append(word)
+    return kept
+
+
+def _own_template(application: Application, role: str) -> dict[str, Any] | None:
+    key = f"spark.kubernetes.{role}.podTemplateFile"
+    path = _setting(application, key)
+    if not path:
+        return None
+    try:
+        found = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidRequest.of(FieldError(f"--conf {key}", f"cannot be read: {error}", path)) from None
+    if not isinstance(found, dict):
+        raise InvalidRequest.of(FieldError(f"--conf {key}", "must be the YAML of a pod", path))
+    return found
+
+
+def _setting(application: Application, key: str) -> str:
+    """Return a setting of the user's; the last word counts."""
+    pairs = zip(application.options, application.options[1:], strict=False)
+    said = [value.partition("=") for name, value in pairs if name in ("--conf", "-c")]
+    return next((value for found, _, value in reversed(said) if found.strip() == key), "")
 
 
 def native(words: Sequence[str]) -> list[str]:

@@ -135,3 +135,15 @@ def test_sparks_own_words_reach_it_untouched() -> None:
         "--project",
         "mine",
     ]
+
+
+def test_the_users_own_pod_template_is_kept_and_completed() -> None:
+    words = "--master k8s://x --project a --conf spark.kubernetes.driver.podTemplateContainerName=main job.py"
+    own = {"spec": {"nodeName": "n", "containers": [{"name": "side"}, {"name": "main", "env": [{"name": "A"}]}]}}
+
+    spec = pod_template("driver", parse(words.split()), own)["spec"]
+
+    assert spec["nodeName"] == "n"
+    assert [item["name"] for item in spec["containers"]] == ["side", "spark-kubernetes-driver"]
+    assert [item["name"] for item in spec["containers"][1]["env"]][:2] == ["A", "RUNAI_PROJECT"]
+    assert own["spec"]["containers"][1]["name"] == "main"
