@@ -1,6 +1,8 @@
 """Real Ray clusters of several nodes on this machine, through the commands that people type."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +16,11 @@ import yaml
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(540)]
+
+README = Path(__file__).parents[1] / "README.md"
+TOO_BIG = ("--workers", "4", "--gpu", "1", "--", "true")
+"""More GPUs than there are: it waits."""
 
 BIN = Path(sys.executable).parent
 NODES = [{"name": "node-a", "cpu": 8, "memory": "16Gi", "gpus": 3}]
@@ -74,7 +80,7 @@ class Tools:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *words: str, timeout: float = 120, **more: str) -> tuple[int, str]:
+    def run(self, *words: str, timeout: float = 400, **more: str) -> tuple[int, str]:
         with self.start(*words, **more) as process:
             said, _ = process.communicate(timeout=timeout)
         return process.returncode, said
@@ -82,6 +88,12 @@ class Tools:
     def workload(self, name: str) -> dict[str, Any]:
         rows = self.orchestrator.get("/api/v1/workloads", filterBy=f"name=={name}")["workloads"]
         return dict(rows[0]) if rows else {}
+
+    def only(self, prefix: str) -> dict[str, Any]:
+        (row,) = [
+            row for row in self.orchestrator.get("/api/v1/workloads")["workloads"] if row["name"].startswith(prefix)
+        ]
+        return dict(row)
 
     def until(self, question: Any, seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
@@ -99,8 +111,8 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
         yield Tools(orchestrator, folder)
 
 
-def rays_of(orchestrator: OrchestratorProcess) -> list[str]:
-    """Return the processes whose environment names this orchestrator's data directory: what its clusters left."""
+def processes_of(orchestrator: OrchestratorProcess) -> list[str]:
+    """Return the processes of pods of this orchestrator that run now."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -120,48 +132,62 @@ def test_a_cluster_lives_its_life(tools: Tools) -> None:
     foreign = tools.folder / "raylet"  # `ray stop` would end it for its name alone
     foreign.write_bytes(Path("/bin/sleep").read_bytes())
     foreign.chmod(0o755)
-    other = subprocess.Popen([foreign, "300", "ray::raylet"])
-    try:
-        code, said = tools.run("ray", "up", "-y", "--no-config-cache", str(file))
-        assert code == 0, said
-        row = tools.workload("lab")
-        assert (row["type"], row["phase"], row["requestedPods"]["number"]) == ("Distributed", "Running", 2)
-
-        address = tools.run("ray", "exec", str(file), "cat ~/.runai-ray/dashboard ~/prepared")[1]
-        assert "set up" in address
-        dashboard = next(word for word in address.split() if word.startswith("http://"))
-        assert "ran on 2 nodes of default lab" in job_of(dashboard)
-        assert tools.workload("lab")["requestedPods"]["number"] == 3
-
-        more = tools.start(
-            "ray",
-            "exec",
-            str(file),
-            'python -c "import ray; from ray.autoscaler.sdk import '
-            "request_resources; ray.init(); request_resources(bundles=[{'GPU': 1}] * 4)\"",
-        )
-        status = tools.until(lambda: seen(tools, file, "NoPlace"), 60)
-        assert "found no place" in status
-        more.kill()
-        more.wait()
-        forget = (
-            "import ray; from ray.autoscaler.sdk import request_resources; ray.init(); request_resources(bundles=[])"
-        )
-        tools.run("ray", "exec", str(file), f'python -c "{forget}"')
-        tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 2, 60)
-
-        code, said = tools.run("ray", "down", "-y", str(file))
-        assert code == 0, said
-        assert tools.workload("lab") == {}
-        assert rays_of(tools.orchestrator) == []
-        assert other.poll() is None
-        assert tools.run("runai", "ray", "down", str(file))[1].strip().endswith("lab does not run")
-    finally:
-        other.kill()
-        other.wait()
+    with subprocess.Popen([foreign, "600"]) as other:
+        try:
+            _comes_up(tools, file)
+            _grows_and_shrinks(tools, file)
+            _goes_down(tools, file)
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
-def job_of(dashboard: str) -> str:
+def _comes_up(tools: Tools, file: Path) -> None:
+    code, said = tools.run("ray", "up", "-y", "--no-config-cache", str(file))
+
+    assert code == 0, said
+    row = tools.workload("lab")
+    assert (row["type"], row["phase"], row["requestedPods"]["number"]) == ("Distributed", "Running", 2)
+
+
+def _grows_and_shrinks(tools: Tools, file: Path) -> None:
+    """A job across nodes makes the cluster grow; what finds no place is told; idle workers leave."""
+    said = tools.run("ray", "exec", str(file), "cat ~/prepared ~/.runai-ray/dashboard")[1]
+    assert "set up" in said
+    dashboard = next(word for word in said.split() if word.startswith("http://"))
+    assert "ran on 2 nodes of default lab" in _job_at(dashboard)
+    assert tools.workload("lab")["requestedPods"]["number"] == 3
+
+    _ask_for(tools, file, gpus=4)
+    assert "found no place" in tools.until(lambda: _seen(tools, file, "NoPlace"), 120)
+    _ask_for(tools, file, gpus=0)
+    tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 2, 120)
+
+
+def _goes_down(tools: Tools, file: Path) -> None:
+    code, said = tools.run("ray", "down", "-y", str(file))
+
+    assert code == 0, said
+    assert tools.workload("lab") == {}
+    assert processes_of(tools.orchestrator) == []
+    assert "lab does not run" in tools.run("runai", "ray", "down", str(file))[1]
+
+
+def _ask_for(tools: Tools, file: Path, *, gpus: int) -> None:
+    """Ask the autoscaler for room for so many tasks with a GPU, until something else is asked for."""
+    program = f"""
+import ray
+from ray.autoscaler.sdk import request_resources
+ray.init()
+request_resources(bundles=[{{"GPU": 1}}] * {gpus})
+"""
+    (tools.folder / "ask.py").write_text(program)
+    assert tools.run("ray", "rsync-up", str(file), str(tools.folder / "ask.py"), "~/ask.py")[0] == 0
+    code, said = tools.run("ray", "exec", str(file), "python ~/ask.py")
+    assert code == 0, said
+
+
+def _job_at(dashboard: str) -> str:
     """Run the job through Ray's own SDK; return its log."""
     from ray.job_submission import JobSubmissionClient
 
@@ -173,6 +199,88 @@ def job_of(dashboard: str) -> str:
     return str(client.get_job_logs(name))
 
 
-def seen(tools: Tools, file: Path, text: str) -> str:
+def _seen(tools: Tools, file: Path, text: str) -> str:
     said = tools.run("runai", "ray", "status", str(file))[1]
     return said if text in said else ""
+
+
+# -- jobs with a cluster of their own, and what can go wrong while they wait
+
+
+def test_the_first_example_of_the_readme_runs_as_one_gang(tools: Tools) -> None:
+    text = README.read_text()
+    (tools.folder / "squares.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    command = re.search(r"^runai ray submit .*$", text, re.MULTILINE)
+    assert command is not None
+
+    code, said = tools.run(*command[0].split())
+
+    assert (code, "sum of squares: 328350" in said) == (0, True), said
+    row = tools.only("ray-job-")
+    assert (row["type"], row["phase"], row["requestedPods"]["number"]) == ("Distributed", "Completed", 2)
+    tools.until(lambda: not processes_of(tools.orchestrator), 60)
+
+
+def test_it_tells_why_it_waits_and_ctrl_c_deletes_it(tools: Tools) -> None:
+    process = tools.start("runai", "ray", "submit", "--name", "big", *TOO_BIG)
+    tools.until(lambda: tools.workload("big").get("phase") == "Pending")
+    time.sleep(3)
+
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+
+    assert "big is Pending" in said
+    assert process.returncode != 0
+    tools.until(lambda: tools.workload("big") == {})
+
+
+def test_who_is_deleted_or_outlives_its_orchestrator_while_it_waits_ends_in_a_sentence(tools: Tools) -> None:
+    process = tools.start("runai", "ray", "submit", "--name", "gone", *TOO_BIG)
+    uid = tools.until(lambda: tools.workload("gone").get("id"))
+    tools.orchestrator.kill()
+    tools.orchestrator.start()
+    assert process.poll() is None
+
+    tools.orchestrator.client.delete(f"/api/v1/workloads/{uid}").raise_for_status()
+    said, _ = process.communicate(timeout=90)
+
+    assert (process.returncode, "Traceback" in said) == (1, False), said
+
+
+def test_a_tool_that_is_killed_before_ray_has_started_leaves_nothing_behind(tools: Tools) -> None:
+    process = tools.start("runai", "ray", "submit", "--name", "orphan", "--", "sleep", "600")
+    tools.until(lambda: tools.workload("orphan").get("phase") == "Running")
+
+    process.kill()
+    process.wait()
+
+    tools.until(lambda: tools.workload("orphan").get("phase") == "Failed", 120)
+    tools.until(lambda: not processes_of(tools.orchestrator), 60)
+
+
+REFUSED = {
+    "an unknown project": (("--project", "nobody"), {}, "no project nobody"),
+    "nobody answers": ((), {"RUNAI_URL": "http://127.0.0.1:9"}, "nobody answers"),
+    "a wrong token": ((), {"RUNAI_TOKEN": "expired"}, "token"),
+}
+
+
+@pytest.mark.parametrize(("words", "environment", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_is_told_in_a_sentence(
+    tools: Tools, words: tuple[str, ...], environment: dict[str, str], sentence: str
+) -> None:
+    code, said = tools.run("runai", "ray", "submit", "--name", "refused", *words, "--", "true", **environment)
+
+    assert code not in (0, 1), said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert tools.workload("refused") == {}
+
+
+def test_a_typo_in_the_file_is_told_by_ray_itself(tools: Tools) -> None:
+    file = tools.folder / "typo.yaml"
+    file.write_text(yaml.safe_dump({**CLUSTER, "provider": {**CLUSTER["provider"], "projct": "default"}}))
+
+    code, said = tools.run("ray", "up", "-y", "--no-config-cache", str(file))
+
+    assert (code, "did you mean project?" in said) == (1, True), said
