@@ -1,7 +1,10 @@
 """Shows, on a workload's page, the Airflow task that made it.
 
 Airflow names the task in labels of what it starts (``dag_id``, ``run_id``,
-``task_id``); with the address of its web server they become a link.
+``task_id``), and where a label cannot hold the name, in annotations. Both are
+read from workloads of our operator and from the pods that Airflow makes by
+itself on Kubernetes (KubernetesPodOperator, KubernetesExecutor): such a pod is
+one workload, for one try of one task.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +22,8 @@ URL = Setting(
     help="Address of Airflow's web server, for links from workloads to their tasks.",
 )
 
-LABELS = ("dag_id", "run_id", "task_id")
+NAMES = ("dag_id", "run_id", "task_id")
+OPTIONAL = ("map_index", "try_number")
 
 
 @hookimpl
@@ -29,10 +33,18 @@ def runai_settings() -> Iterable[Setting]:
 
 
 def task_of(workload: Workload) -> dict[str, str]:
-    """Return the labels by which Airflow names a task; empty where it did not make the workload."""
-    labels = {label.name: label.value for label in workload.spec.labels}
-    found = {name: labels[name] for name in LABELS if labels.get(name)}
-    return found if len(found) == len(LABELS) else {}
+    """Return how Airflow names the task; empty where it did not make the workload."""
+    metadata = (workload.manifest or {}).get("metadata")
+    foreign: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    names: dict[str, str] = {
+        **(foreign.get("labels") or {}),
+        **(foreign.get("annotations") or {}),  # these are not shortened
+        **{label.name: label.value for label in workload.spec.labels},
+        **{item.name: item.value for item in workload.spec.annotations},
+    }
+    if any(not names.get(name) for name in NAMES):
+        return {}
+    return {name: str(names[name]) for name in (*NAMES, *OPTIONAL) if names.get(name)}
 
 
 def task_url(base: str, task: Mapping[str, str]) -> str:
@@ -43,8 +55,9 @@ def task_url(base: str, task: Mapping[str, str]) -> str:
     """
     if not base.startswith(("http://", "https://")):
         raise InvalidRequest.of(FieldError(URL.variable, "must start with http:// or https://", base))
-    dag, run, name = (quote(task[label], safe="") for label in LABELS)
-    return f"{base.rstrip('/')}/dags/{dag}/runs/{run}/tasks/{name}"
+    dag, run, name = (quote(task[label], safe="") for label in NAMES)
+    mapped = f"/mapped/{quote(task['map_index'], safe='')}" if int(task.get("map_index", "-1")) >= 0 else ""
+    return f"{base.rstrip('/')}/dags/{dag}/runs/{run}/tasks/{name}{mapped}"
 
 
 async def load_task(workload: Workload | None, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,7 +67,8 @@ async def load_task(workload: Workload | None, settings: Mapping[str, Any]) -> M
 
 
 TEMPLATE = (
-    """{% if url %}<p>Task <a href="{{ url }}">{{ dag_id }} / {{ task_id }}</a>, run {{ run_id }}</p>{% endif %}"""
+    """{% if url %}<p>Task <a href="{{ url }}">{{ dag_id }} / {{ task_id }}</a>, run {{ run_id }}"""
+    """{% if try_number %}, try {{ try_number }}{% endif %}</p>{% endif %}"""
 )
 
 

@@ -4,22 +4,95 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runai_core.client import Client
+from runai_core.client import Client, quota
 from runai_core.client.results import Workload
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore")]
 
 QUICK: dict[str, Any] = {"project": "team-a", "poll_interval": 0.2}
 FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
 RunDag = Callable[[Any], dict[str, str]]
+
+NODES = [{"name": "node-1", "cpu": 8, "memory": "16Gi", "gpus": 4}]
+"""Four simulated GPUs: tasks of these tests compete for them."""
+
+
+@pytest.fixture(scope="module")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrchestratorProcess]:
+    """One orchestrator with simulated GPUs, found by the environment as `runai` finds it."""
+    with an_orchestrator(tmp_path_factory.mktemp("runai"), NODES) as running:
+        os.environ["RUNAI_DATA_DIR"] = str(running.data_dir)
+        yield running
+    del os.environ["RUNAI_DATA_DIR"]
+
+
+@pytest.fixture(scope="module")
+def client(orchestrator: OrchestratorProcess) -> Iterator[Client]:
+    with Client.from_env({"RUNAI_DATA_DIR": str(orchestrator.data_dir)}) as found:
+        found.projects.create("team-a", resources=[quota(gpus=4)])
+        yield found
+
+
+@pytest.fixture(scope="module")
+def credentials(orchestrator: OrchestratorProcess) -> dict[str, str]:
+    content: dict[str, str] = json.loads((orchestrator.data_dir / "credentials.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Airflow keeps its database; must exist before Airflow is imported."""
+    home = tmp_path_factory.mktemp("airflow")
+    os.environ |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+    }
+    (home / "dags").mkdir()
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120)
+    return home
+
+
+@pytest.fixture
+def run_dag(airflow_home: Path, client: Client) -> RunDag:
+    """Return a function that runs a DAG in this process, as `dag.test()` does, and returns the states of its tasks."""
+
+    def run(dag: Any) -> dict[str, str]:
+        _make_known(dag)
+        finished = dag.test()
+        return {found.task_id: str(found.state) for found in finished.get_task_instances()}
+
+    return run
+
+
+def _make_known(dag: Any) -> None:
+    """Store the DAG as the DAG processor does with those of its folder."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.serialization.definitions.dag import SerializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.utils.session import create_session
+
+    stored = LazyDeserializedDAG.from_dag(dag)
+    with create_session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+    with create_session() as session:
+        SerializedDAG.bulk_write_to_db("dags-folder", None, [stored], session=session)
+        SerializedDagModel.write_dag(stored, bundle_name="dags-folder", session=session)
 
 
 @pytest.fixture
@@ -367,8 +440,6 @@ def test_a_restart_of_the_orchestrator_is_waited_for(
 ) -> None:
     from runai_airflow import RunaiWorkloadOperator
 
-    from tests.orchestrators import an_orchestrator
-
     with an_orchestrator(tmp_path) as other:
         before, os.environ["RUNAI_DATA_DIR"] = os.environ["RUNAI_DATA_DIR"], str(other.data_dir)
         port = int(json.loads((other.data_dir / "credentials.json").read_text())["url"].rpartition(":")[2])
@@ -492,3 +563,22 @@ def test_airflow_knows_the_provider(airflow_home: Any) -> None:
     assert "runai-airflow" in manager.providers
     assert manager.hooks["runai"] is not None
     assert "runai_airflow.links.RunaiWorkloadLink" in manager.extra_links_class_names
+
+
+def test_the_example_of_the_readme_runs_as_it_says(airflow_home: Path, client: Client) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (airflow_home / "dags" / "train.py").write_text(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[0])
+    assert "airflow dags test train" in readme
+
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "dags", "test", "train"],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "for default" in done.stdout
+    assert "rank 1 of 2" in done.stdout
+    assert "I am client 2" in done.stdout

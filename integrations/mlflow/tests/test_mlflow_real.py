@@ -1,6 +1,8 @@
-"""`mlflow run -b runai`: real projects, a real tracking store, real workloads."""
+"""MLflow as it is used: real projects, a real tracking store, models that are served, real workloads."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +14,79 @@ from typing import Any
 
 import pytest
 
-from runai_core.client import Client
+from runai_core.client import Client, quota
 from runai_core.client.results import Workload
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
 QUICK = {"project": "team-a", "poll_interval": 0.2}
+
+NODES = [{"name": "node-1", "cpu": 8, "memory": "16Gi", "gpus": 4}]
+
+PROJECT = """\
+name: digits
+entry_points:
+  main:
+    parameters:
+      lr: {type: float, default: 0.5}
+    command: "python train.py {lr}"
+  fails:
+    command: "python -c 'import mlflow; mlflow.start_run(); raise SystemExit(3)'"
+  one_fails:
+    command: "sh -c 'if [ $RANK = 1 ]; then sleep 1; exit 9; fi; sleep 60'"
+  sleeps:
+    command: "sleep 60"
+"""
+
+TRAIN = """\
+import os
+import sys
+
+import mlflow
+
+rank = os.environ.get("RANK", "0")
+with mlflow.start_run():
+    mlflow.log_metric(f"loss_{rank}", float(sys.argv[1]))
+    if rank == "0":
+        with mlflow.start_run(nested=True, run_name="child"):
+            mlflow.log_param("depth", 3)
+print("rank", rank, "of", os.environ.get("WORLD_SIZE", "1"), "in", os.environ["RUNAI_PROJECT"])
+"""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a project, which is also where the commands run."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    (folder / "project").mkdir()
+    (folder / "project" / "MLproject").write_text(PROJECT)
+    (folder / "project" / "train.py").write_text(TRAIN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tracking_uri(work: Path) -> Iterator[str]:
+    uri = f"sqlite:///{work}/mlflow.db"
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    yield uri
+    del os.environ["MLFLOW_TRACKING_URI"]
+
+
+@pytest.fixture(scope="module")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory, tracking_uri: str) -> Iterator[OrchestratorProcess]:
+    with an_orchestrator(tmp_path_factory.mktemp("runai"), NODES) as running:
+        os.environ["RUNAI_DATA_DIR"] = str(running.data_dir)
+        yield running
+    del os.environ["RUNAI_DATA_DIR"]
+
+
+@pytest.fixture(scope="module")
+def client(orchestrator: OrchestratorProcess) -> Iterator[Client]:
+    with Client.from_env({"RUNAI_DATA_DIR": str(orchestrator.data_dir)}) as found:
+        found.projects.create("team-a", resources=[quota(gpus=4)])
+        yield found
 
 
 @pytest.fixture
@@ -307,3 +376,108 @@ def test_an_environment_that_would_be_made_on_this_machine_is_refused(
         ExecutionException, match="--env-manager virtualenv would make an environment on this machine only"
     ):
         mlflow.run(str(work / "project"), backend="runai", backend_config=QUICK, env_manager="virtualenv")
+
+
+def test_the_example_of_the_readme_runs_as_it_says(tmp_path: Path, client: Client, tracking_uri: str) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    script = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)[0]
+
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if line) == ["rank 0 of 2", "rank 1 of 2"]
+    assert runs()[0].data.metrics == {"loss_0": 0.1, "loss_1": 0.1}
+
+
+# -- deployments
+
+
+@pytest.fixture(scope="module")
+def models(work: Path, tracking_uri: str) -> tuple[str, str]:
+    """Log two models that multiply, and return their addresses."""
+    import mlflow
+
+    code = work / "model.py"
+    addresses = []
+    for factor in (2, 3):
+        code.write_text(
+            "import mlflow\n"
+            "from mlflow.pyfunc import PythonModel\n\n"
+            "class Times(PythonModel):\n"
+            "    def predict(self, context, model_input, params=None):\n"
+            f"        return [value * {factor} for value in model_input]\n\n"
+            "mlflow.models.set_model(Times())\n"
+        )
+        with mlflow.start_run():
+            addresses.append(
+                mlflow.pyfunc.log_model(name="times", python_model=str(code), pip_requirements=[]).model_uri
+            )
+    return addresses[0], addresses[1]
+
+
+def test_a_model_is_served_asked_replaced_and_deleted(client: Client, models: tuple[str, str]) -> None:
+    from mlflow.deployments import get_deploy_client
+    from mlflow.exceptions import MlflowException
+
+    target = get_deploy_client("runai:/team-a")
+
+    made = target.create_deployment("times", models[0], config={"gpus": "0.5", "cpus": 1})
+
+    assert (made["name"], made["status"], made["model_uri"]) == ("times", "Running", models[0])
+    workload = client.get("times", project="team-a")
+    assert (workload.type, workload.phase, workload.gpu_request) == ("Inference", "Running", 0.5)
+    assert target.predict("times", [1, 2])["predictions"] == [2, 4]
+    assert target.predict("times", {"inputs": [5]})["predictions"] == [10]
+    assert [item["name"] for item in target.list_deployments()] == ["times"]
+    with pytest.raises(MlflowException, match="exists already"):
+        target.create_deployment("times", models[0])
+
+    target.update_deployment("times", model_uri=models[1])
+
+    assert target.predict("times", [1, 2])["predictions"] == [3, 6]
+    assert target.get_deployment("times")["model_uri"] == models[1]
+    assert client.get("times", project="team-a").id == workload.id
+    target.delete_deployment("times")
+    target.delete_deployment("times")
+    assert target.list_deployments() == []
+    with pytest.raises(MlflowException, match="no workload named 'times'"):
+        target.get_deployment("times")
+
+
+def test_a_model_that_does_not_come_up_leaves_no_deployment(client: Client, models: tuple[str, str]) -> None:
+    from mlflow.deployments import get_deploy_client
+    from mlflow.exceptions import MlflowException
+
+    target = get_deploy_client("runai:/team-a")
+
+    with pytest.raises(MlflowException, match="It was deleted again"):
+        target.create_deployment("broken", models[0], config={"python": "false", "timeout": 20})
+
+    assert target.list_deployments() == []
+
+
+def test_a_wrong_key_and_a_wrong_place_are_named(client: Client, models: tuple[str, str], monkeypatch: Any) -> None:
+    from mlflow.deployments import get_deploy_client, run_local
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=r"config.replica: is unknown: did you mean replicas\?"):
+        get_deploy_client("runai").create_deployment("m", models[0], config={"replica": 2})
+    with pytest.raises(MlflowException, match="endpoint e: this target has none"):
+        get_deploy_client("runai").list_deployments(endpoint="e")
+    with pytest.raises(MlflowException, match="start `runai up`"):
+        run_local("runai", "m", models[0])
+    monkeypatch.setenv("RUNAI_URL", "http://127.0.0.1:9")
+    with pytest.raises(MlflowException, match="nobody answers"):
+        get_deploy_client("runai").list_deployments()
+
+
+def test_the_command_explains_the_target(tracking_uri: str, client: Client) -> None:
+    command = [sys.executable, "-m", "mlflow", "deployments"]
+
+    done = subprocess.run([*command, "help", "-t", "runai"], check=False, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert "gpus" in done.stdout
+    assert json.dumps("runai:/<project>")[1:-1] in done.stdout
