@@ -230,23 +230,69 @@ def list_node_pools(ctx: click.Context, /, form: Form) -> None:
     print_list(app_of(ctx).client.node_pools.list(), columns.NODE_POOLS, form, empty="No node pools.")
 
 
+def _pool_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say how a node pool is scheduled."""
+    options = (
+        click.option("--gpu-placement", help="binpack, spread or fragmentation."),
+        click.option("--cpu-placement", help="binpack, spread or fragmentation."),
+        click.option("--min-runtime", metavar="TIME", help="Time that preemptible work is protected, for example 30m."),
+        click.option("--time-based-fair-share/--no-time-based-fair-share", default=None, help="Past use counts."),
+        click.option("--history-weight", type=float, help="How much the past counts; 1 when left out, 0: not at all."),
+        click.option("--window", metavar="TIME", help="Past that counts; 7d when left out."),
+        click.option(
+            "--window-type", type=click.Choice(["sliding", "tumbling"]), help="How windows follow each other."
+        ),
+        click.option("--half-life", metavar="TIME", help="Age at which use counts half; 0s: all counts alike."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _pool_fields(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a node pool's body that the options give."""
+    placement = {"gpu": given["gpu_placement"], "cpu": given["cpu_placement"]}
+    past = {
+        "enabled": given["time_based_fair_share"],
+        "historyWeight": given["history_weight"],
+        "window": given["window"],
+        "windowType": given["window_type"],
+        "halfLife": given["half_life"],
+    }
+    configuration = {"minGuaranteedRuntime": given["min_runtime"], "timeBasedFairShare": _set(past)}
+    return _set({"placementStrategy": _set(placement), "schedulingConfiguration": _set(configuration)}) or {}
+
+
+def _set(fields: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in fields.items() if value is not None} or None
+
+
 @nodepool.command("create")
 @click.argument("name")
 @click.option("--label", required=True, metavar="KEY=VALUE", help="The nodes that have this label.")
-@click.option("--gpu-placement", help="binpack, spread or fragmentation.")
-@click.option("--cpu-placement", help="binpack, spread or fragmentation.")
+@_pool_options
 @click.pass_context
-def create_node_pool(
-    ctx: click.Context, /, name: str, label: str, gpu_placement: str | None, cpu_placement: str | None
-) -> None:
+def create_node_pool(ctx: click.Context, /, name: str, label: str, **given: Any) -> None:
     """Create the pool of the nodes with a label."""
     app = app_of(ctx)
     key, equals, value = label.partition("=")
     if not key or not equals or not value:
         raise InvalidRequest.of(FieldError("--label", "is written KEY=VALUE", label))
-    placement = {kind: word for kind, word in (("gpu", gpu_placement), ("cpu", cpu_placement)) if word}
-    app.client.node_pools.create(name, label=(key, value), **({"placementStrategy": placement} if placement else {}))
+    app.client.node_pools.create(name, label=(key, value), **_pool_fields(given))
     app.say(f"Node pool {name} created.")
+
+
+@nodepool.command("update")
+@click.argument("name")
+@_pool_options
+@click.pass_context
+def update_node_pool(ctx: click.Context, /, name: str, **given: Any) -> None:
+    """Change how a pool is scheduled; what is left out stays."""
+    fields = _pool_fields(given)
+    if not fields:
+        raise InvalidRequest.of(FieldError("update", "nothing to change: give at least one option"))
+    app_of(ctx).client.node_pools.update(name, **fields)
+    app_of(ctx).say(f"Node pool {name} updated.")
 
 
 @nodepool.command("delete")

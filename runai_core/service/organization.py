@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool, PlacementStrategy
+from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool, PlacementStrategy, WindowType
 from runai_core.model.organization import (
     DEFAULT_DEPARTMENT,
     DEFAULT_PROJECT,
@@ -32,6 +32,9 @@ UNIT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 UNIT_NAME_RULE = (
     "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
 )
+
+SHORTEST_WINDOW, LONGEST_WINDOW = 600.0, 366 * 86400.0
+"""Bounds of the past, in seconds, that time-based fair share may look at."""
 
 _WORDS = {"Department": "department", "Project": "project", "NodePool": "node pool"}
 
@@ -170,12 +173,14 @@ class OrganizationService:
                 FieldError("labelKey", "labelKey and labelValue are required: they say which nodes belong")
             )
         _check_placement(pool)
+        _check_fair_share(pool)
         return await self._created(actor, pool)
 
     async def update_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
         """Change a node pool."""
         self._access.require(actor, Action.UPDATE, "nodepools", pool.name)
         _check_placement(pool)
+        _check_fair_share(pool)
         return await self._updated(actor, pool)
 
     async def delete_node_pool(self, actor: Actor, ref: str) -> NodePool:
@@ -355,6 +360,21 @@ def _check_quota(where: str, quota: ResourceQuota, unit: int) -> None:
         raise InvalidRequest.of(
             FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight)
         )
+
+
+def _check_fair_share(pool: NodePool) -> None:
+    at = "schedulingConfiguration.timeBasedFairShare"
+    if not SHORTEST_WINDOW <= pool.fair_share_window <= LONGEST_WINDOW:
+        raise InvalidRequest.of(
+            FieldError(f"{at}.window", "must be from ten minutes to 366 days", f"{pool.fair_share_window:g} s")
+        )
+    if pool.fair_share_window_type not in tuple(WindowType):
+        raise InvalidRequest.of(
+            FieldError(f"{at}.windowType", f"must be one of {', '.join(WindowType)}", pool.fair_share_window_type)
+        )
+    for name, value in (("halfLife", pool.fair_share_half_life), ("historyWeight", pool.fair_share_history_weight)):
+        if not 0 <= value < float("inf"):
+            raise InvalidRequest.of(FieldError(f"{at}.{name}", "must be 0 or more", value))
 
 
 def _check_placement(pool: NodePool) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
@@ -21,6 +21,7 @@ from runai_core.web.schemas import (
     ProjectUpdate,
     QuotaFields,
     ResourcesFields,
+    TimeBasedFairShare,
     UnitUpdate,
 )
 from runai_core.web.views.organization import RANKS
@@ -111,7 +112,25 @@ def changed_node_pool(pool: NodePool, body: NodePoolUpdate) -> NodePool:
         gpu_placement=gpu,
         cpu_placement=cpu,
         min_guaranteed_runtime=pool.min_guaranteed_runtime if runtime is None else seconds_of(runtime),
+        **_fair_share(pool, configuration.time_based_fair_share if configuration else None),
     )
+
+
+def _fair_share(pool: NodePool, given: TimeBasedFairShare | None) -> dict[str, Any]:
+    """Return the fields of a node pool that its time-based fair share is made of."""
+    if given is None:
+        return {}
+    at = "schedulingConfiguration.timeBasedFairShare"
+    window, half_life = given.window, given.half_life
+    return {
+        "time_based_fair_share": _given(given.enabled, pool.time_based_fair_share),
+        "fair_share_history_weight": _given(given.history_weight, pool.fair_share_history_weight),
+        "fair_share_window": pool.fair_share_window if window is None else seconds_of(window, f"{at}.window"),
+        "fair_share_window_type": _given(given.window_type, pool.fair_share_window_type),
+        "fair_share_half_life": (
+            pool.fair_share_half_life if half_life is None else seconds_of(half_life, f"{at}.halfLife")
+        ),
+    }
 
 
 async def resources_of(
@@ -144,7 +163,7 @@ def pool_ref(reference: NodePoolRef | None) -> str:
     return (reference and (reference.id or reference.name)) or DEFAULT_NODE_POOL
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, at: str = "schedulingConfiguration.minGuaranteedRuntime") -> float:
     """Return the seconds of a time such as ``5d8h40m``, ``90s`` or ``90``.
 
     Raises:
@@ -153,7 +172,7 @@ def seconds_of(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         message = "must be a time such as 5d8h40m, 30m or 90s"
-        raise InvalidRequest.of(FieldError("schedulingConfiguration.minGuaranteedRuntime", message, text))
+        raise InvalidRequest.of(FieldError(at, message, text))
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 

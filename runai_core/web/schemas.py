@@ -248,10 +248,28 @@ class Placement(Body):
     cpu: Name | None = None
 
 
+class TimeBasedFairShare(Body):
+    """Whether, and how, past use lowers a queue's part of what is over quota."""
+
+    enabled: bool | None = None
+    history_weight: Annotated[
+        float | None, Field(description="How much the past counts; 0: not at all.", ge=0, le=1000, allow_inf_nan=False)
+    ] = None
+    window: Annotated[str | None, Field(description="Past that counts, for example 7d.", max_length=32)] = None
+    window_type: Annotated[
+        Literal["sliding", "tumbling"] | None,
+        Field(description="The last window before now, or windows that follow each other."),
+    ] = None
+    half_life: Annotated[
+        str | None, Field(description="Age at which use counts half, for example 2d; 0s: never.", max_length=32)
+    ] = None
+
+
 class SchedulingConfiguration(Body):
     """How a node pool is scheduled."""
 
     placement_strategy: Placement | None = None
+    time_based_fair_share: TimeBasedFairShare | None = None
     min_guaranteed_runtime: Annotated[
         str | None, Field(description="Time that preemptible work is protected, for example 5d8h40m.", max_length=32)
     ] = None

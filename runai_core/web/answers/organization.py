@@ -154,10 +154,21 @@ class PlacementItem(Answer):
     cpu: str
 
 
+class TimeBasedFairShareItem(Answer):
+    """How past use counts in what is over quota."""
+
+    enabled: bool
+    history_weight: float
+    window: str
+    window_type: str
+    half_life: str
+
+
 class SchedulingConfigurationItem(Answer):
     """How a node pool is scheduled."""
 
     placement_strategy: PlacementItem
+    time_based_fair_share: TimeBasedFairShareItem
     min_guaranteed_runtime: str
 
 

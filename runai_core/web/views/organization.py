@@ -31,6 +31,7 @@ from runai_core.web.answers.organization import (
     Quota,
     QuotaStatus,
     SchedulingConfigurationItem,
+    TimeBasedFairShareItem,
     TotalResources,
 )
 from runai_core.web.views.units import CLUSTER_NAME, TENANT_ID, Directory, iso, megabytes, quantity, units
@@ -106,7 +107,15 @@ def node_pool_item(pool: NodePool, nodes: Sequence[Node], directory: Directory) 
         phase=_pool_phase(nodes),
         placement_strategy=placement,
         scheduling_configuration=SchedulingConfigurationItem(
-            placement_strategy=placement, min_guaranteed_runtime=duration(pool.min_guaranteed_runtime)
+            placement_strategy=placement,
+            time_based_fair_share=TimeBasedFairShareItem(
+                enabled=pool.time_based_fair_share,
+                history_weight=pool.fair_share_history_weight,
+                window=duration(pool.fair_share_window),
+                window_type=pool.fair_share_window_type,
+                half_life=duration(pool.fair_share_half_life),
+            ),
+            min_guaranteed_runtime=duration(pool.min_guaranteed_runtime),
         ),
         status=NodePoolStatus(nodes=tuple(node.name for node in nodes)),
         created_at=iso(pool.meta.created_at),

@@ -146,7 +146,12 @@ async def test_a_node_pool_is_created_changed_and_deleted(api: Any) -> None:
     changed = await api.send(
         "PATCH",
         f"/api/v1/node-pools/{created['id']}",
-        {"schedulingConfiguration": {"minGuaranteedRuntime": "1d2h3m"}},
+        {
+            "schedulingConfiguration": {
+                "minGuaranteedRuntime": "1d2h3m",
+                "timeBasedFairShare": {"enabled": True, "window": "3d", "windowType": "tumbling", "halfLife": "12h"},
+            }
+        },
     )
     listed = await api.get("/api/v1/node-pools", sortBy="name")
     await api.send("DELETE", f"/api/v1/node-pools/{created['id']}")
@@ -154,6 +159,13 @@ async def test_a_node_pool_is_created_changed_and_deleted(api: Any) -> None:
     assert created["placementStrategy"] == {"gpu": "spread", "cpu": "binpack"}
     assert created["phase"] == "Empty"
     assert changed["schedulingConfiguration"]["minGuaranteedRuntime"] == "1d2h3m"
+    assert changed["schedulingConfiguration"]["timeBasedFairShare"] == {
+        "enabled": True,
+        "historyWeight": 1.0,
+        "window": "3d0h0m",
+        "windowType": "tumbling",
+        "halfLife": "0d12h0m",
+    }
     assert [(item["name"], item["isDefault"]) for item in listed["nodepools"]] == [("default", True), ("fast", False)]
     assert (await api.get("/api/v1/node-pools/count"))["count"] == 1
 
@@ -175,6 +187,33 @@ async def test_a_node_pool_is_created_changed_and_deleted(api: Any) -> None:
                 "schedulingConfiguration": {"minGuaranteedRuntime": "soon"},
             },
             "schedulingConfiguration.minGuaranteedRuntime",
+        ),
+        (
+            {
+                "name": "a",
+                "labelKey": "k",
+                "labelValue": "v",
+                "schedulingConfiguration": {"timeBasedFairShare": {"window": "5m"}},
+            },
+            "schedulingConfiguration.timeBasedFairShare.window",
+        ),
+        (
+            {
+                "name": "a",
+                "labelKey": "k",
+                "labelValue": "v",
+                "schedulingConfiguration": {"timeBasedFairShare": {"halfLife": "often"}},
+            },
+            "schedulingConfiguration.timeBasedFairShare.halfLife",
+        ),
+        (
+            {
+                "name": "a",
+                "labelKey": "k",
+                "labelValue": "v",
+                "schedulingConfiguration": {"timeBasedFairShare": {"historyWeight": -1}},
+            },
+            "schedulingConfiguration.timeBasedFairShare.historyWeight",
         ),
     ],
 )
