@@ -8,7 +8,8 @@ from runai_core.backends.kubernetes import resources as kinds
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.informer import Informer
 from runai_core.backends.kubernetes.resources import Resource
-from runai_core.backends.kubernetes.world import TRIMS, World, bare
+from runai_core.backends.kubernetes.trimming import bare
+from runai_core.backends.kubernetes.world import TRIMS, World
 from runai_core.model.errors import NotFound
 
 _VERSIONS = itertools.count(10)

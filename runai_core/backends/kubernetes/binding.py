@@ -181,17 +181,24 @@ class Binder:
 
     async def _bind_together(self, group: str, orders: list[Order]) -> None:
         stop = asyncio.Event()
-        errors = await asyncio.gather(*(self._bind_one(order, stop) for order in orders))
-        lost = [order for order, error in zip(orders, errors, strict=True) if error]
+
+        async def bind(order: Order) -> str:
+            error = await self._bind_one(order, stop)
+            if error and self._needs_all(group, [order]):
+                stop.set()
+            return error
+
+        errors = dict(zip(map(id, orders), await asyncio.gather(*map(bind, orders)), strict=True))
+        lost = [order for order in orders if errors[id(order)]]
         if not lost:
             self._waits.pop(group, None)
             return
-        first = next(error for error in errors if error and error is not SKIPPED)
+        first = next(error for error in errors.values() if error and error is not SKIPPED)
         await self._undo(lost)
-        self._fail(group, lost, first)
+        self._forget([order for order in lost if errors[id(order)] is SKIPPED])
+        self._fail(group, [order for order in lost if errors[id(order)] is not SKIPPED], first)
         if self._needs_all(group, lost):
-            done = [order for order in orders if order not in lost]
-            await self._release(done, first)
+            await self._release([order for order in orders if not errors[id(order)]], first)
 
     def _needs_all(self, group: str, lost: Sequence[Order]) -> bool:
         """Return whether a group has too few pods with a place when it loses these."""
@@ -269,8 +276,6 @@ class Binder:
             if error != AGAIN:
                 break
             await asyncio.sleep(0.1 * 2**attempt)
-        if error and stop is not None:
-            stop.set()
         if not error:
             self.figures.bound += 1
             text = f"Successfully assigned {order.bind.pod} to {order.bind.node}"

@@ -124,10 +124,6 @@ class Snapshots:
         found = self._groups.get(name)
         return None if found is None else found[0]
 
-    def pool_of_node(self, name: str) -> str:
-        """Return the node pool of a node, or nothing."""
-        return self._node_pool.get(name, "")
-
     # -- what we decided
 
     def assume(self, name: str, uid: str, node: str, gpu_groups: tuple[str, ...] = ()) -> None:
@@ -291,7 +287,8 @@ class Snapshots:
             return None
         if is_reservation(pod):
             counted = self._users.hold(place_of(pod), name)
-            return replace(entry, request=replace(entry.request, gpu_devices=0)) if counted else entry
+            request = replace(entry.request, gpu_devices=0) if counted else entry.request
+            return replace(entry, request=request, gpu_groups=())  # its label names the device for others
         return self._decided.over(name, pod, entry)
 
     def _around(self, pod: Object) -> Surroundings:

@@ -173,7 +173,9 @@ REFUSALS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("code", "reason", "kind"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_refusal_becomes_an_error_of_ours(code: int, reason: str, kind: type[Exception], tmp_path: Path) -> None:
+async def test_a_refusal_becomes_an_error_of_ours(
+    code: int, reason: str, kind: type[Exception], tmp_path: Path
+) -> None:
     async with a_server(tmp_path) as (server, api):
 
         async def refuse(request: web.Request) -> web.Response:
@@ -349,7 +351,9 @@ async def test_late_and_repeated_events_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_kind_that_is_not_installed_counts_as_empty_and_a_bad_object_stops_nobody(tmp_path: Path, caplog: Any) -> None:
+async def test_a_kind_that_is_not_installed_counts_as_empty_and_a_bad_object_stops_nobody(
+    tmp_path: Path, caplog: Any
+) -> None:
     async with a_server(tmp_path) as (server, api), open_world(api, [kinds.QUEUES, kinds.PODS]) as world:
         assert world.queues.absent
         assert list(world.queues) == []

@@ -95,7 +95,7 @@ STATES: dict[str, tuple[dict[str, Any], PodState | None]] = {
     "running": ({"nodeName": "n", "_phase": "Running"}, PodState.RUNNING),
     "leaving": ({"nodeName": "n", "_phase": "Running", "_leaving": True}, PodState.RELEASING),
     "deleted before it had a node": ({"_leaving": True}, None),
-    "succeeded though it is being deleted": ({"nodeName": "n", "_phase": "Succeeded", "_leaving": True}, PodState.SUCCEEDED),
+    "succeeded while it is deleted": ({"nodeName": "n", "_phase": "Succeeded", "_leaving": True}, PodState.SUCCEEDED),
     "failed": ({"nodeName": "n", "_phase": "Failed"}, PodState.FAILED),
     "lost sight of": ({"nodeName": "n", "_phase": "Unknown"}, PodState.RUNNING),
 }  # fmt: skip
@@ -298,18 +298,22 @@ def test_priority_and_preemptibility_of_a_group(spec: dict[str, Any], priority: 
 
 # -- volumes
 
-LOCAL = {
+LOCAL: dict[str, Any] = {
     "metadata": {"name": "local"},
     "volumeBindingMode": "WaitForFirstConsumer",
     "provisioner": "kubernetes.io/no-provisioner",
 }
-MADE = {
+MADE: dict[str, Any] = {
     "metadata": {"name": "made"},
     "volumeBindingMode": "WaitForFirstConsumer",
     "provisioner": "example.org/disk",
     "allowedTopologies": [{"matchLabelExpressions": [{"key": "zone", "values": ["a"]}]}],
 }
-AT_ONCE = {"metadata": {"name": "at-once"}, "volumeBindingMode": "Immediate", "provisioner": "example.org/disk"}
+AT_ONCE: dict[str, Any] = {
+    "metadata": {"name": "at-once"},
+    "volumeBindingMode": "Immediate",
+    "provisioner": "example.org/disk",
+}
 
 
 def a_claim(sort: str, volume: str = "", chosen: str = "") -> dict[str, Any]:
