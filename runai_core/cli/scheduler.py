@@ -19,6 +19,9 @@ import click
     "--port", "--health-port", type=click.IntRange(0, 65535), default=8081, help="Their port; 0 is a free one."
 )
 @click.option("--node-pool", "node_pools", multiple=True, help="Schedule only this node pool; may be repeated.")
+@click.option(
+    "--scheduler-name", default="runai-scheduler", show_default=True, help="Which pods: those that name this scheduler."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def scheduler(  # noqa: PLR0913 - options
     *,
@@ -28,6 +31,7 @@ def scheduler(  # noqa: PLR0913 - options
     host: str,
     port: int,
     node_pools: tuple[str, ...],
+    scheduler_name: str,
     log_level: str,
 ) -> None:
     """Place pods on the nodes of a Kubernetes cluster, until SIGTERM or Ctrl-C.
@@ -47,6 +51,7 @@ def scheduler(  # noqa: PLR0913 - options
         host=host,
         port=port,
         node_pools=node_pools,
+        scheduler=scheduler_name,
     )
     asyncio.run(_until_told(work))
 

@@ -68,7 +68,7 @@ async def run_scheduler(  # noqa: PLR0913 - the command's options
             log.info("probes and metrics at http://%s:%d", host, bound)
             while True:
                 try:
-                    async with backend.lease.hold(LEASE):
+                    async with backend.lease.hold(LEASE if scheduler == names.SCHEDULER else scheduler):
                         log.info("this process schedules")
                         await _schedule(service, backend)
                 except Unavailable as error:

@@ -85,7 +85,8 @@ class Changes:
     def _pod(self, _kind: str, old: Object | None, new: Object | None) -> None:
         pod = new or old or {}
         uid = labels_of(pod).get(WORKLOAD_UID_LABEL, "")
-        if _matters(old, new, self._scheduler) and not self._expected(key_of(pod)):
+        freed = new is None or _ended(new)  # whoever waits for a pod to leave looks when it has left
+        if _matters(old, new, self._scheduler) and (freed or not self._expected(key_of(pod))):
             self.tell(ClusterChange(workload_uid=uid))
         elif uid:
             self.tell(_of_workload(uid))

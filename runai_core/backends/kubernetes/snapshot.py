@@ -115,10 +115,6 @@ class Snapshots:
             settings=settings_of(pool),
         )
 
-    def entry(self, name: str) -> PodEntry | None:
-        """Return a pod of ours as it was at the last refresh."""
-        return self._entries.get(name)
-
     def group(self, name: str) -> PodGroup | None:
         """Return a pod group as it was at the last refresh."""
         found = self._groups.get(name)

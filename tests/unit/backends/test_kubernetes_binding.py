@@ -383,6 +383,18 @@ async def test_only_what_may_change_a_decision_wakes_the_scheduler() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_end_of_a_pod_that_was_evicted_wakes_the_scheduler() -> None:
+    async with a_scene() as scene:
+        await a_victim(scene)
+        await scene.cluster.apply(an_eviction())
+        await scene.settled()
+        await scene.cluster.snapshot(DEFAULT)
+        scene.told.clear()
+        scene.world.drop(kinds.PODS, scene.world.pods.get("victim", "team") or {})
+        await until(lambda: ClusterChange() in scene.told)
+
+
+@pytest.mark.asyncio
 async def test_heartbeats_of_nodes_wake_nobody_but_new_room_does() -> None:
     async with a_scene() as scene:
         await asyncio.sleep(0.01)
