@@ -16,6 +16,12 @@ from runai_ray.place import Place, dashboard_file, inner_environment
 
 STARTED = "This command will now block"
 """What `ray start --block` says last, when all of it is up."""
+STARTS = 3
+"""Times that Ray is started before that counts as a failure."""
+
+HOPELESS = frozenset({2, 127})
+"""Exit codes of a command line that is wrong, and of a program that is not there."""
+
 STOP_SECONDS = 10.0
 """Seconds for Ray's processes to end before they are killed."""
 
@@ -73,6 +79,7 @@ class RayRuntime:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
         self.started = threading.Event()
 
     @property
@@ -81,10 +88,21 @@ class RayRuntime:
         return self._process is not None and self._process.poll() is None
 
     def start(self, given: Sequence[str], environ: Mapping[str, str], tell: Callable[[str], None]) -> int | None:
-        """Start Ray and return when it is up: None; or its exit code, where it is not."""
+        """Start Ray and return when it is up: None; or its exit code, where it is not.
+
+        Ray gives its processes half a minute, which a busy machine may not have: it is tried again.
+        """
         if self.runs:
             tell("Ray runs here already.\n")
             return None
+        for further in reversed(range(STARTS)):
+            code = self._start(given, environ, tell)
+            if code is None or code in HOPELESS or not further or self._stopped:
+                break
+            tell(f"Ray did not start (exit code {code}): trying again\n")
+        return code
+
+    def _start(self, given: Sequence[str], environ: Mapping[str, str], tell: Callable[[str], None]) -> int | None:
         environment = inner_environment(self._place, {**environ, "PYTHONUNBUFFERED": "1"})
         path = environment["PATH"].split(os.pathsep, 1)[1]
         real = shutil.which("ray", path=path)
@@ -92,6 +110,7 @@ class RayRuntime:
             tell("Ray is not installed here: pip install 'ray[default]'\n")
             return 127
         self.started.clear()
+        self._stopped = False
         command = [real, "start", *start_arguments(self._place, given, free_port)]
         self._process = subprocess.Popen(  # noqa: S603 - the arguments are those of `ray start` itself
             command, env=environment, cwd=self._place.home, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -127,6 +146,7 @@ class RayRuntime:
 
     def stop(self) -> None:
         """End it with all that it started."""
+        self._stopped = True
         process = self._process
         if process is None:
             return

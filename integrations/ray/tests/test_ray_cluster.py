@@ -16,7 +16,7 @@ import yaml
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
 
 README = Path(__file__).parents[1] / "README.md"
 TOO_BIG = ("--workers", "4", "--gpu", "1", "--", "true")
@@ -80,7 +80,7 @@ class Tools:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *words: str, timeout: float = 400, **more: str) -> tuple[int, str]:
+    def run(self, *words: str, timeout: float = 900, **more: str) -> tuple[int, str]:
         with self.start(*words, **more) as process:
             said, _ = process.communicate(timeout=timeout)
         return process.returncode, said
@@ -159,9 +159,9 @@ def _grows_and_shrinks(tools: Tools, file: Path) -> None:
     assert tools.workload("lab")["requestedPods"]["number"] == 3
 
     _ask_for(tools, file, gpus=4)
-    assert "found no place" in tools.until(lambda: _seen(tools, file, "NoPlace"), 120)
+    assert "found no place" in tools.until(lambda: _seen(tools, file, "NoPlace"), 300)
     _ask_for(tools, file, gpus=0)
-    tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 2, 120)
+    tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 2, 300)
 
 
 def _goes_down(tools: Tools, file: Path) -> None:
@@ -193,7 +193,7 @@ def _job_at(dashboard: str) -> str:
 
     client = JobSubmissionClient(dashboard)
     name = client.submit_job(entrypoint=f"{sys.executable} -c '{ACROSS_NODES}'")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not client.get_job_status(name).is_terminal() and time.monotonic() < deadline:
         time.sleep(0.5)
     return str(client.get_job_logs(name))

@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import cluster, kube, namespace, pytest_collection_finish  # noqa: F401 - fixtures by name
 from tests.cluster.kube import Kube
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:  # noqa: F811
@@ -51,7 +51,7 @@ def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, name
         env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig()), "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=800,
         check=False,
     )
 

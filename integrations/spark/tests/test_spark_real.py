@@ -15,7 +15,7 @@ import pytest
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
 
 BIN = Path(sys.executable).parent
 README = Path(__file__).parents[1] / "README.md"
@@ -41,7 +41,7 @@ class Tools:
 
     def run(self, *words: str, **more: str) -> tuple[int, str]:
         with self.start(*words, **more) as process:
-            said, _ = process.communicate(timeout=400)
+            said, _ = process.communicate(timeout=900)
         return process.returncode, said
 
     def rows(self) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def test_local_mode_is_one_pod_and_the_exit_code_is_the_drivers(tools: Tools) ->
 
 SESSION = """
 from runai_spark import builder, progress
-spark = builder(executors=1, executor_memory="512m", name="lab", timeout=300).appName("lab").getOrCreate()
+spark = builder(executors=1, executor_memory="512m", name="lab", timeout=900).appName("lab").getOrCreate()
 counted = progress(spark)
 names = spark.sparkContext.parallelize([0], 1).map(lambda _: __import__("os").environ["RUNAI_JOB_NAME"]).collect()
 print("ran in", names[0], "jobs", counted.jobs, "tasks", counted.tasks)
