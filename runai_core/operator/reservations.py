@@ -73,7 +73,8 @@ class Reservations:
             soonest = min(self._marked.values(), default=next_round)
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(min(soonest, next_round) - time.monotonic(), 0.02))
+                async with asyncio.timeout(max(min(soonest, next_round) - time.monotonic(), 0.02)):
+                    await self._changed.wait()
 
     def _mark_all(self) -> None:
         for pod in self._world.pods.all():

@@ -256,6 +256,7 @@ def reservation(node: Mapping[str, Any], group: str, template: Mapping[str, Any]
 
 
 async def _device(api: "Api", world: "World", found: Object, deadline: float) -> str:
+    """Wait for the device's id, and write it on the reservation once it is known."""
     name, uid = found["metadata"]["name"], found["metadata"]["uid"]
     while not (device := device_of(found)):
         if _phase(found) in ENDED:
@@ -263,14 +264,15 @@ async def _device(api: "Api", world: "World", found: Object, deadline: float) ->
             why = (found.get("status") or {}).get("message") or "it ended"
             raise Conflict(f"node {found['spec']['nodeName']} gave no GPU to the reservation {name}: {why}")
         if _phase(found) == "Running" and (device := await _printed(api, name)):
-            notes = {RESERVED_DEVICE_ANNOTATION: device}
-            await api.patch(PODS, name, {"metadata": {"annotations": notes}}, RESERVATION_NAMESPACE)
-            return device
+            break
         if time.monotonic() >= deadline:
             await api.delete(PODS, name, RESERVATION_NAMESPACE, grace=0, uid=uid)
             raise _late(found["spec"]["nodeName"], name)
         await asyncio.sleep(LOOK_SECONDS)
         found = world.pods.get(name, RESERVATION_NAMESPACE) or found
+    if RESERVED_DEVICE_ANNOTATION not in (found["metadata"].get("annotations") or {}):
+        notes = {RESERVED_DEVICE_ANNOTATION: device}
+        await api.patch(PODS, name, {"metadata": {"annotations": notes}}, RESERVATION_NAMESPACE)
     return device
 
 
