@@ -15,6 +15,7 @@ from runai_core.engine.entities import (
     PENDING,
     PLACED,
     PROMISED,
+    SLOTS,
     Job,
     PodClass,
     PodSet,
@@ -35,6 +36,7 @@ class Books:
     node_index: dict[str, int]
     all_nodes: int
     smallest_device_mib: int
+    device_slots: int  # pod slots that a shared device takes besides those of its pods: its reservation pod
     idle: list[list[int]]
     later: list[list[int]]
     idle_extended: list[dict[str, int] | None]
@@ -92,7 +94,7 @@ class Books:
         entry = self.devices[node].get(name)
         used = 0 if entry is None else entry[0] - entry[1] + entry[2]
         if used == 0:
-            return self.later[node][GPU] >= 1
+            return self.later[node][GPU] >= 1 and self.later[node][SLOTS] > self.device_slots
         return gpu.capacity(self.nodes[node].gpu_memory_mib) - used >= self._amount(pod, node)
 
     # -- the moves -----------------------------------------------------------------------------------------
@@ -313,16 +315,21 @@ class Books:
             held, promised = (amount, 0) if now else (0, amount)
             if name not in self.devices[node]:
                 self.opened.append(1 << node)
-            freed_now, freed_later = gpu.shift(self.devices[node], name, held, 0, promised)
-            self.idle[node][GPU] += freed_now
-            self.later[node][GPU] += freed_later
+            self._free_devices(node, *gpu.shift(self.devices[node], name, held, 0, promised))
 
     def shift_device(self, pod: int, node: int, name: str, held: int, leaving: int, promised: int) -> None:
         """Change what a pod holds, leaves and was promised on one device, by multiples of its request."""
         amount = self._amount(pod, node)
-        now, later = gpu.shift(self.devices[node], name, held * amount, leaving * amount, promised * amount)
+        shifted = gpu.shift(self.devices[node], name, held * amount, leaving * amount, promised * amount)
+        self._free_devices(node, *shifted)
+
+    def _free_devices(self, node: int, now: int, later: int) -> None:
+        """Give whole devices back to a node that are shared no more, or take them (negative)."""
         self.idle[node][GPU] += now
         self.later[node][GPU] += later
+        if self.device_slots:
+            self.idle[node][SLOTS] += now * self.device_slots
+            self.later[node][SLOTS] += later * self.device_slots
 
     def _amount(self, pod: int, node: int) -> int:
         kind = self.pod_class[pod]

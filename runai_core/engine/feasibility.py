@@ -67,6 +67,11 @@ def room(session: Session, kind: PodClass, node: int) -> int:
         if chosen is None:
             return NO
         now = now and chosen[1]
+        if session.device_slots:
+            slots = 1 + sum(name not in session.devices[node] for name in chosen[0])
+            if later[3] < slots:
+                return NO
+            now = now and idle[3] >= slots
     return NOW if now else LATER
 
 

@@ -36,6 +36,9 @@ WITHOUT_PLACE = (PENDING, GATED, PROMISED)
 LONGEST_LOG, SPARE_NUMBERS = 500_000, 1000
 """A session whose log of touched nodes, or list of unused numbers, is longer is opened anew."""
 
+RESERVATION_SLOT = "reservation_pod_slot"
+"""Compatibility: a device that is shared for the first time also takes a pod slot, for the pod that reserves it."""
+
 MIXED = "fragmentation"
 """The placement strategy that looks at the mix of all pods."""
 
@@ -52,6 +55,7 @@ class Session(Books):
         off = self.settings.disabled_rules
         self.quota_on = "quota" not in off
         self.constraints_on = "constraints" not in off
+        self.device_slots = int(RESERVATION_SLOT in self.settings.compatibility)
         self.cache: dict[object, object] = {}  # of the rooms above: label masks, topology trees, victim lists
         self.indexes: list[object] = [None, None]  # of `scoring`: nodes by GPUs, nodes by CPU
         self._open_nodes(snapshot.nodes)

@@ -3,15 +3,18 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runai_core.engine import gpu
+from runai_core.engine.cycle import run_cycle
 from runai_core.engine.entities import GPU, PROMISED
 from runai_core.engine.gang import place_job
 from runai_core.engine.ordering import refresh
 from runai_core.engine.rules import DEFAULT_RULES, RuleSet, Score
 from runai_core.engine.session import Session
+from runai_core.model.organization import Queue
 from runai_core.model.snapshot import CycleSettings, NodeEntry, PodEntry, PodGroup, PodRequest, PodState, Snapshot
 from runai_core.testing.worlds import GIB, random_world
 
@@ -146,3 +149,27 @@ def test_a_shared_device_keeps_its_books_through_a_promise() -> None:
     assert session.pod_state[1] == PROMISED
     assert session.later[0][GPU] == 0
     assert sum(entry[2] for entry in session.devices[0].values()) == gpu.need(500, 0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("max_pods", "switched_on", "placed"),
+    [
+        pytest.param(1, False, 1, id="a part of a device takes the slot of its pod"),
+        pytest.param(1, True, 0, id="with reservation pods the first one on a device takes two"),
+        pytest.param(2, True, 1, id="two slots are enough for one"),
+        pytest.param(3, True, 2, id="who joins a device takes one"),
+        pytest.param(4, True, 2, id="a second device takes two again"),
+        pytest.param(5, True, 3, id="five slots are enough for two devices and three pods"),
+    ],
+)
+def test_pod_slots_of_reserved_devices(max_pods: int, switched_on: bool, placed: int) -> None:
+    names = [f"p{number}" for number in range(3)]
+    snapshot = Snapshot(
+        taken_at=0.0,
+        nodes=(NodeEntry(name="n", cpu=1000, memory=1000, gpus=2, max_pods=max_pods),),
+        queues=(Queue(name="q"),),
+        pod_groups=tuple(PodGroup(name=name, queue="q") for name in names),
+        pods=tuple(PodEntry(name=name, pod_group=name, request=PodRequest(gpu_portion=500)) for name in names),
+        settings=CycleSettings(compatibility=frozenset({"reservation_pod_slot"} if switched_on else ())),
+    )
+    assert len(run_cycle(snapshot).binds) == placed
