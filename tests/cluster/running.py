@@ -67,7 +67,7 @@ class Running:
         """Return a workload's object when it is in a phase."""
         try:
             return self.kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == phase, seconds=seconds)
-        except TimeoutError:
+        except AssertionError:
             status = self.kube.get(path).get("status", {})
             raise AssertionError(f"not {phase}, but {status.get('phase')}: {status.get('phaseMessage')}") from None
 
