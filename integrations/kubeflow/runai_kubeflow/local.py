@@ -5,6 +5,7 @@
 """
 
 import itertools
+import logging
 import os
 import sys
 import uuid
@@ -36,6 +37,7 @@ def use(
 
     before = subprocess_task_handler.SubprocessTaskHandler
     handler = _handler_class(before, {"project": project, **options} if project else options)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # kfp shows the log of everybody, each request of ours too
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=pipeline_root, raise_on_error=raise_on_error)
     subprocess_task_handler.SubprocessTaskHandler = handler
     try:
@@ -57,7 +59,13 @@ def _handler_class(base: type[Any], options: Mapping[str, Any]) -> type[Any]:
                 launch(
                     "Training",
                     name,
-                    {**options, "command": command, "working_dir": str(Path.cwd()), "env": _environment(options)},
+                    {
+                        "backoff_limit": 0,
+                        **options,
+                        "command": command,
+                        "working_dir": str(Path.cwd()),
+                        "env": _environment(options),
+                    },
                     owner=f"kubeflow:local/{name}",
                 )
             except (WorkloadFailed, RunaiError) as error:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kfp.dsl.graph_component import GraphComponent
 
 PLATFORM = "kubernetes"
-PACKAGE = "runai-kubeflow"
 
 
 def gang(
@@ -62,13 +61,15 @@ def runai_workload(  # noqa: PLR0913 - named, and most are left out
     gpu: float = 0,
     image: str = "",
     base_image: str = "python:3.11",
+    packages: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> "PipelineTask":
     """Return a step that submits a workload, passes on its log and ends as it ends; cancelling it deletes the workload.
 
     With `replicas` above 1 the workload is a distributed training: a gang.
     `options` are those of the client (`cpus`, `memory`, `env`, `priority`,
-    `framework`, ...). The step itself needs no GPU; it is never taken from the cache.
+    `framework`, ...). The step itself needs no GPU; it is never taken from the cache. `base_image` must have
+    runai-kubeflow, or `packages` name what installs it.
 
     Raises:
         InvalidRequest: an option is unknown or contradicts another; told when the pipeline is built.
@@ -90,7 +91,7 @@ def runai_workload(  # noqa: PLR0913 - named, and most are left out
         step(type_, name, options, owner)
 
     component = dsl.component(
-        launch_workload, base_image=base_image, packages_to_install=[PACKAGE], install_kfp_package=False
+        launch_workload, base_image=base_image, packages_to_install=list(packages), install_kfp_package=False
     )
     task = component(type_=type_, name=name, options=words, owner=f"kubeflow:{dsl.PIPELINE_JOB_ID_PLACEHOLDER}/{name}")
     task.set_caching_options(enable_caching=False)

@@ -34,6 +34,9 @@ from runai_core.client.sync.following import follow
 from runai_core.model.errors import NotFound
 from runai_kubeflow.jobs import RUNTIME, RUNTIMES, job_status, node_rank, step_name
 
+NEVER = datetime.fromtimestamp(0, UTC)
+"""Where no time is known."""
+
 
 class RunaiTrainerClient(TrainerClient):
     """The SDK's client; jobs wait in the queue of `project`, start whole, and are rows in every list."""
@@ -139,17 +142,30 @@ class RunaiBackend(RuntimeBackend):
                 yield news.text
 
     def get_job_events(self, name: str) -> list[types.Event]:
-        """Return what happened to the job: also why it waits."""
-        return [
+        """Return what happened to the job and its nodes, oldest first: phases with their causes, and why it waits."""
+        workload = self._find(name)
+        lives = [
+            types.Event(
+                involved_object_kind=constants.TRAINJOB_KIND,
+                involved_object_name=name,
+                message=record.phase_message,
+                reason=record.phase,
+                event_time=record.time or NEVER,
+            )
+            for record in self.client.history(workload)
+            if record.phase
+        ]
+        events = [
             types.Event(
                 involved_object_kind=event.involved_kind,
                 involved_object_name=event.involved_name,
                 message=event.message,
                 reason=event.reason,
-                event_time=event.created_at or datetime.fromtimestamp(0, UTC),
+                event_time=event.created_at or NEVER,
             )
-            for event in self.client.events(self._find(name))
+            for event in self.client.events(workload)
         ]
+        return sorted([*lives, *events], key=lambda event: event.event_time)
 
     def wait_for_job_status(
         self,
@@ -198,7 +214,7 @@ class RunaiBackend(RuntimeBackend):
             runtime=_runtime(_annotations(workload).get(RUNTIME, constants.DEFAULT_TRAINING_RUNTIME)),
             steps=[types.Step(name=step_name(_rank(pod)), status=pod.k8s_phase, pod_name=pod.name) for pod in pods],
             num_nodes=workload.requested_pods,
-            creation_timestamp=workload.created_at or datetime.fromtimestamp(0, UTC),
+            creation_timestamp=workload.created_at or NEVER,
             status=job_status(workload.phase),
         )
 

@@ -243,7 +243,8 @@ def test_a_train_job_is_a_gang_with_logs_events_and_an_end(connected: Client) ->
     assert list(client.get_job_logs(name, follow=True)) == ['rank 0 of 3 lr 0.1 it\'s "quoted"']
     assert [item.name for item in client.list_jobs()] == [name]
     assert connected.get(name).priority_class_name == "medium"
-    assert any("created" in event.message for event in client.get_job_events(name))
+    reasons = [event.reason for event in client.get_job_events(name)]
+    assert [reasons[0], reasons[-1]] == ["Creating", "Completed"]
 
     client.delete_job(name)
     assert client.list_jobs() == []
@@ -289,8 +290,9 @@ def test_an_orchestrator_that_restarts_while_a_step_waits_is_waited_for(
     while not any(workload.phase == "Running" for workload in connected.list()):
         time.sleep(0.05)
 
+    port = orchestrator.client.base_url.port or 0
     orchestrator.kill()
-    orchestrator.start()
+    orchestrator.start(port=port)
     output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
