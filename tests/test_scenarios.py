@@ -136,3 +136,19 @@ def test_a_scenario_with_an_absurd_amount_fails_with_the_object_named(
     output = capsys.readouterr().out
     assert "node n.gpus" in output
     assert "not a scenario" in output
+
+
+@pytest.mark.parametrize(
+    ("code", "passed"),
+    [
+        pytest.param("PodSchedulingErrors", True, id="the reason stands for the code"),
+        pytest.param("OverLimit", False, id="another reason"),
+        pytest.param("Unheard", False, id="an unknown code"),
+    ],
+)
+def test_the_code_of_an_expected_error_is_compared(code: str, passed: bool) -> None:
+    large = tiny()
+    large["jobs"][0]["tasks"][0]["request"]["gpus"] = 2  # type: ignore[index]
+    waits = {"status": "Pending", "node": None, "error_message": f"\n{code}.\nwords of another engine"}
+    large["expected"] = {**tiny()["expected"], "jobs": {"job": waits}}  # type: ignore[dict-item]
+    assert run_scenario(large).passed is passed

@@ -17,12 +17,27 @@ from typing import Any
 
 from runai_core.engine.cycle import open_cycle, run_actions
 from runai_core.engine.rules import DEFAULT_RULES
-from runai_core.model.decision import CycleResult
+from runai_core.model.decision import CycleResult, Reason
 from runai_core.model.errors import InvalidRequest, InvalidSnapshot, RunaiError
 from runai_core.model.snapshot_check import check_snapshot
 from runai_core.testing.scenarios import Json, World, load_world
 
 LIMITS = {"bind": "binds", "evict": "evictions", "pipeline": "pipelines"}
+
+
+ERRORS: Mapping[str, frozenset[Reason]] = {
+    "PodSchedulingErrors": frozenset(
+        {
+            Reason.POD_SCHEDULING_ERRORS,
+            Reason.TOPOLOGY_PLACEMENT_FAILED,
+            Reason.NEVER_FITS,
+            Reason.INSUFFICIENT_CAPACITY,
+        }
+    ),
+    "NonPreemptibleOverQuota": frozenset({Reason.NON_PREEMPTIBLE_OVER_QUOTA}),
+    "OverLimit": frozenset({Reason.OVER_LIMIT}),
+}
+"""KAI's code at the head of an error text -> our reasons that stand for it; the words after it are its own."""
 
 
 @dataclass(slots=True)
@@ -36,6 +51,7 @@ class Report:
     engine_seconds: float = 0.0
     action_seconds: float = 0.0
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    reasons: dict[str, Reason] = field(default_factory=dict)  # of the newest round: why jobs wait
     skipped: str = ""  # the reason, where it was not run
 
 
@@ -83,6 +99,7 @@ def _cycle(world: World, report: Report) -> CycleResult:
     report.action_seconds += end - opened
     report.rounds += 1
     report.decisions.append(_decisions(result))
+    report.reasons = {verdict.pod_group: verdict.reason for verdict in result.verdicts}
     return result
 
 
@@ -110,15 +127,19 @@ def _check(world: World, scenario: Json, report: Report, counts: Mapping[str, in
     for name, wanted in expected["jobs"].items():
         for task in tasks_of.get(name, ()):
             _compare(world, report, where, task["id"], wanted)
+        code = str(wanted.get("error_message") or "").strip().partition(".")[0]
+        if code and report.reasons.get(name) not in ERRORS.get(code, frozenset()):
+            found = report.reasons.get(name, "no reason at all")
+            report.differences.append(f"{where}: job {name} waits for {found}, expected {code}")
         age = 60 if name in started else 0
         if age < (wanted.get("min_seconds_since_start") or 0) and not counts:
             report.differences.append(f"{where}: job {name} was started again")
     for name, wanted in expected["tasks"].items():
         _compare(world, report, where, name, wanted)
     for name, wanted in expected["nodes"].items():
-        found = _node_gpus(world, name)
-        if found != (wanted["idle_gpus"], wanted["releasing_gpus"]):
-            report.differences.append(f"{where}: node {name} has {found} GPUs idle and releasing, expected {wanted}")
+        gpus = _node_gpus(world, name)
+        if gpus != (wanted["idle_gpus"], wanted["releasing_gpus"]):
+            report.differences.append(f"{where}: node {name} has {gpus} GPUs idle and releasing, expected {wanted}")
     for call, most in expected["max_calls_per_round"].items():
         if counts.get(call, 0) > most:
             report.differences.append(f"{where}: {counts[call]} {call} calls, at most {most} expected")
