@@ -85,18 +85,17 @@ async def install(api: Api, objects: Sequence[Manifest], *, dry_run: bool = Fals
 
 async def _require_rights(api: Api, objects: Sequence[Manifest]) -> None:
     """Find out before the first change whether all can be made."""
-    wanted = {(resource_of(item["apiVersion"], item["kind"]), _namespace(item)) for item in objects}
-    lacking = [
-        f"{verb} {resource.full_name}"
-        for resource, namespace in sorted(wanted, key=lambda pair: (pair[0].full_name, pair[1]))
-        for verb in ("create", "patch")
-        if not await api.can_i(verb, resource, namespace=namespace)
-    ]
+    wanted = dict.fromkeys((resource_of(item["apiVersion"], item["kind"]), _namespace(item)) for item in objects)
+    lacking: dict[str, list[str]] = {}
+    for resource, namespace in wanted:
+        for verb in ("create", "patch"):
+            if not await api.can_i(verb, resource, namespace=namespace):
+                lacking.setdefault(resource.full_name, []).append(verb)
     if lacking:
-        names = ", ".join(dict.fromkeys(lacking))
+        names = ", ".join(f"{name} ({', '.join(dict.fromkeys(verbs))})" for name, verbs in lacking.items())
         raise Forbidden(
-            f"installing needs rights that you do not have on this cluster: {names}. "
-            "Nothing was changed; use a kubeconfig of a cluster administrator (ClusterRole cluster-admin)"
+            "you may not install on this cluster, and nothing was changed: use a kubeconfig of a cluster administrator "
+            f"(ClusterRole cluster-admin). Missing: {names}"
         )
 
 
