@@ -26,6 +26,9 @@ from runai_spark.arguments import Application, parse
 from runai_spark.home import find_spark
 from runai_spark.workload import KEPT, gang_options, job_of, workload_name
 
+REFUSED = 2
+"""Exit code where nothing was submitted."""
+
 HELP = """Usage: runai spark-submit [OPTIONS] [--] [OPTIONS OF SPARK-SUBMIT] <app.py | app.jar> [ARGUMENTS]
 
   Run a Spark application as one workload: the driver and its executors start together or wait together.
@@ -114,12 +117,11 @@ def run(words: Sequence[str]) -> int:
 
 def main() -> None:
     """Be `spark-submit`: errors are lines, and the exit code is the driver's."""
-    from runai_core.cli.errors import report  # the command line's own words for errors
-
     try:
         sys.exit(run(sys.argv[1:]))
     except RunaiError as error:
-        sys.exit(report(error))
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(REFUSED)
 
 
 def _exit_code(client: Client, workload: Workload) -> int:
