@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-picture test check bench lint types contracts docs format coverage pytest integrations cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
+.PHONY: help demo demo-integrations demo-picture java test check bench lint types contracts docs format coverage pytest integrations cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -24,6 +24,13 @@ help: ## Show the targets
 demo: install-demo ## Start the orchestrator and run the main job on real data (under a minute)
 	@$(RUN) python examples/demo.py
 
+demo-integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## Airflow, MLflow, Ray, Spark and Kubeflow compete for eight simulated GPUs
+	@.venv-ecosystems/bin/python examples/demo_integrations.py --kubeflow-python $(CURDIR)/.venv-kubeflow/bin/python
+
+# Spark runs on Java; without it, and without a way to install it, Spark's tests say so and are skipped.
+java:
+	@command -v java >/dev/null || tools/debian install openjdk-17-jre-headless || true
+
 demo-picture: setup ## Run the demo and draw docs/demo.svg
 	@$(RUN) python tools/record_demo.py
 
@@ -33,7 +40,7 @@ pytest: setup
 	@$(RUN) pytest -rs -m "not ecosystem and not cluster" $(PYTEST_ARGS)
 
 # Each file in one process: the frameworks' servers are heavy.
-integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real Airflow, MLflow, Ray, Spark and Kubeflow
+integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## The plug-ins with the real Airflow, MLflow, Ray, Spark and Kubeflow
 	@.venv-ecosystems/bin/python -m pytest -rs -m ecosystem $(ECOSYSTEM_ARGS) $(foreach name,$(ECOSYSTEMS),integrations/$(name))
 	@.venv-kubeflow/bin/python -m pytest -rs -m ecosystem $(ECOSYSTEM_ARGS) integrations/kubeflow
 
