@@ -38,7 +38,7 @@ def default_directory() -> Path:
 def up(arguments: argparse.Namespace) -> int:
     """Start it, or what is missing of it, and print the path of its kubeconfig."""
     began = time.monotonic()
-    cluster = Cluster.up(arguments.dir)
+    cluster = Cluster.up(arguments.dir, stays=True)
     add_fake_nodes(cluster, arguments.kwok)
     add_real_nodes(cluster, arguments.nodes)
     print(f"Ready in {time.monotonic() - began:.1f} s.", file=sys.stderr)

@@ -42,7 +42,7 @@ USERS: Mapping[str, str] = {
     "nobody": "",
 }
 """Users with a token and a kubeconfig, and the group of each: admin may do all, reader read, the others nothing."""
-READY_SECONDS = 60.0
+READY_SECONDS = 100.0
 RBAC = "rbac.authorization.k8s.io/v1"
 _READERS: Object = {
     "apiVersion": RBAC,
@@ -65,6 +65,8 @@ class Cluster:
     """Real nodes, in the order of their numbers."""
     lost_after: int = 16
     """Seconds after which a silent node counts as lost (Kubernetes' own default is 50: long for a test)."""
+    owner: Process | None = None
+    """Whose end is the end of the cluster: a test session that is killed cannot clean up, the next one does."""
 
     @classmethod
     def open(cls, directory: Path) -> "Cluster":
@@ -75,13 +77,15 @@ class Cluster:
         """
         state = json.loads((directory / "cluster.json").read_text())
         state["processes"] = {name: Process(**process) for name, process in state["processes"].items()}
+        state["owner"] = Process(**state["owner"]) if state.get("owner") else None
         return cls(directory=directory, **state)
 
     @classmethod
-    def up(cls, directory: Path, *, lost_after: int = 16) -> "Cluster":
+    def up(cls, directory: Path, *, lost_after: int = 16, stays: bool = False) -> "Cluster":
         """Start a control plane with KWOK in a directory, or what is missing of it, and wait until it is ready.
 
-        Every node gives a sign of life each quarter of `lost_after` seconds: thousands of them need a longer one.
+        One that does not stay is removed when this process has ended and another cluster starts. Every node gives a
+        sign of life each quarter of `lost_after` seconds: thousands of nodes need a longer one.
 
         Raises:
             Unavailable: A program is missing and cannot be built here.
@@ -92,13 +96,16 @@ class Cluster:
             cluster = cls.open(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            remove_orphans()
             cluster = cls(directory, _take_slot(directory), secrets.token_hex(8), lost_after=lost_after)
+            cluster.owner = None if stays else Process.of(os.getpid())
             cluster.save()
         cluster._write_credentials()
-        for name in ("etcd", "kube-apiserver", "kube-controller-manager"):
-            cluster.start(name)
+        cluster.start("etcd")
+        cluster.start("kube-apiserver")
+        cluster.wait_ready()
+        cluster.start("kube-controller-manager")  # it gives up when the API server is not there soon
         with cluster.kube() as kube:
-            cluster.wait_ready()
             kube.wait("/api/v1/namespaces/default/serviceaccounts/default", bool, seconds=READY_SECONDS)
             kube.patch(f"/apis/{RBAC}/clusterrolebindings/runai-test-readers", _READERS, kind="apply")
         cluster.start("kwok")
@@ -249,6 +256,15 @@ class Cluster:
             write_private(tokens, "\n".join(lines).encode())
             for user, token in known.items():
                 self.write_kubeconfig(self.kubeconfig(user), {"token": token})
+
+
+def remove_orphans() -> None:
+    """Remove the clusters whose owner has ended without removing them."""
+    for slot in range(SLOTS):
+        with contextlib.suppress(OSError):  # no such slot, or another process removes the same cluster
+            cluster = Cluster.open(Path(_slot_file(slot).read_text()))
+            if cluster.owner is not None and not cluster.owner.is_alive and cluster.slot == slot:
+                cluster.down()
 
 
 def _take_slot(directory: Path) -> int:

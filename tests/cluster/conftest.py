@@ -51,7 +51,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A control plane with KWOK."""
     _skip_without(request, "cluster")
     if kept := os.environ.get("RUNAI_TEST_CLUSTER"):
-        yield Cluster.up(Path(kept))
+        yield Cluster.up(Path(kept), stays=True)
         return
     cluster = Cluster.up(tmp_path_factory.mktemp("cluster"))
     yield cluster

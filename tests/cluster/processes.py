@@ -22,6 +22,12 @@ class Process:
     pid: int
     began: int
 
+    @classmethod
+    def of(cls, pid: int) -> "Process":
+        """Return the process that has this number now."""
+        state = _state(pid)
+        return cls(pid, state[1] if state else 0)
+
     @property
     def is_alive(self) -> bool:
         """Whether it runs (a process that ended and was not yet waited for does not)."""
@@ -65,8 +71,7 @@ def start(
         ],
         setsid=True,
     )
-    state = _state(pid)
-    return Process(pid, state[1] if state else 0)
+    return Process.of(pid)
 
 
 def marked(mark: str) -> list[Process]:

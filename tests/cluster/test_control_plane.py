@@ -1,12 +1,17 @@
 """The harness itself: what the other cluster tests stand on."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster import binaries
+from tests.cluster.cluster import Cluster, remove_orphans
 from tests.cluster.conftest import AddNodes
 from tests.cluster.fakes import a_binding, a_pod
+from tests.cluster.images import ROOT
 from tests.cluster.kube import Kube, Object, Refused
 from tests.cluster.processes import marked
 
@@ -113,6 +118,22 @@ def test_down_leaves_nothing_even_when_up_was_killed_in_the_middle(tmp_path: Pat
     Cluster.open(tmp_path / "whole").down()
 
     assert marked(whole.mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_whose_session_was_killed_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    program = (
+        f"from pathlib import Path; from tests.cluster import binaries
+from tests.cluster.cluster import Cluster; Cluster.up(Path('{tmp_path}/left'))"
+    )
+    cache = {"XDG_CACHE_HOME": str(binaries.CACHE.parents[1])}  # the home of tests is empty
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env={**os.environ, **cache})
+    left = Cluster.open(tmp_path / "left")
+    assert len(marked(left.mark)) == 4
+
+    remove_orphans()
+
+    assert marked(left.mark) == []
     assert list(tmp_path.iterdir()) == []
 
 
