@@ -123,8 +123,7 @@ def test_down_leaves_nothing_even_when_up_was_killed_in_the_middle(tmp_path: Pat
 
 def test_a_cluster_whose_session_was_killed_is_removed_by_the_next_one(tmp_path: Path) -> None:
     program = (
-        f"from pathlib import Path; from tests.cluster import binaries
-from tests.cluster.cluster import Cluster; Cluster.up(Path('{tmp_path}/left'))"
+        f"from pathlib import Path; from tests.cluster import cluster; cluster.Cluster.up(Path('{tmp_path}/left'))"
     )
     cache = {"XDG_CACHE_HOME": str(binaries.CACHE.parents[1])}  # the home of tests is empty
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env={**os.environ, **cache})
