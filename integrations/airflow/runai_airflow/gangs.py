@@ -115,7 +115,9 @@ class RunaiGangLaunchOperator(RunaiWorkloadOperator):
 
     def execute(self, context: Any) -> Any:
         """Submit, or find what an earlier try submitted."""
-        return self.submit(context).id
+        uid = self.submit(context).id
+        self.note_end(context)  # what becomes of it, the members see
+        return uid
 
     def submission(self, identity: TaskIdentity, context: Any, connection: Connection) -> tuple[str, dict[str, Any]]:
         """Return the gang: every process is told all commands, and runs that of its rank."""

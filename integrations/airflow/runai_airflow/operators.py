@@ -27,6 +27,9 @@ from runai_core.model.errors import RunaiError, Unavailable
 
 WEEK = timedelta(days=7)
 
+UNSEEN = "runai_workload"
+"""Key of Airflow's task state store (3.3): a workload whose end no try of the task has seen."""
+
 ENDS: Mapping[Outcome, type[Exception]] = {
     Outcome.FAILED: AirflowException,
     Outcome.TIMEOUT: AirflowException,
@@ -166,10 +169,16 @@ class RunaiWorkloadOperator(BaseOperator):
         outcome = Outcome(event["outcome"])
         task_instance = context["ti"]
         task_instance.xcom_push(key=keys.STATUS, value=event.get("phase") or str(outcome))
+        self.note_end(context)
         if outcome is not Outcome.COMPLETED:
             self._mine = None
             raise ENDS[outcome](f"{event['sentence'].rstrip('.')}. Its page: {self._known_url(task_instance)}")
         return event.get("result")
+
+    def note_end(self, context: Any) -> None:
+        """Remember that the end of the workload was seen: the next try starts a new one."""
+        if (store := _store_of(context)) is not None:
+            store.set(UNSEEN, "")
 
     def on_kill(self) -> None:
         """End the workload with its task; harmless where it is gone already."""
@@ -194,12 +203,14 @@ class RunaiWorkloadOperator(BaseOperator):
                 identity = next(other for other in identity.before if other.try_number == number)
             self._mine = identity, connection
         self._publish(context["ti"], workload, page_url(connection.url, workload.id))
+        if (store := _store_of(context)) is not None:
+            store.set(UNSEEN, workload.name)
         return workload
 
     def _find_or_submit(self, client: Client, identity: TaskIdentity, context: Any) -> Workload:
         for before in identity.before:
             found = find_owned(client, before.name, owner=identity.owner, project=self.project or "")
-            if found is not None and not found.is_over and not is_leaving(found):
+            if found is not None and _is_to_be_taken_up(found, _store_of(context)):
                 self.log.info("reconnected to the workload of try %s: %s", before.try_number, sentence_of(found))
                 return found
         self._mine = identity, client.transport.connection
@@ -279,3 +290,18 @@ def _link_back(task_instance: Any) -> dict[str, Any]:
     """Return the link from the workload to its task's page in Airflow."""
     url = getattr(task_instance, "log_url", None)
     return {"relatedUrls": [{"url": url, "type": "airflow", "name": "Airflow task"}]} if url else {}
+
+
+def _store_of(context: Any) -> Any:
+    """Return what Airflow keeps for the task from one try to the next; None before 3.3."""
+    return context.get("task_state_store")
+
+
+def _is_to_be_taken_up(found: Workload, store: Any) -> bool:
+    """Return whether an earlier try's workload is this try's: it goes on, or has completed and nobody was there to see.
+
+    One whose end was seen is not: then a user has cleared the task, and wants it done again.
+    """
+    if is_leaving(found) or not found.is_over:
+        return not is_leaving(found)
+    return found.phase == "Completed" and store is not None and store.get(UNSEEN) == found.name

@@ -20,7 +20,7 @@ from runai_core.client import Client, quota
 from runai_core.client.results import Workload
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
 QUICK: dict[str, Any] = {"project": "team-a", "poll_interval": 0.2}
 FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
@@ -63,7 +63,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
     }
     (home / "dags").mkdir()
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=500)
     return home
 
 
@@ -301,6 +301,34 @@ def test_a_try_after_a_crash_finds_the_workload_of_the_try_before(run_dag: RunDa
     mine = [found.name for found in client.list() if found.name.startswith("crash-train-")]
     assert len(mine) == 1, "there must be one workload for both tries"
     assert "reconnected to the workload of try 1" in capfd.readouterr().out
+
+
+def test_a_workload_that_completed_while_nobody_watched_is_not_done_again(run_dag: RunDag, client: Client) -> None:
+    from airflow.sdk.exceptions import AirflowException
+    from runai_airflow import RunaiWorkloadOperator
+
+    class Crashes(RunaiWorkloadOperator):
+        def wait_for(self, context: Any, uid: str, *, ranks: Any = ()) -> Any:
+            if context["ti"].try_number == 1:
+                client.wait(uid, timeout=60)
+                raise AirflowException("the worker crashed")
+            return super().wait_for(context, uid, ranks=ranks)
+
+    with a_dag("unseen") as dag:
+        Crashes(task_id="train", command="true", retries=1, retry_delay=timedelta(seconds=0), **QUICK)
+
+    assert run_dag(dag) == {"train": "success"}
+    assert len([found.name for found in client.list() if found.name.startswith("unseen-train-")]) == 1
+
+
+def test_a_try_after_a_failure_that_was_seen_is_a_new_workload(run_dag: RunDag, client: Client) -> None:
+    from runai_airflow import RunaiWorkloadOperator
+
+    with a_dag("again") as dag:
+        RunaiWorkloadOperator(task_id="t", command="false", retries=1, retry_delay=timedelta(seconds=0), **QUICK)
+
+    assert run_dag(dag) == {"t": "failed"}
+    assert len([found.name for found in client.list() if found.name.startswith("again-t-")]) == 2
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "in the triggerer"])
@@ -574,7 +602,7 @@ def test_the_example_of_the_readme_runs_as_it_says(airflow_home: Path, client: C
         [sys.executable, "-m", "airflow", "dags", "test", "train"],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=400,
         check=False,
     )
 

@@ -18,7 +18,7 @@ from runai_core.client import Client, quota
 from runai_core.client.results import Workload
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
-pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
 QUICK = {"project": "team-a", "poll_interval": 0.2}
 
@@ -383,7 +383,7 @@ def test_the_example_of_the_readme_runs_as_it_says(tmp_path: Path, client: Clien
     script = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)[0]
 
     done = subprocess.run(
-        ["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False
+        ["bash", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
     )
 
     assert done.returncode == 0, done.stderr
