@@ -69,6 +69,7 @@ class NodeProvider(RayNodeProvider):
         self._uid = ""
         self._annotations: dict[str, str] = {}
         self._pods: dict[str, Pod] = {}
+        self._dead: list[str] = []
         self._read_at = 0.0
         self._set_tags: dict[str, dict[str, str]] = {}
         self._asked: list[list[Any]] = []  # launch requests whose pods are still to come: [request, how many]
@@ -184,7 +185,9 @@ class NodeProvider(RayNodeProvider):
             with self._lock:
                 self._read()
                 self._known.update(self._pods)
-                workload = self._client.transport.call(requests.scale(self._workload(), add=count))
+                # A worker that has failed is not replaced by itself; its place goes to one of these.
+                change = requests.scale(self._workload(), add=count, remove=self._dead)
+                workload = self._client.transport.call(change)
                 self._asked.append([request, count])
             self._await_places(workload, request, count)
         except RunaiError as error:
@@ -293,6 +296,7 @@ class NodeProvider(RayNodeProvider):
         newest = max((int(pod.raw.get("attempt") or 1) for pod in pods), default=1)
         placed = [pod for pod in pods if pod.k8s_phase in LIVES and int(pod.raw.get("attempt") or 1) == newest]
         self._pods = {pod.name: pod for pod in sorted(placed, key=_rank)}
+        self._dead = [pod.name for pod in pods if pod.k8s_phase == "Failed" and _rank(pod)]
         self._match()
         self._read_at = time.monotonic()
 
