@@ -78,7 +78,7 @@ class Evict:
 class Suggestion:
     """A smallest change found that would start the group now."""
 
-    kind: str  # fewer_gpus | fewer_pods | higher_priority | raise_limit | raise_quota | wait_for | preemptible | ...
+    kind: str  # fewer_gpus | fewer_pods | higher_priority | raise_limit | raise_quota | wait_for | node_pool | ...
     message: str
     values: Mapping[str, str | int | float] = field(default_factory=dict)
 

@@ -163,7 +163,7 @@ class SchedulingService:
                 )
                 if await _in_thread_if_large(would_start, there, group, self._rules):
                     found.append(_other_pool(pool.name, may_use=pool.name in workload.node_pools))
-        return tuple(sorted(found, key=lambda item: not item.values["allowed"]))
+        return tuple(sorted(found, key=lambda item: item.values["allowed"] == "no"))
 
     async def _pools(self) -> Sequence[NodePool]:
         return (await self._backend.store.list(NodePool, Query())).items
@@ -259,7 +259,7 @@ async def _in_thread_if_large(work: Callable[..., T], snapshot: Snapshot, *more:
 def _other_pool(name: str, *, may_use: bool) -> Suggestion:
     text = f"In node pool {name} it would start now"
     more = "." if may_use else "; it does not name that node pool: submit it with it."
-    return Suggestion("node_pool", text + more, {"node_pool": name, "allowed": may_use})
+    return Suggestion("node_pool", text + more, {"node_pool": name, "allowed": "yes" if may_use else "no"})
 
 
 def with_gang(snapshot: Snapshot, gang: Gang) -> Snapshot:

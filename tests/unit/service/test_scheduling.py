@@ -139,7 +139,7 @@ async def test_another_node_pool_is_named_where_it_would_start(
         verdict = await service.explain(a_workload(*mine))
         assert verdict is not None
         found = [item.values for item in verdict.suggestions if item.kind == "node_pool"]
-        assert [(values["node_pool"], values["allowed"]) for values in found] == expected
+        assert [(values["node_pool"], values["allowed"] == "yes") for values in found] == expected
         for name, pool in others.items():  # sound both ways: moved there it starts, or it was not named
             cluster.pools = {"small": a_pool(2), **others, name: joined(pool, gang)}
             cluster.applied.clear()
