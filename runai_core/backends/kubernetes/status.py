@@ -6,6 +6,7 @@ for the first time before all others.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -20,9 +21,10 @@ from runai_core.backends.kubernetes.codec.status import (
     pod_condition,
     queue_status,
     scheduling_condition,
+    transition_after,
     written_conditions,
 )
-from runai_core.backends.kubernetes.codec.values import annotations_of, rfc3339
+from runai_core.backends.kubernetes.codec.values import annotations_of, labels_of, rfc3339
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.names import LAST_START_ANNOTATION, STALE_ANNOTATION
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, QUEUES
@@ -49,6 +51,12 @@ QUEUES_EVERY = 2.0
 
 SILENT = frozenset({Reason.GATED})
 """Reasons that pods do not need to be told: the API server says it."""
+
+PATIENCE = 2.0
+"""Seconds that a gang has for all of its pods to be made before it is said that some are missing."""
+
+AT_ONCE = 16
+"""Pods of one gang that are told at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,6 @@ class StatusWriter:
         self._queues: dict[str, dict[str, dict[str, QueueShare]]] = {}  # node pool -> queue -> resource
         self._queues_changed: dict[str, None] = {}
         self._queue_written: dict[str, tuple[float, Object]] = {}
-        self._transition = 0
         self._more = asyncio.Event()
         world.pods.index("pod group", _group_of_pod)
         world.pods.on_change(self._pod_changed)
@@ -116,7 +123,9 @@ class StatusWriter:
         gang = self._snapshots.gangs.find(verdict.pod_group)
         pods = 0 if gang is None else len(gang.live)
         new = Told(verdict.reason, verdict.message, pods, now)
-        if told is None:
+        if told is None and verdict.reason is Reason.NOT_READY:
+            asyncio.get_running_loop().call_later(PATIENCE, self._tell_if_still, verdict)
+        elif told is None or told.reason is Reason.NOT_READY is not verdict.reason:
             self._urgent[verdict.pod_group] = verdict
         elif (told.reason, told.pods) != (verdict.reason, pods):
             self._later[verdict.pod_group] = verdict
@@ -125,6 +134,12 @@ class StatusWriter:
         else:
             self._later[verdict.pod_group] = verdict
         return new
+
+    def _tell_if_still(self, verdict: Verdict) -> None:
+        """Say that pods are missing, if some still are."""
+        if any(told.get(verdict.pod_group, _NOTHING).reason is verdict.reason for told in self._told.values()):
+            self._later.setdefault(verdict.pod_group, verdict)
+            self._more.set()
 
     def _nominate(self, promise: Pipeline) -> None:
         if self._nominated.get(promise.pod) != promise.node:
@@ -203,34 +218,38 @@ class StatusWriter:
         about = About.of(group, POD_GROUPS.kind, POD_GROUPS.api_version)
         kind = "NotReady" if verdict.reason is Reason.NOT_READY else UNSCHEDULABLE
         self._recorder.tell(about, kind, verdict.message, warning=True)
-        if marks_unschedulable(group) and verdict.reason not in SILENT:
-            await self._tell_pods(verdict)
-        self._transition += 1
-        pool = self._snapshots.partition.of_labels(group["metadata"].get("labels") or {}) or ""
-        condition = scheduling_condition(verdict, pool, self._transition)
-        status = {"phase": "Pending", "schedulingConditions": [condition]}
-        status["conditions"] = written_conditions(group, verdict.reason.value, verdict.message, self._clock.now())
+        pool = self._snapshots.partition.of_labels(labels_of(group)) or ""
+        status = {
+            "phase": "Pending",
+            "schedulingConditions": [scheduling_condition(verdict, pool, transition_after(group))],
+            "conditions": written_conditions(group, verdict.reason.value, verdict.message, self._clock.now()),
+        }
         self._world.pod_groups.note(
             await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
         )
+        if marks_unschedulable(group) and verdict.reason not in SILENT:
+            await self._tell_pods(verdict)
 
     async def _tell_pods(self, verdict: Verdict) -> None:
         gang = self._snapshots.gangs.find(verdict.pod_group)
-        entries = list(gang.entries.items()) if gang is not None else []
-        for key, entry in entries:
-            if entry.state is not PodState.PENDING:
-                continue
-            namespace, _, name = key.partition("/")
-            pod = self._world.pods.get(name, namespace)
-            body = None if pod is None else pod_condition(pod, verdict, self._clock.now())
-            if pod is None or body is None:
-                continue
-            self._recorder.tell(About.of(pod, "Pod", "v1"), "FailedScheduling", verdict.message, warning=True)
-            try:
-                await self._api.patch(PODS, name, body, namespace, sub="status", kind="strategic")
-            except (NotFound, StaleVersion):
-                continue
-            await asyncio.sleep(1 / PER_SECOND)
+        waiting = [key for key, entry in gang.entries.items() if entry.state is PodState.PENDING] if gang else []
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def tell(key: str) -> None:
+            async with free:
+                await self._tell_pod(key, verdict)
+
+        await asyncio.gather(*map(tell, waiting))
+
+    async def _tell_pod(self, key: str, verdict: Verdict) -> None:
+        namespace, _, name = key.partition("/")
+        pod = self._world.pods.get(name, namespace)
+        body = None if pod is None else pod_condition(pod, verdict, self._clock.now())
+        if pod is None or body is None:
+            return
+        self._recorder.tell(About.of(pod, "Pod", "v1"), "FailedScheduling", verdict.message, warning=True)
+        with contextlib.suppress(NotFound, StaleVersion):
+            await self._api.patch(PODS, name, body, namespace, sub="status", kind="strategic")
 
     async def _write_nomination(self, key: str, node: str) -> None:
         """Say on a pod which node it was promised."""
@@ -285,6 +304,9 @@ class StatusWriter:
         self._queue_written[name] = (now, status)
         if any(known.get(key) != value for key, value in status.items()):
             self._world.queues.note(await self._api.patch(QUEUES, name, {"status": status}, sub="status"))
+
+
+_NOTHING = Told(Reason.GATED, "", 0, 0.0)
 
 
 def _group_of_pod(pod: Object) -> Iterable[str]:

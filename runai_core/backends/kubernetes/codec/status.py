@@ -58,6 +58,13 @@ def scheduling_condition(verdict: Verdict, pool: str, transition: int) -> dict[s
     }
 
 
+def transition_after(group: Object) -> int:
+    """Return the number of a PodGroup's next scheduling condition: they grow (KAI)."""
+    known = (group.get("status") or {}).get("schedulingConditions") or ()
+    numbers = [str(item.get("transitionID", "")) for item in known]
+    return 1 + max((int(text) for text in numbers if text.isdecimal()), default=0)
+
+
 def written_conditions(group: Object, reason: str, message: str, now: float) -> list[dict[str, Any]]:
     """Return a PodGroup's ordinary conditions with `Scheduled` false for a reason; an empty one: true."""
     known = [item for item in _conditions(group) if item.get("type") != "Scheduled"]
