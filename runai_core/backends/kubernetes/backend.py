@@ -1,5 +1,6 @@
 """The door of the Kubernetes backend."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
+from runai_core.backends.kubernetes.derived import DerivedWorkloads
+from runai_core.backends.kubernetes.external import ExternalRows
+from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.world import open_world
 from runai_core.ports import Backend, Clock, Store
@@ -39,21 +43,26 @@ async def open_kubernetes(
     """
     from runai_core.backends.kubernetes.store import KubernetesStore
 
-    del plugins
     clock = clock or SystemClock()
     async with connect(kubeconfig, context) as api:
         version = await api.server_version()
         async with open_world(api) as world:
             cluster = KubernetesCluster(api, world, clock)
             cluster.follow_workloads()
-            store = KubernetesStore(api, world, records, clock)
+            rows = ExternalRows(world, plugins)
+            frameworks = KubernetesFrameworks(api, world, plugins, rows)
+            await rows.start()
+            cluster.follow_rows(rows)
+            store = KubernetesStore(api, world, records, clock, derived=DerivedWorkloads(rows, frameworks))
             await store.start()
             await cluster.start()
+            following = asyncio.create_task(rows.run(), name="external rows")
             try:
                 yield Backend(
                     store=store,
                     cluster=cluster,
                     runtime=import_module("runai_core.backends.kubernetes.runtime").KubernetesRuntime(api, world),
+                    frameworks=frameworks,
                     lease=KubernetesLease(api, clock),
                     clock=clock,
                     name="kubernetes",
@@ -62,5 +71,7 @@ async def open_kubernetes(
                     facts={"API server": api.server, "Kubernetes": version},
                 )
             finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
                 await cluster.close()
                 store.close()

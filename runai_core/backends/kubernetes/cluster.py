@@ -14,6 +14,7 @@ from runai_core.backends.kubernetes.changes import Changes
 from runai_core.backends.kubernetes.codec.nodes import node_model
 from runai_core.backends.kubernetes.events import Recorder
 from runai_core.backends.kubernetes.evicting import Evictor
+from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.reading import Reader
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.backends.kubernetes.status import StatusWriter
@@ -21,7 +22,7 @@ from runai_core.backends.kubernetes.world import World
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.snapshot import Snapshot
-from runai_core.model.workload import Gang, Pod, Workload
+from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 from runai_core.ports import Clock, ClusterChange
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class KubernetesCluster:
             take_back=self.evictor.take_back,
         )
         self.status = StatusWriter(api, world, self.snapshots, self.recorder, clock, busy=self._is_busy)
+        self._rows: ExternalRows | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -62,6 +64,11 @@ class KubernetesCluster:
     def follow_workloads(self) -> None:
         """Tell of changes of workload objects as well."""
         self.changes_told.follow_workloads(tuple(self.world.crd(kind) for kind in kinds.WORKLOADS))
+
+    def follow_rows(self, rows: ExternalRows) -> None:
+        """Know the workloads that others' controllers make: their pods, and when one changes."""
+        self._rows = rows
+        rows.on_change(lambda _, row: self.changes_told.tell(ClusterChange(workload_uid=row.meta.uid, schedules=False)))
 
     async def close(self) -> None:
         """Stop; bindings and evictions that are under way are given a moment."""
@@ -121,6 +128,8 @@ class KubernetesCluster:
 
     async def pods(self, workload: Workload) -> Sequence[Pod]:
         """Return the pods of the workload that exist, of every attempt, terminating ones included."""
+        if self._rows is not None and workload.type is WorkloadType.EXTERNAL:
+            return tuple(self._rows.members(workload.meta.uid))
         return tuple(await _workload_pods().pods(self.api, self.world, workload))
 
     async def rendezvous(self, workload: Workload) -> tuple[str, int]:

@@ -44,6 +44,9 @@ STOPPED_ANNOTATION = "run.ai/stopped-at"
 
 INDEX = "external"
 
+FIRST_LIST_SECONDS = 5.0
+"""How long the first lists of a kind's objects are waited for."""
+
 RowChange = Callable[[ChangeType, Workload], None]
 """Called with what happened to a row, and the row as it is, or was last."""
 
@@ -180,7 +183,9 @@ class ExternalRows:
                 self._owner_changed("ADDED", None, item)
             waits.append(informer.synced())
         if waits:  # a kind that we may not list is done without
-            await asyncio.wait([asyncio.ensure_future(wait) for wait in waits], timeout=5.0)
+            _, late = await asyncio.wait([asyncio.ensure_future(wait) for wait in waits], timeout=FIRST_LIST_SECONDS)
+            for waiting in late:
+                waiting.cancel()
 
     def _pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
         for pod in (old, new):
