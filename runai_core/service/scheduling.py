@@ -257,9 +257,11 @@ async def _in_thread_if_large(work: Callable[..., T], snapshot: Snapshot, *more:
 
 
 def _other_pool(name: str, *, may_use: bool) -> Suggestion:
-    text = f"In node pool {name} it would start now"
-    more = "." if may_use else "; it does not name that node pool: submit it with it."
-    return Suggestion("node_pool", text + more, {"node_pool": name, "allowed": "yes" if may_use else "no"})
+    if may_use:
+        text = f"In node pool {name}, which it may use, it would start now."
+    else:
+        text = f"In node pool {name}, which it does not name, it would start now: submit it with that node pool."
+    return Suggestion("node_pool", text, {"node_pool": name, "allowed": "yes" if may_use else "no"})
 
 
 def with_gang(snapshot: Snapshot, gang: Gang) -> Snapshot:
