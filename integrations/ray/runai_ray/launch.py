@@ -26,6 +26,9 @@ WORKERS_ON_DEMAND = "run.ai/workers-on-demand"
 HAS_PLACES = frozenset({Phase.INITIALIZING, Phase.RUNNING, Phase.DEGRADED})
 LOOK = 0.5
 
+PATIENCE = 10.0
+"""Seconds for which an orchestrator that does not answer is tried, when somebody looks on."""
+
 
 def submit(  # noqa: PLR0913 - what can be said about a job
     entrypoint: str | Sequence[str],
@@ -74,7 +77,7 @@ def submit(  # noqa: PLR0913 - what can be said about a job
     }
     chosen = name or f"ray-job-{os.getpid()}-{int(time.time()) % 100000}"
     given = {key: value for key, value in options.items() if value is not None}
-    return submit_owned(client, "Distributed", chosen, given, owner=f"ray:job/{chosen}")
+    return submit_owned(client, "Distributed", chosen, given, owner=f"ray:job/{chosen}", patience=PATIENCE)
 
 
 def follow_to_end(client: Client, workload: Workload, say: Callable[[str], None]) -> bool:

@@ -26,6 +26,9 @@ from runai_spark.arguments import Application, parse
 from runai_spark.home import find_spark
 from runai_spark.workload import KEPT, gang_options, job_of, workload_name
 
+PATIENCE = 10.0
+"""Seconds for which an orchestrator that does not answer is tried, when somebody looks on."""
+
 REFUSED = 2
 """Exit code where nothing was submitted."""
 
@@ -65,7 +68,7 @@ def submit(application: Application, client: Client) -> Workload:
     directory = "" if application.image else str(Path.cwd())
     kind, options = gang_options(application, job_of(application, mode, directory), environment)
     name = workload_name(application, f"{int(time.time() * 10) % 10**6:06d}")
-    return submit_owned(client, kind, name, options, owner=f"spark:{name}")
+    return submit_owned(client, kind, name, options, owner=f"spark:{name}", patience=PATIENCE)
 
 
 def follow_to_end(client: Client, workload: Workload) -> int:
