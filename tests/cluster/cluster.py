@@ -6,33 +6,25 @@ everything that carries the cluster's mark and removes the directory. Real nodes
 
 import base64
 import contextlib
-import fcntl
 import json
-import os
 import secrets
-import shutil
 import signal
-import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.cluster import binaries, machine
-from tests.cluster.binaries import CONTROL_PLANE, Unavailable
+from tests.cluster import binaries, slots
+from tests.cluster.binaries import CONTROL_PLANE
 from tests.cluster.certificates import Authority, write_private
 from tests.cluster.commands import COMMANDS
 from tests.cluster.kube import Kube, Object, kubectl
-from tests.cluster.processes import Process, kill_marked, start
+from tests.cluster.processes import Process, start
 
 STAGES = Path(__file__).parent / "stages.yaml"
-SLOTS = 50
-"""Clusters that one machine can hold at a time: each has a slot, which decides its ports and addresses."""
-FIRST_PORT = 21000
 PORTS = ("kube-apiserver", "etcd", "etcd-peer", "kube-controller-manager", "kwok", "kube-scheduler")
 USERS: Mapping[str, str] = {
     "admin": "system:masters",
@@ -65,8 +57,6 @@ class Cluster:
     """Real nodes, in the order of their numbers."""
     lost_after: int = 16
     """Seconds after which a silent node counts as lost (Kubernetes' own default is 50: long for a test)."""
-    owner: Process | None = None
-    """Whose end is the end of the cluster: a test session that is killed cannot clean up, the next one does."""
 
     @classmethod
     def open(cls, directory: Path) -> "Cluster":
@@ -77,8 +67,8 @@ class Cluster:
         """
         state = json.loads((directory / "cluster.json").read_text())
         state["processes"] = {name: Process(**process) for name, process in state["processes"].items()}
-        state["owner"] = Process(**state["owner"]) if state.get("owner") else None
-        return cls(directory=directory, **state)
+        known = {each.name for each in fields(cls)}  # a cluster may be older or newer than this code
+        return cls(directory=directory, **{name: value for name, value in state.items() if name in known})
 
     @classmethod
     def up(cls, directory: Path, *, lost_after: int = 16, stays: bool = False) -> "Cluster":
@@ -96,9 +86,9 @@ class Cluster:
             cluster = cls.open(directory)
         else:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            remove_orphans()
-            cluster = cls(directory, _take_slot(directory), secrets.token_hex(8), lost_after=lost_after)
-            cluster.owner = None if stays else Process.of(os.getpid())
+            slots.remove_orphans()
+            slot = slots.take(directory, mark := secrets.token_hex(8), stays=stays)
+            cluster = cls(directory, slot, mark, lost_after=lost_after)
             cluster.save()
         cluster._write_credentials()
         cluster.start("etcd")
@@ -113,10 +103,7 @@ class Cluster:
 
     def down(self) -> None:
         """End all processes of the cluster and remove what it made: its files, addresses, control groups."""
-        kill_marked(self.mark)
-        machine.remove_traces(self.slot)
-        _slot_file(self.slot).unlink(missing_ok=True)
-        shutil.rmtree(self.directory)
+        slots.give_back(self.slot, self.mark, self.directory)
 
     def start(self, name: str) -> None:
         """Start one of its programs (a no-op while it runs)."""
@@ -175,7 +162,7 @@ class Cluster:
 
     def port(self, name: str) -> int:
         """The port of a program (a key of `PORTS`)."""
-        return FIRST_PORT + 10 * self.slot + PORTS.index(name)
+        return slots.port(self.slot, PORTS.index(name))
 
     @property
     def url(self) -> str:
@@ -256,41 +243,3 @@ class Cluster:
             write_private(tokens, "\n".join(lines).encode())
             for user, token in known.items():
                 self.write_kubeconfig(self.kubeconfig(user), {"token": token})
-
-
-def remove_orphans() -> None:
-    """Remove the clusters whose owner has ended without removing them."""
-    for slot in range(SLOTS):
-        with contextlib.suppress(OSError):  # no such slot, or another process removes the same cluster
-            cluster = Cluster.open(Path(_slot_file(slot).read_text()))
-            if cluster.owner is not None and not cluster.owner.is_alive and cluster.slot == slot:
-                cluster.down()
-
-
-def _take_slot(directory: Path) -> int:
-    """Reserve a slot, in a file that names the directory: one whose directory is gone is free again."""
-    folder = _slot_file(0).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for slot in range(SLOTS):
-            taken = _slot_file(slot)
-            if not (taken.exists() and Path(taken.read_text()).is_dir()) and _are_free(slot):
-                taken.write_text(str(directory))
-                return slot
-    raise Unavailable(f"All {SLOTS} slots for test clusters are taken: see {folder}.")
-
-
-def _slot_file(slot: int) -> Path:
-    return Path(tempfile.gettempdir()) / f"runai-test-clusters-{os.geteuid()}" / str(slot)
-
-
-def _are_free(slot: int) -> bool:
-    for index in range(len(PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", FIRST_PORT + 10 * slot + index))
-            except OSError:
-                return False
-    return True

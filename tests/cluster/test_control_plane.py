@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import binaries
-from tests.cluster.cluster import Cluster, remove_orphans
+from tests.cluster import binaries, slots
+from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import AddNodes
 from tests.cluster.fakes import a_binding, a_pod
 from tests.cluster.images import ROOT
@@ -130,7 +130,7 @@ def test_a_cluster_whose_session_was_killed_is_removed_by_the_next_one(tmp_path:
     left = Cluster.open(tmp_path / "left")
     assert len(marked(left.mark)) == 4
 
-    remove_orphans()
+    slots.remove_orphans()
 
     assert marked(left.mark) == []
     assert list(tmp_path.iterdir()) == []
