@@ -80,9 +80,9 @@ class Tools:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *words: str, timeout: float = 900, **more: str) -> tuple[int, str]:
+    def run(self, *words: str, **more: str) -> tuple[int, str]:
         with self.start(*words, **more) as process:
-            said, _ = process.communicate(timeout=timeout)
+            said, _ = process.communicate(timeout=900)
         return process.returncode, said
 
     def workload(self, name: str) -> dict[str, Any]:

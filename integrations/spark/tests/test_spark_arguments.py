@@ -1,6 +1,7 @@
 """The words of spark-submit become one workload; nothing runs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runai_spark.arguments import parse, request_of
@@ -139,7 +140,9 @@ def test_sparks_own_words_reach_it_untouched() -> None:
 
 def test_the_users_own_pod_template_is_kept_and_completed() -> None:
     words = "--master k8s://x --project a --conf spark.kubernetes.driver.podTemplateContainerName=main job.py"
-    own = {"spec": {"nodeName": "n", "containers": [{"name": "side"}, {"name": "main", "env": [{"name": "A"}]}]}}
+    own: dict[str, Any] = {
+        "spec": {"nodeName": "n", "containers": [{"name": "side"}, {"name": "main", "env": [{"name": "A"}]}]}
+    }
 
     spec = pod_template("driver", parse(words.split()), own)["spec"]
 
