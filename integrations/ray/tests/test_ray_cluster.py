@@ -261,7 +261,7 @@ def test_a_tool_that_is_killed_before_ray_has_started_leaves_nothing_behind(tool
 REFUSED = {
     "an unknown project": (("--project", "nobody"), {}, "no project nobody"),
     "nobody answers": ((), {"RUNAI_URL": "http://127.0.0.1:9"}, "nobody answers"),
-    "a wrong token": ((), {"RUNAI_TOKEN": "expired"}, "token"),
+    "an expired token": ((), {"RUNAI_URL": "(ours)", "RUNAI_TOKEN": "expired"}, "token"),
 }
 
 
@@ -269,6 +269,9 @@ REFUSED = {
 def test_what_is_refused_is_told_in_a_sentence(
     tools: Tools, words: tuple[str, ...], environment: dict[str, str], sentence: str
 ) -> None:
+    ours = str(tools.orchestrator.client.base_url).rstrip("/")
+    environment = {name: value.replace("(ours)", ours) for name, value in environment.items()}
+
     code, said = tools.run("runai", "ray", "submit", "--name", "refused", *words, "--", "true", **environment)
 
     assert code not in (0, 1), said

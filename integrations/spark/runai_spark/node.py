@@ -190,7 +190,7 @@ class Node:
             try:
                 socket.create_connection(self._address, timeout=1.0).close()
             except OSError:
-                self._ending.wait(LOOK)
+                self._goes_away()
             else:
                 return True
         return False

@@ -191,7 +191,7 @@ REFUSED = {
     "a typo": (("--exectors", "2"), {}, "did you mean --executors?"),
     "another cluster": (("--master", "yarn"), {}, "must be runai"),
     "nobody answers": ((), {"RUNAI_URL": "http://127.0.0.1:9"}, "nobody answers"),
-    "a wrong token": ((), {"RUNAI_TOKEN": "expired"}, "token"),
+    "an expired token": ((), {"RUNAI_URL": "(ours)", "RUNAI_TOKEN": "expired"}, "token"),
 }
 
 
@@ -200,6 +200,9 @@ def test_what_is_refused_is_told_in_a_sentence(
     tools: Tools, words: tuple[str, ...], environment: dict[str, str], sentence: str
 ) -> None:
     before = len(tools.rows())
+
+    ours = str(tools.orchestrator.client.base_url).rstrip("/")
+    environment = {name: value.replace("(ours)", ours) for name, value in environment.items()}
 
     code, said = tools.run("runai", "spark-submit", *words, "sleep.py", **environment)
 
