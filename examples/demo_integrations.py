@@ -50,16 +50,17 @@ TEAMS = {"team-a": 4, "team-b": 4}
 WORK = """\
 import os, sys, time
 
-seconds, kept = float(sys.argv[1]), sys.argv[2] + os.environ.get("RANK", "0")
+curtain, kept = sys.argv[1], sys.argv[2] + os.environ.get("RANK", "0")
 done = float(open(kept).read()) if os.path.exists(kept) else 0.0
 print("rank", os.environ.get("RANK", "0"), "goes on after", done, "s", flush=True)
-while done < seconds:
+while not os.path.exists(curtain) or done < 5:
     time.sleep(0.5)
     done += 0.5
     with open(kept + ".new", "w") as file:
         file.write(str(done))
     os.replace(kept + ".new", kept)
 """
+"""Works until the curtain falls, and keeps how far it is: however slow the machine, the scenes come in their order."""
 
 DAG = """\
 from datetime import datetime
@@ -77,7 +78,7 @@ MLPROJECT = """\
 name: digits
 entry_points:
   main:
-    command: "python work.py {seconds} {kept}"
+    command: "python work.py {curtain} {kept}"
 """
 
 RAY = """\
@@ -158,6 +159,11 @@ class Stage:
     started: float = field(default_factory=time.monotonic)
     tools: dict[str, Tool] = field(default_factory=dict)
     table: str = ""
+
+    @property
+    def curtain(self) -> Path:
+        """The file that ends the work of the gangs."""
+        return self.folder / "curtain"
 
     def say(self, text: str) -> None:
         """Tell what happens, with the seconds since the start."""
@@ -253,7 +259,7 @@ def borrow(stage: Stage) -> None:
     (stage.folder / "digits").mkdir()
     (stage.folder / "digits" / "work.py").write_text(WORK)
     kept = stage.folder / "mlflow-"
-    (stage.folder / "digits" / "MLproject").write_text(MLPROJECT.format(seconds=40, kept=kept))
+    (stage.folder / "digits" / "MLproject").write_text(MLPROJECT.format(curtain=stage.curtain, kept=kept))
     configuration = {"project": "team-a", "replicas": 6, "gpus": 1, "cpus": 0.1}
     words = ["mlflow", "run", "digits", "-b", "runai", "--backend-config", json.dumps(configuration)]
     stage.start("mlflow", [sys.executable, "-m", *words, "--env-manager", "local"])
@@ -265,7 +271,7 @@ def compete(stage: Stage) -> None:
     (stage.folder / "work.py").write_text(WORK)
     for name, text in (("ray", RAY), ("spark", SPARK)):
         (stage.folder / f"{name}_job.py").write_text(text)
-    work = [sys.executable, str(stage.folder / "work.py"), "30"]
+    work = [sys.executable, str(stage.folder / "work.py"), str(stage.curtain)]
     dags = stage.folder / "airflow" / "dags"
     dags.mkdir(parents=True)
     (dags / "nightly.py").write_text(DAG.format(command=[*work, str(stage.folder / "airflow-")]))
@@ -293,6 +299,7 @@ def compete(stage: Stage) -> None:
 
 def finish(stage: Stage) -> None:
     """Everything completes, the reclaimed project last, from where it was."""
+    stage.curtain.touch()
     now = stage.wait(
         "all five have completed, and so have their tools",
         lambda now: (
