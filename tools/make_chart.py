@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.manifests import manifests, to_yaml
 from runai_core.operator.install.options import DEFAULT_IMAGE, Options
 from runai_core.plugins.builtin import KINDS
@@ -71,7 +72,7 @@ CONDITIONS: Mapping[str, str] = {
 """File -> the value that turns it off."""
 
 VALUES = f"""\
-# Namespace of our own processes; policies for all projects are kept in "runai", whatever this is.
+# Namespace of our own processes; policies for all projects, and leases, are in "runai", whatever this is.
 namespace: runai
 # Make that namespace and runai-reservation.
 createNamespaces: true
@@ -180,6 +181,8 @@ def _template(item: dict[str, Any]) -> str:
         text = _block(text, member, value)
     if item["kind"] == "ClusterRole" and not item["metadata"]["name"].startswith("runai-project"):
         text += "{{- with .Values.rbac.extraRules }}\n{{ toYaml . }}\n{{- end }}\n"
+    if item["kind"] == "Namespace" and item["metadata"]["name"] == SYSTEM_NAMESPACE:
+        text = f'{{{{- if ne .Values.namespace "{SYSTEM_NAMESPACE}" }}}}\n{text}{{{{- end }}}}\n'
     if item["kind"] == "Service" and item["metadata"]["name"] == "runai-webhook":
         text = f"{{{{- if .Values.webhooks }}}}\n{text}{{{{- end }}}}\n"
     return _arguments(text)

@@ -38,7 +38,7 @@ spec:
 def own(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of this file alone: it is cleaned out. A session that keeps its cluster keeps this one beside it."""
     if kept := os.environ.get("RUNAI_TEST_CLUSTER"):
-        yield Cluster.up(Path(f"{kept}-install"))
+        yield Cluster.up(Path(f"{kept}-install"), stays=True)
         return
     made = Cluster.up(tmp_path_factory.mktemp("install"))
     yield made

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE
+from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE, SYSTEM_NAMESPACE
 from runai_core.model.workload import PRIORITIES
 from runai_core.operator.install.crds import crds
 from runai_core.operator.install.deployments import accounts, deployments, network_policies, services
@@ -29,10 +29,11 @@ def manifests(options: Options, kinds: Sequence[WorkloadKind]) -> list[Manifest]
 
 
 def namespaces(options: Options) -> list[Manifest]:
-    """Return our own namespaces."""
+    """Return our own namespaces; policies for all projects and leases are in ``runai``, wherever our processes are."""
+    names = dict.fromkeys((options.namespace, SYSTEM_NAMESPACE, RESERVATION_NAMESPACE))
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels_of("system")}}
-        for name in (options.namespace, RESERVATION_NAMESPACE)
+        for name in names
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes import resources
-from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE
+from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE, SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.resources import Resource
 from runai_core.operator.install.crds import DEFINITIONS
 from runai_core.operator.install.names import (
@@ -150,18 +150,19 @@ HOME = ""
 """Stands for the namespace that we are installed in."""
 
 _LEASE = right(resources.LEASES, ("get", "create", "update", "patch"), "to agree on who leads")
+_SECRETS = right(resources.SECRETS, ("get", "create", "update", "patch"), "to keep certificates and the identity")
 _RESERVATIONS = right(resources.PODS, ALL, "to hold GPUs that are shared")
 
 LOCAL_RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
-    "scheduler": {HOME: (_LEASE,), RESERVATION_NAMESPACE: (_RESERVATIONS,)},
+    "scheduler": {SYSTEM_NAMESPACE: (_LEASE,), RESERVATION_NAMESPACE: (_RESERVATIONS,)},
     "operator": {
+        SYSTEM_NAMESPACE: (_LEASE,),
         HOME: (
-            _LEASE,
             right(resources.SECRETS, ("get", "create", "update", "patch"), "to keep certificates and the identity"),
         ),
         RESERVATION_NAMESPACE: (_RESERVATIONS,),
     },
-    "api": {HOME: (_LEASE,)},
+    "api": {SYSTEM_NAMESPACE: (_LEASE,)},
 }
 """Component -> namespace -> further rights there."""
 
@@ -208,8 +209,10 @@ def roles(kinds: Sequence[WorkloadKind], home: str) -> list[Manifest]:
         rights = (*RIGHTS[component.name], *kind_rights(kinds, _KIND_VERBS[component.name]))
         found += [_cluster_role(account_of(component), component.name, rights), _cluster_binding(component, home)]
         for where, local in LOCAL_RIGHTS[component.name].items():
-            namespace = where or home
-            found += [_role(component, namespace, local), _binding(component, namespace, home)]
+            name = account_of(component) + ("-leases" if where == SYSTEM_NAMESPACE else "")
+            named = (name, component.name, where or home)
+            found.append({**_named("Role", *named), "rules": [item.rule() for item in local]})
+            found.append(_bound(_named("RoleBinding", *named), "Role", name, component, home))
     for name, rights in PEOPLE.items():
         found.append(_cluster_role(name, "projects", (*rights, *kind_rights(kinds, _PEOPLE_KINDS[name]))))
     return found
@@ -251,23 +254,14 @@ def _cluster_role(name: str, component: str, rights: Iterable[Right]) -> Manifes
     return {**_named("ClusterRole", name, component), "rules": [item.rule() for item in rights]}
 
 
-def _role(component: Component, namespace: str, rights: Iterable[Right]) -> Manifest:
-    named = _named("Role", account_of(component), component.name, namespace)
-    return {**named, "rules": [item.rule() for item in rights]}
-
-
 def _cluster_binding(component: Component, home: str) -> Manifest:
-    return _bound(_named("ClusterRoleBinding", account_of(component), component.name), "ClusterRole", component, home)
-
-
-def _binding(component: Component, namespace: str, home: str) -> Manifest:
-    return _bound(_named("RoleBinding", account_of(component), component.name, namespace), "Role", component, home)
-
-
-def _bound(named: Manifest, kind: str, component: Component, home: str) -> Manifest:
     account = account_of(component)
+    return _bound(_named("ClusterRoleBinding", account, component.name), "ClusterRole", account, component, home)
+
+
+def _bound(named: Manifest, kind: str, role: str, component: Component, home: str) -> Manifest:
     return {
         **named,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": account},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": home}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account_of(component), "namespace": home}],
     }

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.crds import DEFINITIONS
-from runai_core.operator.install.rbac import HOME, LOCAL_RIGHTS, PEOPLE, RIGHTS, Right
+from runai_core.operator.install.rbac import LOCAL_RIGHTS, PEOPLE, RIGHTS, Right
 from runai_core.operator.install.webhooks import WEBHOOKS
 from runai_core.operator.measures import Seen, cluster_families
 
@@ -21,8 +22,7 @@ def rights() -> str:
     for component, found in RIGHTS.items():
         rows += [[component, "cluster", *_row(right)] for right in found]
         for namespace, local in LOCAL_RIGHTS[component].items():
-            rows += [[component, f"`{namespace or 'runai'}`" if namespace != HOME else "`runai`", *_row(right)]
-                     for right in local]  # fmt: skip
+            rows += [[component, f"`{namespace or SYSTEM_NAMESPACE}`", *_row(right)] for right in local]
     return table(("Process", "Where", "Resources", "Verbs", "Why"), rows)
 
 
