@@ -141,16 +141,17 @@ class Submissions:
             attempt=1,
             phase_updated_at=self._clock.now(),
         )
-        if workload.type is not WorkloadType.EXTERNAL:
-            self._check_required(evaluation.spec)
-            context = RunContext(deferred=self._resolves)
-            gang_of(workload, run_context=context)  # contradictions are refused now, not when it would start
+        self._check_runnable(workload, evaluation.spec)
         return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
 
-    def _check_required(self, spec: Mapping[str, Any]) -> None:
+    def _check_runnable(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+        """Refuse contradictions, and what the backend lacks, now and not when it would start."""
+        if workload.type is WorkloadType.EXTERNAL:
+            return
         missing = [path for path in self._requires if get_at(spec, path) is None]
         if missing:
             raise InvalidRequest.of(*(FieldError(f"spec.{path}", "is required on a cluster") for path in missing))
+        gang_of(workload, run_context=RunContext(deferred=self._resolves))
 
     async def _project(self, name: str) -> Project:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from runai_core.backends.kubernetes.codec.mpi import SSH_FOLDER
 from runai_core.model.organization import SYSTEM
 from runai_core.model.workload import Phase
 from runai_core.ports import Query
@@ -112,8 +113,8 @@ def test_an_mpi_launcher_has_a_host_file_and_all_have_the_keys(run: Running) -> 
     launcher, *workers = run.pods("mpi")
 
     folders = [mount["mountPath"] for mount in launcher["spec"]["containers"][0]["volumeMounts"]]
-    assert {"/root/.ssh", "/etc/mpi"} <= set(folders)
-    assert all("/root/.ssh" in json.dumps(pod["spec"]["containers"][0]["volumeMounts"]) for pod in workers)
+    assert {SSH_FOLDER, "/etc/mpi"} <= set(folders)
+    assert all(SSH_FOLDER in json.dumps(pod["spec"]["containers"][0]["volumeMounts"]) for pod in workers)
     hosts = run.kube.get(f"/api/v1/namespaces/{run.namespace}/configmaps/mpi-mpi")["data"]["hostfile"]
     names = [f"worker-{rank}.mpi.{run.namespace}.svc slots=4" for rank in (1, 2)]
     assert hosts.split("\n")[:2] == names

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
-from runai_core.backends.kubernetes.codec import manifests
-from runai_core.backends.kubernetes.codec.manifests import Place
+from runai_core.backends.kubernetes.codec import mpi
+from runai_core.backends.kubernetes.codec.manifests import pod_object
 from runai_core.backends.kubernetes.codec.mounts import mounts_of
+from runai_core.backends.kubernetes.codec.places import Place, labels_of
+from runai_core.backends.kubernetes.codec.pod_groups import group_object, topology_object
 from runai_core.backends.kubernetes.codec.services import services_of
 from runai_core.backends.kubernetes.codec.values import rfc3339
 from runai_core.backends.kubernetes.codec.workloads import RESOURCES
@@ -71,10 +73,10 @@ async def launch(api: Api, world: World, workload: Workload, gang: Gang) -> None
     if not missing:
         return
     try:
-        pods = [manifests.pod_object(workload, gang, pod, place) for pod in missing]
+        pods = [pod_object(workload, gang, pod, place) for pod in missing]
         await _supplies(api, world, workload, gang, place)
         pool = missing[0].node_pool or workload.node_pool
-        await _ensure(api, world, POD_GROUPS, manifests.group_object(workload, gang.group, place, pool))
+        await _ensure(api, world, POD_GROUPS, group_object(workload, gang.group, place, pool))
         await _create_pods(api, world, workload, pods)
     except InvalidRequest as error:
         await _tell(api, workload, place, error)
@@ -117,10 +119,10 @@ async def _supplies(api: Api, world: World, workload: Workload, gang: Gang, plac
     for claim in _claims(workload, place):
         await _ensure(api, world, PVCS, claim)
     if gang.group.topology is not None:
-        await _ensure(api, world, TOPOLOGIES, manifests.topology_object(gang.group.topology.topology))
-    if manifests.mpi_name(workload):
+        await _ensure(api, world, TOPOLOGIES, topology_object(gang.group.topology.topology))
+    if mpi.mpi_name(workload):
         await _ensure(api, None, SECRETS, _keys(workload, place))
-        await api.apply(CONFIG_MAPS, manifests.hostfile_object(workload, gang, place))
+        await api.apply(CONFIG_MAPS, mpi.hostfile_object(workload, gang, place))
 
 
 def _claims(workload: Workload, place: Place) -> list[Object]:
@@ -181,9 +183,9 @@ def _keys(workload: Workload, place: Place) -> Object:
         "kind": "Secret",
         "type": "kubernetes.io/ssh-auth",
         "metadata": {
-            "name": manifests.mpi_name(workload),
+            "name": mpi.mpi_name(workload),
             "namespace": place.namespace,
-            "labels": manifests.labels_of(workload, ""),
+            "labels": labels_of(workload, ""),
             "ownerReferences": [place.reference],
         },
         "stringData": {"ssh-privatekey": private.decode(), "ssh-publickey": public.decode() + "\n"},

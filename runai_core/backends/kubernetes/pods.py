@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
-from runai_core.backends.kubernetes.codec import manifests
+from runai_core.backends.kubernetes.codec import mpi
+from runai_core.backends.kubernetes.codec.places import GROUPED, address
 from runai_core.backends.kubernetes.codec.pod_status import is_exhausted, pod_of
 from runai_core.backends.kubernetes.launching import AT_ONCE, launch, object_of, place_of
 from runai_core.backends.kubernetes.names import ATTEMPT_LABEL, ENDED_ANNOTATION, WORKLOAD_UID_LABEL
@@ -86,25 +87,25 @@ async def remove_pods(api: Api, world: World, workload: Workload, uids: Collecti
 
 def rendezvous(world: World, workload: Workload) -> tuple[str, int]:
     """Return the name and port under which the first pod of a gang is found, now and in every attempt."""
-    if workload.type not in manifests.GROUPED:
+    if workload.type not in GROUPED:
         return "127.0.0.1", DEFAULT_MASTER_PORT
     return addresses(world, workload)[0], DEFAULT_MASTER_PORT
 
 
 def addresses(world: World, workload: Workload) -> tuple[str, ...]:
     """Return the name under which each rank of a gang is found; empty where pods do not look for each other."""
-    if workload.type not in manifests.GROUPED:
+    if workload.type not in GROUPED:
         return ()
     try:
         namespace = place_of(world, workload).namespace
     except NotFound:  # it is only tried out
         namespace = namespace_of(world, workload.meta.project)
-    return tuple(manifests.address(workload, namespace, place.role, place.rank) for place in shape_of(workload).places)
+    return tuple(address(workload, namespace, place.role, place.rank) for place in shape_of(workload).places)
 
 
 def hostfile(workload: Workload) -> str:
     """Return the path of the host file in the launcher's container; empty where there is none."""
-    return f"{manifests.HOSTFILE_FOLDER}/{manifests.HOSTFILE}" if manifests.mpi_name(workload) else ""
+    return f"{mpi.HOSTFILE_FOLDER}/{mpi.HOSTFILE}" if mpi.mpi_name(workload) else ""
 
 
 async def _delete(api: Api, items: Iterable[Object], reason: str) -> None:

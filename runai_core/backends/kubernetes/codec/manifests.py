@@ -1,160 +1,25 @@
-"""The pods of a gang, and their pod group, as Kubernetes objects. Pure: the same gang gives the same objects."""
+"""The pods of a gang as Kubernetes objects. Pure: the same gang gives the same objects."""
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
-
-import yaml
 
 from runai_core.backends.kubernetes import names
 from runai_core.backends.kubernetes.codec.mounts import Mounts, mounts_of
+from runai_core.backends.kubernetes.codec.mpi import SSH_SERVER, add_mpi, is_mpi
+from runai_core.backends.kubernetes.codec.places import GROUPED, Place, host_name, labels_of, service_name
 from runai_core.backends.kubernetes.sharing import with_share
-from runai_core.backends.kubernetes.tenancy import queue_name
 from runai_core.lifecycle.overlay import overlay
-from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT
-from runai_core.lifecycle.shape import framework_of
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_core.model.nodes import DEFAULT_NODE_POOL
-from runai_core.model.snapshot import PodGroup, PodRequest, TopologyConstraint
-from runai_core.model.spec import DistributedFramework, EnvironmentVariable, Probe, WorkloadSpec
-from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
+from runai_core.model.snapshot import PodRequest
+from runai_core.model.spec import EnvironmentVariable, Probe, WorkloadSpec
+from runai_core.model.workload import Gang, Pod, Workload
 
 Object = dict[str, Any]
 
-GROUPED = frozenset({WorkloadType.DISTRIBUTED, WorkloadType.DISTRIBUTED_INFERENCE})
-"""Types whose pods find each other by name."""
-
-HOSTFILE_FOLDER, HOSTFILE = "/etc/mpi", "hostfile"
-"""Where a launcher finds its host file."""
-
-SSH_FOLDER = "/root/.ssh"
-"""Where MPI keeps its keys when nobody says otherwise (Kubeflow's MPI operator)."""
-
-SSH_SERVER = ("/usr/sbin/sshd", "-De")
-"""What an MPI worker without a command runs (Kubeflow's MPI operator)."""
-
 LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
 GPU = "nvidia.com/gpu"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where the objects of a workload go, and what they belong to."""
-
-    namespace: str
-    owner: Object  # apiVersion, kind, name and uid of the workload's object
-    shared: Mapping[str, str] = field(default_factory=dict)  # further labels of everything
-
-    @property
-    def reference(self) -> Object:
-        """The owner reference of what belongs to the workload."""
-        return {**self.owner, "controller": True}
-
-
-def service_name(workload: Workload) -> str:
-    """Return the name of the headless service below which the pods of a gang have their names."""
-    return workload.name
-
-
-def host_name(pod_role: str, rank: int) -> str:
-    """Return the host name of a pod: the same for every pod that fills the place."""
-    return f"{pod_role}-{rank}"
-
-
-def address(workload: Workload, namespace: str, pod_role: str, rank: int) -> str:
-    """Return the name under which the others find a pod."""
-    return f"{host_name(pod_role, rank)}.{service_name(workload)}.{namespace}.svc"
-
-
-# -- the pod group
-
-
-def group_object(workload: Workload, group: PodGroup, place: Place, pool: str) -> Object:
-    """Return the PodGroup (v2alpha2) of a gang."""
-    top = {
-        "name": place.owner["name"],
-        "uid": place.owner["uid"],
-        "group": place.owner["apiVersion"].rpartition("/")[0],
-        "version": place.owner["apiVersion"].rpartition("/")[2],
-        "kind": place.owner["kind"],
-    }
-    notes = {
-        names.WORKLOAD_ANNOTATION: workload.key,
-        names.TOP_OWNER_ANNOTATION: yaml.safe_dump(top, sort_keys=True),
-    }
-    if workload.spec.terminate_after_preemption:
-        notes[names.DELETE_WHEN_EVICTED_ANNOTATION] = "true"
-    spec: Object = {
-        "minMember": group.min_members,
-        "queue": queue_name(workload.meta.project, pool),
-        "priorityClassName": workload.priority_class,
-        "preemptibility": str(group.preemptibility),
-    }
-    if group.sub_groups:
-        spec["subGroups"] = [
-            {
-                "name": part.name,
-                "minMember": part.min_members,
-                **({"parent": part.parent} if part.parent else {}),
-                **({"topologyConstraint": _constraint(part.topology)} if part.topology else {}),
-            }
-            for part in group.sub_groups
-        ]
-    if group.topology:
-        spec["topologyConstraint"] = _constraint(group.topology)
-    return {
-        "apiVersion": "scheduling.run.ai/v2alpha2",
-        "kind": "PodGroup",
-        "metadata": {
-            "name": group.name,
-            "namespace": place.namespace,
-            "labels": labels_of(workload, pool),
-            "annotations": notes,
-            "ownerReferences": [place.reference],
-        },
-        "spec": spec,
-    }
-
-
-def _constraint(wanted: TopologyConstraint) -> Object:
-    levels = {
-        "requiredTopologyLevel": wanted.required_level,
-        "preferredTopologyLevel": wanted.preferred_level,
-    }
-    return {"topology": topology_name(wanted.topology), **{name: level for name, level in levels.items() if level}}
-
-
-def topology_name(label: str) -> str:
-    """Return the name of the topology whose one level is this node label."""
-    return "runai-" + re.sub(r"[^a-z0-9.-]", "-", label.lower()).strip("-.")
-
-
-def topology_object(label: str) -> Object:
-    """Return the topology whose one level is a node label."""
-    return {
-        "apiVersion": "kai.scheduler/v1alpha1",
-        "kind": "Topology",
-        "metadata": {"name": topology_name(label), "labels": {names.MANAGED_BY_LABEL: names.MANAGED_BY}},
-        "spec": {"levels": [{"nodeLabel": label}]},
-    }
-
-
-def labels_of(workload: Workload, pool: str) -> dict[str, str]:
-    """Return the labels that everything of a workload has."""
-    found = {
-        names.QUEUE_LABELS[0]: workload.meta.project,
-        names.PROJECT_LABEL: workload.meta.project,
-        names.WORKLOAD_LABEL: workload.name,
-        names.WORKLOAD_UID_LABEL: workload.meta.uid,
-        names.MANAGED_BY_LABEL: names.MANAGED_BY,
-        names.PRIORITY_LABEL: workload.priority_class,
-    }
-    return found if pool in ("", DEFAULT_NODE_POOL) else {**found, names.NODE_POOL_LABELS[0]: pool}
-
-
-# -- pods
 
 
 def pod_object(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object:
@@ -168,7 +33,7 @@ def pod_object(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object
     if not spec.image:
         raise InvalidRequest.of(FieldError(f"{part}.image", "is required on a cluster: the image of the containers"))
     mounts = mounts_of(spec, workload.name, place.namespace, at=part)
-    _add_mpi(mounts, workload, pod)
+    add_mpi(mounts, workload, pod)
     pool = pod.node_pool or workload.node_pool
     item: Object = {
         "apiVersion": "v1",
@@ -243,7 +108,7 @@ def _share(request: PodRequest) -> dict[str, str]:
 def _container(workload: Workload, spec: WorkloadSpec, pod: Pod, mounts: Mounts) -> Object:
     command = shlex.split(spec.command) if spec.command else []
     arguments = shlex.split(spec.args) if spec.args else []
-    if _is_mpi(workload) and pod.spec.role == "worker" and not command and not arguments:
+    if is_mpi(workload) and pod.spec.role == "worker" and not command and not arguments:
         command = list(SSH_SERVER)
     ports = [{"containerPort": port, "protocol": "TCP"} for port in pod.spec.ports]
     optional: Object = {
@@ -402,67 +267,3 @@ def _container_security(spec: WorkloadSpec) -> Object:
         "seccompProfile": {"type": profile} if profile else None,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-# -- MPI
-
-
-def _is_mpi(workload: Workload) -> bool:
-    return workload.type is WorkloadType.DISTRIBUTED and framework_of(workload) is DistributedFramework.MPI
-
-
-def mpi_name(workload: Workload) -> str:
-    """Return the name of the config map and of the secret of an MPI workload; empty where it is none."""
-    return f"{workload.name[:59]}-mpi" if _is_mpi(workload) else ""
-
-
-def hostfile_object(workload: Workload, gang: Gang, place: Place) -> Object:
-    """Return the config map with the host file, which the launcher's environment has too."""
-    lines = next((pod.spec.environment.get("RUNAI_MPI_HOSTFILE", "") for pod in gang.pods if pod.spec.leader), "")
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": mpi_name(workload),
-            "namespace": place.namespace,
-            "labels": labels_of(workload, ""),
-            "ownerReferences": [place.reference],
-        },
-        "data": {HOSTFILE: lines + "\n"},
-    }
-
-
-def _add_mpi(mounts: Mounts, workload: Workload, pod: Pod) -> None:
-    """Give every pod of an MPI workload the keys, and the launcher the host file."""
-    name = mpi_name(workload)
-    if not name:
-        return
-    keys = [{"key": key, "path": path, "mode": mode} for key, path, mode in SSH_FILES]
-    folder = workload.spec.ssh_auth_mount_path or SSH_FOLDER
-    secret = {"name": "ssh", "secret": {"secretName": name, "items": keys}}
-    mounts.add(secret, folder, at="spec.sshAuthMountPath")
-    if pod.spec.leader:
-        mounts.add({"name": "mpi", "configMap": {"name": name}}, HOSTFILE_FOLDER, at="spec")
-
-
-SSH_FILES = (
-    ("ssh-privatekey", "id_rsa", 0o600),
-    ("ssh-publickey", "id_rsa.pub", 0o644),
-    ("ssh-publickey", "authorized_keys", 0o600),
-)
-"""Keys of the secret, and the files that they become."""
-
-__all__ = [
-    "DEFAULT_MASTER_PORT",
-    "Place",
-    "address",
-    "group_object",
-    "hostfile_object",
-    "labels_of",
-    "mpi_name",
-    "pod_object",
-    "resources_of",
-    "service_name",
-    "topology_name",
-    "topology_object",
-]

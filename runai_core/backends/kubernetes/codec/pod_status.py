@@ -195,12 +195,11 @@ def _why_failed(item: Object, container: Object) -> tuple[str, str]:
     if pod_reason in FAILURES or pod_reason.startswith(OUT_OF):
         ours, text = FAILURES.get(pod_reason, ("NodeLost", "The kubelet had no room for it."))
         return ours, str(status.get("message") or text)
-    if not by_itself:
-        reason, message = _why_leaving(item)
-        if _condition(item, "DisruptionTarget").get("status") == "True" or item["metadata"].get("deletionTimestamp"):
-            return reason, message
-    if status.get("phase") != "Failed":
+    disrupted = _condition(item, "DisruptionTarget").get("status") == "True"
+    if status.get("phase") != "Failed" and not disrupted:
         return "NodeLost", f"Node {item['spec'].get('nodeName')} does not answer any more."
+    if not by_itself and (disrupted or item["metadata"].get("deletionTimestamp")):
+        return _why_leaving(item)
     return str(ended.get("reason") or pod_reason or "Error"), _of_program(ended, status)
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from runai_core.backends.kubernetes import names
-from runai_core.backends.kubernetes.codec.manifests import GROUPED, Place, labels_of, service_name
 from runai_core.backends.kubernetes.codec.mounts import fit_name
+from runai_core.backends.kubernetes.codec.places import GROUPED, Place, labels_of, service_name
 from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.spec import Port
