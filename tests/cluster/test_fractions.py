@@ -7,8 +7,9 @@ API; the test stands in for the scheduler: it chooses, prepares and binds.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,14 @@ from runai_core.backends.kubernetes.resources import CONFIG_MAPS, NAMESPACES, PO
 from runai_core.backends.kubernetes.sharing import with_share
 from runai_core.model.decision import Bind
 from runai_core.model.errors import AlreadyExists, Conflict
+from runai_core.model.workload import Phase
 from runai_core.operator.reservations import Reservations
 from tests.cluster.cluster import Cluster
 from tests.cluster.device_plugin import gpu_ids
 from tests.cluster.images import a_container, a_real_pod, host_volumes
+from tests.cluster.kube import Refused
 from tests.cluster.operating import Operating, operating, until
+from tests.cluster.running import Running, eventually, real, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -34,22 +38,28 @@ SHOW = ["/bin/sh", "-c", "env | grep -E '^(NVIDIA|RUNAI|GPU)_'; echo told; exec 
 GPUS = 4
 
 
+def namespace_body() -> Object:
+    """Return the namespace of reservation pods."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RESERVATION_NAMESPACE}}
+
+
+def template_body() -> Object:
+    """Return what reservation pods are made of here: a program of this machine."""
+    container = a_container(["/bin/sh"], name="reservation")
+    del container["command"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": devices.TEMPLATE_NAME, "namespace": RESERVATION_NAMESPACE},
+        "template": {"spec": {"containers": [container], "volumes": host_volumes()}},
+    }
+
+
 @asynccontextmanager
 async def sharing(cluster: Cluster, **how: float) -> AsyncIterator[Operating]:
     """Run the keeper of the books beside the other parts; reservation pods run a program of this machine."""
     async with operating(cluster) as parts:
-        container = a_container(["/bin/sh"], name="reservation")
-        del container["command"]
-        template = {
-            "apiVersion": "v1",
-            "kind": "PodTemplate",
-            "metadata": {"name": devices.TEMPLATE_NAME, "namespace": RESERVATION_NAMESPACE},
-            "template": {"spec": {"containers": [container], "volumes": host_volumes()}},
-        }
-        for resource, body in (
-            (NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RESERVATION_NAMESPACE}}),
-            (POD_TEMPLATES, template),
-        ):
+        for resource, body in ((NAMESPACES, namespace_body()), (POD_TEMPLATES, template_body())):
             with contextlib.suppress(AlreadyExists):
                 await parts.api.create(resource, body)
         task = asyncio.create_task(Reservations(parts.api, parts.world, **how).run())
@@ -237,3 +247,50 @@ async def test_many_join_one_device_at_once(cluster: Cluster, real_nodes: list[s
 
     assert {item["data"]["NVIDIA_VISIBLE_DEVICES"] for item in maps} == set(now_held.values())
     assert (len(maps), len(now_held)) == (8, 1)
+
+
+# -- with our own scheduler
+
+
+@pytest.fixture
+def run(cluster: Cluster, tmp_path: Path, real_nodes: list[str]) -> Iterator[Running]:
+    """The whole orchestrator, and a project; pods run on real nodes."""
+    assert real_nodes
+    with cluster.kube() as kube:
+        for path, body in (("", namespace_body()), (f"/{RESERVATION_NAMESPACE}/podtemplates", template_body())):
+            with contextlib.suppress(Refused):
+                kube.post(f"/api/v1/namespaces{path}", body)
+    with running(cluster, tmp_path) as found:
+        yield found
+
+
+def test_workloads_and_pods_share_a_device_by_our_scheduler(run: Running) -> None:
+    """Half a GPU as a TrainingWorkload, a quarter as a pod of kubectl: both on one device, and it is free afterwards."""
+    path = run.apply("TrainingWorkload", "half", real(["/bin/sh", "-c", SHOW[2]], gpu={"value": "0.5"}))
+    run.reaches(path, "Running", seconds=90)
+    node = run.pods("half")[0]["spec"]["nodeName"]
+    pod = a_sharer("quarter", gpu_fraction="0.25")
+    pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+    pods = f"/api/v1/namespaces/{run.namespace}/pods"
+    run.kube.post(pods, pod)
+    run.kube.wait(f"{pods}/quarter", lambda seen: seen["status"]["phase"] == "Running", seconds=90)
+
+    logs = [
+        run.kube.http.get(f"{pods}/{name}/log").text for name in (run.pods("half")[0]["metadata"]["name"], "quarter")
+    ]
+    devices_told = [
+        line for text in logs for line in text.splitlines() if line.startswith("NVIDIA_VISIBLE_DEVICES=GPU-")
+    ]
+    row = run.workload("quarter")
+    run.kube.delete(path)
+    run.kube.delete(f"{pods}/quarter", grace=0)
+
+    def is_free() -> bool:
+        items = run.kube.get(f"/api/v1/namespaces/{RESERVATION_NAMESPACE}/pods")["items"]
+        return not any(item["spec"].get("nodeName") == node for item in items)
+
+    eventually(is_free, 90)
+    assert len(devices_told) == 2
+    assert len(set(devices_told)) == 1, "both are on one device"
+    assert row.phase is Phase.RUNNING
+    assert row.asked[0][0].gpu_portion == 250
