@@ -23,6 +23,9 @@ def test_the_api_server_is_ready_and_of_the_version_that_we_promise(kube: Kube) 
     assert kube.get("/version")["gitVersion"].startswith("v1.36.")
 
 
+_SOME_TEST = test_the_api_server_is_ready_and_of_the_version_that_we_promise.__name__
+
+
 def test_a_bound_pod_runs_on_a_node_that_kwok_plays(kube: Kube, namespace: str, fake_nodes: AddNodes) -> None:
     [node] = fake_nodes(1, gpus=4)
     pods = f"/api/v1/namespaces/{namespace}/pods"
@@ -118,6 +121,21 @@ def test_down_leaves_nothing_even_when_up_was_killed_in_the_middle(tmp_path: Pat
     Cluster.open(tmp_path / "whole").down()
 
     assert marked(whole.mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_built_the_reason_is_told_and_tests_are_skipped(tmp_path: Path) -> None:
+    nowhere = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "KUBEBUILDER_ASSETS": ""}
+    by_hand = [sys.executable, "-m", "tests.cluster", "up", "--dir", str(tmp_path / "c")]
+    session = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", f"{__file__}::{_SOME_TEST}"]
+    answers = [
+        subprocess.run(command, cwd=ROOT, env=nowhere, capture_output=True, text=True, check=False)
+        for command in (by_hand, session)
+    ]
+
+    reason = "etcd is not in KUBEBUILDER_ASSETS, on PATH or built before, and cannot be built: Go"
+    assert (answers[0].returncode, reason in answers[0].stderr) == (2, True)
+    assert (answers[1].returncode, reason in answers[1].stdout) == (0, True)
     assert list(tmp_path.iterdir()) == []
 
 
