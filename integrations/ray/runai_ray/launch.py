@@ -16,8 +16,8 @@ from runai_core.client.environment import data_dir, read_config
 from runai_core.client.news import Cursors, NewsKind
 from runai_core.client.owner_process import VARIABLE, this_process
 from runai_core.client.ownership import TIME_TO_LIVE, is_leaving, sentence_of
+from runai_core.client.reconnecting import follow_anywhere
 from runai_core.client.results import Workload
-from runai_core.client.sync.following import follow
 from runai_core.client.sync.owned import delete_owned, submit_owned
 from runai_core.model.errors import Conflict, NotFound, Unavailable
 from runai_core.model.workload import TERMINAL, Phase
@@ -87,7 +87,7 @@ def follow_to_end(client: Client, workload: Workload, say: Callable[[str], None]
     """
     cursors, sentence = Cursors(), ""
     try:
-        for news in follow(client, workload.id, cursors=cursors, period=1.0):
+        for news in follow_anywhere(client, lambda: Client.from_env(os.environ), workload.id, cursors):
             if news.kind is NewsKind.LOG:
                 if news.pod.endswith("-0"):
                     say(news.text)

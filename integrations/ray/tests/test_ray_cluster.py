@@ -155,7 +155,7 @@ def _grows_and_shrinks(tools: Tools, file: Path) -> None:
     said = tools.run("ray", "exec", str(file), "cat ~/prepared ~/.runai-ray/dashboard")[1]
     assert "set up" in said
     dashboard = next(word for word in said.split() if word.startswith("http://"))
-    assert "ran on 2 nodes of default lab" in _job_at(dashboard)
+    assert "ran on 2 nodes of default lab" in _job_at(tools, dashboard)
     assert tools.workload("lab")["requestedPods"]["number"] == 3
 
     _ask_for(tools, file, gpus=4)
@@ -187,16 +187,22 @@ request_resources(bundles=[{{"GPU": 1}}] * {gpus})
     assert code == 0, said
 
 
-def _job_at(dashboard: str) -> str:
-    """Run the job through Ray's own SDK; return its log."""
-    from ray.job_submission import JobSubmissionClient
+JOB_BY_SDK = """
+import sys, time
+from ray.job_submission import JobSubmissionClient
+client = JobSubmissionClient(sys.argv[1])
+name = client.submit_job(entrypoint=sys.argv[2])
+while not client.get_job_status(name).is_terminal():
+    time.sleep(0.5)
+print(client.get_job_logs(name))
+"""
 
-    client = JobSubmissionClient(dashboard)
-    name = client.submit_job(entrypoint=f"{sys.executable} -c '{ACROSS_NODES}'")
-    deadline = time.monotonic() + 600
-    while not client.get_job_status(name).is_terminal() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return str(client.get_job_logs(name))
+
+def _job_at(tools: Tools, dashboard: str) -> str:
+    """Run the job through Ray's own SDK; return its log."""
+    (tools.folder / "across.py").write_text(ACROSS_NODES)
+    entrypoint = f"{sys.executable} {tools.folder / 'across.py'}"
+    return tools.run(sys.executable, "-c", JOB_BY_SDK, dashboard, entrypoint)[1]
 
 
 def _seen(tools: Tools, file: Path, text: str) -> str:
@@ -252,7 +258,7 @@ def test_a_tool_that_is_killed_before_ray_has_started_leaves_nothing_behind(tool
     tools.until(lambda: tools.workload("orphan").get("phase") == "Running")
 
     process.kill()
-    process.wait()
+    process.communicate()
 
     tools.until(lambda: tools.workload("orphan").get("phase") == "Failed", 120)
     tools.until(lambda: not processes_of(tools.orchestrator), 60)

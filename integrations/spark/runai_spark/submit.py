@@ -18,8 +18,8 @@ import click
 from runai_core.client import Client
 from runai_core.client.news import Cursors, NewsKind
 from runai_core.client.owner_process import VARIABLE, this_process
+from runai_core.client.reconnecting import follow_anywhere
 from runai_core.client.results import Workload
-from runai_core.client.sync.following import follow
 from runai_core.client.sync.owned import delete_owned, submit_owned
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound, RunaiError
 from runai_spark.arguments import Application, parse
@@ -79,7 +79,7 @@ def follow_to_end(client: Client, workload: Workload) -> int:
     cursors = Cursors()
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for news in follow(client, workload.id, cursors=cursors, period=1.0):
+        for news in follow_anywhere(client, lambda: Client.from_env(os.environ), workload.id, cursors):
             if news.kind is NewsKind.LOG:
                 if news.pod.endswith("-0"):
                     click.echo(news.text)

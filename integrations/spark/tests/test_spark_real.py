@@ -180,7 +180,7 @@ def test_a_tool_that_is_killed_leaves_nothing_behind(tools: Tools) -> None:
     tools.until(lambda: tools.row("orphan").get("phase") == "Running", 90)
 
     process.kill()
-    process.wait()
+    process.communicate()
 
     tools.until(lambda: tools.row("orphan").get("phase") == "Failed", 90)
     tools.until(lambda: not processes_of(tools.orchestrator), 60)
