@@ -214,6 +214,13 @@ def _texts(spec: Mapping[str, Any], name: str) -> tuple[str, ...]:
 # -- node pools
 
 
+_FAIR_SHARE_SECONDS: Mapping[str, str] = {
+    "fair_share_window": "fairShareWindowSeconds",
+    "fair_share_window_start": "fairShareWindowStartSeconds",
+    "fair_share_half_life": "fairShareHalfLifeSeconds",
+}
+
+
 def node_pool_of(item: Mapping[str, Any]) -> NodePool:
     """Return the node pool that an object is; raise InvalidRequest."""
     spec, standard = item.get("spec") or {}, NodePool(meta=Meta(name=""))
@@ -233,6 +240,8 @@ def node_pool_of(item: Mapping[str, Any]) -> NodePool:
         min_guaranteed_runtime=guaranteed,
         time_based_fair_share=bool(spec.get("timeBasedFairShare")),
         fair_share_history_weight=_number(weight, "spec.fairShareHistoryWeight"),
+        fair_share_window_type=str(spec.get("fairShareWindowType") or standard.fair_share_window_type),
+        **{field: _number(spec[name], f"spec.{name}") for field, name in _FAIR_SHARE_SECONDS.items() if name in spec},
     )
 
 
@@ -245,6 +254,8 @@ def node_pool_object(pool: NodePool) -> Object:
         **({"minGuaranteedRuntime": duration_text(pool.min_guaranteed_runtime)} if pool.min_guaranteed_runtime else {}),
         **({"timeBasedFairShare": True} if pool.time_based_fair_share else {}),
         "fairShareHistoryWeight": _plain(pool.fair_share_history_weight),
+        "fairShareWindowType": str(pool.fair_share_window_type),
+        **{name: _plain(getattr(pool, field)) for field, name in _FAIR_SHARE_SECONDS.items()},
     }
     return _object(NODE_POOLS, pool.meta, spec)
 

@@ -80,6 +80,10 @@ def test_a_department_comes_back(department: Department) -> None:
         min_guaranteed_runtime=st.integers(0, 10**6).map(lambda ticks: ticks / 8),
         time_based_fair_share=st.booleans(),
         fair_share_history_weight=st.integers(0, 80).map(lambda ticks: ticks / 8),
+        fair_share_window=st.integers(600, 10**6).map(float),
+        fair_share_window_type=st.sampled_from(["sliding", "tumbling"]),
+        fair_share_window_start=st.integers(0, 10**9).map(float),
+        fair_share_half_life=st.integers(0, 10**6).map(lambda ticks: ticks / 8),
     )
 )
 def test_a_node_pool_comes_back(pool: NodePool) -> None:
