@@ -76,7 +76,8 @@ class FakeApi:
         path = resource.path(namespace, name, sub)
         self.answers("PATCH", path)
         self.writes.append(("PATCH", path, body))
-        return {"metadata": {"name": name, "namespace": namespace, "resourceVersion": str(next(_VERSIONS))}}
+        known = self.world.crd(resource).get(name, namespace) or {"metadata": {"name": name, "namespace": namespace}}
+        return {**known, "metadata": {**known["metadata"], "resourceVersion": str(next(_VERSIONS))}}
 
     async def update(self, resource: Resource, body: Object, *, sub: str = "") -> Object:
         meta = body["metadata"]
