@@ -83,9 +83,9 @@ class Airflow:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer of the REST API."""
-        token = httpx.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        token = httpx.get(f"{self.url}/auth/token", timeout=120).json()["access_token"]
         answer = httpx.request(
-            method, f"{self.url}/api/v2/{path}", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30
+            method, f"{self.url}/api/v2/{path}", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=120
         )
         answer.raise_for_status()
         return answer.json()
@@ -187,7 +187,7 @@ def test_what_a_user_ends_and_what_dies_on_the_way(airflow: Airflow, client: Cli
     assert found is not None
     assert airflow.call("GET", f"{killed}/links")["extra_links"]["Runai workload"].endswith(f"/workloads/{found.id}")
     airflow.call("PATCH", killed, {"new_state": "failed"})
-    eventually("the killed task's workload is deleted", airflow, lambda: client.get(found.id).phase == "Deleting", 30)
+    eventually("the killed task's workload is deleted", airflow, lambda: client.get(found.id).phase == "Deleting", 150)
 
     # the triggerer and the worker die at once
     airflow.kill("triggerer")
