@@ -110,12 +110,21 @@ TRAINING_WORKLOADS = Resource("run.ai", "v2alpha1", "trainingworkloads", "Traini
 INTERACTIVE_WORKLOADS = Resource("run.ai", "v2alpha1", "interactiveworkloads", "InteractiveWorkload")
 DISTRIBUTED_WORKLOADS = Resource("run.ai", "v2alpha1", "distributedworkloads", "DistributedWorkload")
 INFERENCE_WORKLOADS = Resource("run.ai", "v2alpha1", "inferenceworkloads", "InferenceWorkload")
+DISTRIBUTED_INFERENCE_WORKLOADS = Resource(
+    "run.ai", "v2alpha1", "distributedinferenceworkloads", "DistributedInferenceWorkload"
+)
 TRAINING_POLICIES = Resource("run.ai", "v2alpha1", "trainingpolicies", "TrainingPolicy")
 INTERACTIVE_POLICIES = Resource("run.ai", "v2alpha1", "interactivepolicies", "InteractivePolicy")
 DISTRIBUTED_POLICIES = Resource("run.ai", "v2alpha1", "distributedpolicies", "DistributedPolicy")
 INFERENCE_POLICIES = Resource("run.ai", "v2alpha1", "inferencepolicies", "InferencePolicy")
 
-WORKLOADS = (TRAINING_WORKLOADS, INTERACTIVE_WORKLOADS, DISTRIBUTED_WORKLOADS, INFERENCE_WORKLOADS)
+WORKLOADS = (
+    TRAINING_WORKLOADS,
+    INTERACTIVE_WORKLOADS,
+    DISTRIBUTED_WORKLOADS,
+    INFERENCE_WORKLOADS,
+    DISTRIBUTED_INFERENCE_WORKLOADS,
+)
 POLICIES = (TRAINING_POLICIES, INTERACTIVE_POLICIES, DISTRIBUTED_POLICIES, INFERENCE_POLICIES)
 
 _BY_KIND = {(item.api_version, item.kind): item for item in tuple(globals().values()) if isinstance(item, Resource)}
