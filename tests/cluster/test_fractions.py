@@ -265,7 +265,7 @@ def run(cluster: Cluster, tmp_path: Path, real_nodes: list[str]) -> Iterator[Run
 
 
 def test_workloads_and_pods_share_a_device_by_our_scheduler(run: Running) -> None:
-    """Half a GPU as a TrainingWorkload, a quarter as a pod of kubectl: both on one device, and it is free afterwards."""
+    """Half a GPU as a TrainingWorkload, a quarter as a pod of kubectl: both on one device, which is free afterwards."""
     path = run.apply("TrainingWorkload", "half", real(["/bin/sh", "-c", SHOW[2]], gpu={"value": "0.5"}))
     run.reaches(path, "Running", seconds=90)
     node = run.pods("half")[0]["spec"]["nodeName"]
@@ -275,12 +275,9 @@ def test_workloads_and_pods_share_a_device_by_our_scheduler(run: Running) -> Non
     run.kube.post(pods, pod)
     run.kube.wait(f"{pods}/quarter", lambda seen: seen["status"]["phase"] == "Running", seconds=90)
 
-    logs = [
-        run.kube.http.get(f"{pods}/{name}/log").text for name in (run.pods("half")[0]["metadata"]["name"], "quarter")
-    ]
-    devices_told = [
-        line for text in logs for line in text.splitlines() if line.startswith("NVIDIA_VISIBLE_DEVICES=GPU-")
-    ]
+    names = (run.pods("half")[0]["metadata"]["name"], "quarter")
+    lines = [line for name in names for line in run.kube.http.get(f"{pods}/{name}/log").text.splitlines()]
+    devices_told = [line for line in lines if line.startswith("NVIDIA_VISIBLE_DEVICES=GPU-")]
     row = run.workload("quarter")
     run.kube.delete(path)
     run.kube.delete(f"{pods}/quarter", grace=0)

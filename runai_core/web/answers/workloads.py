@@ -230,6 +230,9 @@ class PodItem(Answer):
     reason: Annotated[str, Field(description=OURS)]
     message: Annotated[str, Field(description=OURS)]
     gpu_devices: Annotated[tuple[int, ...], Field(description=f"Indexes on the node. {OURS}")]
+    gpu_isolation: Annotated[
+        str, Field(description=f"What keeps it to its part of a shared GPU: none, MIG, MPS, driver plug-in. {OURS}")
+    ]
 
 
 class PodList(Answer):

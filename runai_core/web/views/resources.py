@@ -32,11 +32,15 @@ def pod_count(workload: Workload) -> int:
 
 def pod_resources(workload: Workload) -> RequestedResources:
     """Return what one pod (of the workers, where a master differs) asks for."""
+    if workload.asked:
+        return _of_pods([(workload.asked[-1][0], 1)])
     return _requested(workload.spec.compute, requests_of(workload.spec.compute), 1)
 
 
 def workload_resources(workload: Workload) -> RequestedResources:
     """Return what all pods ask for together."""
+    if workload.asked:
+        return _of_pods(workload.asked)
     pods = pod_count(workload)
     whole = _requested(workload.spec.compute, requests_of(workload.spec.compute), pods)
     if workload.master_spec is None:
@@ -53,6 +57,8 @@ def workload_resources(workload: Workload) -> RequestedResources:
 
 def allocated_of_workload(workload: Workload) -> AllocatedResources:
     """Return what the pods hold now."""
+    if workload.type is WorkloadType.EXTERNAL and (workload.asked or workload.held):
+        return allocated(workload.held)
     pods = pod_count(workload)
     held = pods if workload.phase in HOLDING_ALL else min(workload.pods_running, pods)
     return allocated(_pod_requests(workload, held))
@@ -87,6 +93,21 @@ def allocated(requests: Sequence[tuple[PodRequest, int]]) -> AllocatedResources:
         cpu=units(amounts.cpu),
         cpu_memory=quantity(amounts.memory),
         extended_resources=_extended(amounts.extended),
+    )
+
+
+def _of_pods(requests: Sequence[tuple[PodRequest, int]]) -> RequestedResources:
+    """Return what pods of different requests ask for together; the GPU form is that of the first that has one."""
+    asked = [_requested(Compute(), request, pods) for request, pods in requests]
+    sums = allocated(requests)
+    kind = next((each.gpu_request_type for each in asked if each.gpu_request_type), None)
+    return RequestedResources(
+        gpu_request_type=kind,
+        gpu=Bounds(request=sums.gpu),
+        gpu_memory=QuantityBounds(request=sums.gpu_memory),
+        cpu=Bounds(request=sums.cpu),
+        cpu_memory=QuantityBounds(request=sums.cpu_memory),
+        extended_resources=sums.extended_resources,
     )
 
 

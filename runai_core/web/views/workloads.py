@@ -168,6 +168,7 @@ def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodIt
         reason=status.reason,
         message=status.message,
         gpu_devices=status.gpu_devices,
+        gpu_isolation=status.gpu_isolation,
     )
 
 

@@ -14,7 +14,7 @@ from runai_core.backends.kubernetes.codec.meta import meta_of
 from runai_core.backends.kubernetes.codec.requests import with_gpu_forms, without_gpus
 from runai_core.backends.kubernetes.codec.times import seconds_of
 from runai_core.backends.kubernetes.codec.values import annotations_of, first_of, labels_of
-from runai_core.backends.kubernetes.sharing import groups_of
+from runai_core.backends.kubernetes.sharing import ISOLATION_ANNOTATION, groups_of, isolation_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import PodRequest, PodState
@@ -120,6 +120,7 @@ def status_of(item: Object, *, node_ready: bool | None = True, now: float = 0.0)
         state=state,
         node=item["spec"].get("nodeName") or "",
         gpu_groups=groups_of(item),
+        gpu_isolation=annotations_of(item).get(ISOLATION_ANNOTATION) or isolation_of(item, None),
         ready=state is PodState.RUNNING and _condition(item, "Ready").get("status") == "True",
         restarts=int(container.get("restartCount") or 0),
         exit_code=code if isinstance(code, int) else None,
