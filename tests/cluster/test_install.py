@@ -15,7 +15,7 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Kube
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 Runai = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,7 +57,7 @@ def runai(own: Cluster) -> Runai:
             "--kubeconfig",
             str(own.kubeconfig(user)),
         ]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
     return run
 
@@ -129,7 +129,7 @@ def test_what_is_no_longer_chosen_goes(runai: Runai, kube: Kube) -> None:
 
 def test_the_manifests_are_what_kubectl_can_apply(installed: Runai, own: Cluster, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runai_core.cli.main", "admin", "manifests"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     file = tmp_path / "all.yaml"
     file.write_text(text)
 
