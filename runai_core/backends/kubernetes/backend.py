@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runai_core.backends.kubernetes.api import connect
+from runai_core.backends.kubernetes.api import Api, connect
 from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.derived import DerivedWorkloads
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.lease import KubernetesLease
-from runai_core.backends.kubernetes.world import open_world
-from runai_core.ports import Backend, Clock, Store
+from runai_core.backends.kubernetes.world import World, open_world
+from runai_core.ports import Backend, Clock, Runtime, Store
 
 if TYPE_CHECKING:
     from runai_core.plugins.registry import Registry
@@ -61,7 +60,7 @@ async def open_kubernetes(
                 yield Backend(
                     store=store,
                     cluster=cluster,
-                    runtime=import_module("runai_core.backends.kubernetes.runtime").KubernetesRuntime(api, world),
+                    runtime=_runtime(api, world),
                     frameworks=frameworks,
                     lease=KubernetesLease(api, clock),
                     clock=clock,
@@ -72,6 +71,11 @@ async def open_kubernetes(
                 )
             finally:
                 following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-                await cluster.close()
+                await asyncio.gather(following, cluster.close(), return_exceptions=True)
                 store.close()
+
+
+def _runtime(api: Api, world: World) -> Runtime:
+    from runai_core.backends.kubernetes.runtime import KubernetesRuntime
+
+    return KubernetesRuntime(api, world)
