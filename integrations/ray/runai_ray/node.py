@@ -138,7 +138,8 @@ class Keeper:
         while not self._ending.wait(LOOK):
             if not os.environ.get(JOB) and self._was_started.is_set():
                 return
-            if owner_is_gone(os.environ):
+            # Who asked for us to start may end as soon as it has our answer.
+            if owner_is_gone(os.environ) and (os.environ.get(JOB) or not self._was_started.wait(LOOK)):
                 click.echo("the process that submitted this workload has ended, so it ends as well")
                 self.end(OWNER_GONE)
 

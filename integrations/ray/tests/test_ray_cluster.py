@@ -89,6 +89,10 @@ class Tools:
         rows = self.orchestrator.get("/api/v1/workloads", filterBy=f"name=={name}")["workloads"]
         return dict(rows[0]) if rows else {}
 
+    def logs(self) -> str:
+        """Return the ends of the logs of all pods, for a test that fails."""
+        return "".join(path.read_text()[-1500:] for path in sorted(self.orchestrator.data_dir.glob("pods/*/0.log")))
+
     def only(self, prefix: str) -> dict[str, Any]:
         (row,) = [
             row for row in self.orchestrator.get("/api/v1/workloads")["workloads"] if row["name"].startswith(prefix)
@@ -147,7 +151,8 @@ def _comes_up(tools: Tools, file: Path) -> None:
 
     assert code == 0, said
     row = tools.workload("lab")
-    assert (row["type"], row["phase"], row["requestedPods"]["number"]) == ("Distributed", "Running", 2)
+    found = (row["type"], row["phase"], row["requestedPods"]["number"])
+    assert found == ("Distributed", "Running", 2), row["phaseMessage"] + tools.logs()
 
 
 def _grows_and_shrinks(tools: Tools, file: Path) -> None:
