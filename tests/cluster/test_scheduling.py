@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.faults import through_proxy
+from tests.cluster.faults import forget_history, through_proxy
 from tests.cluster.kube import Kube, Refused
 from tests.cluster.scheduling import GROUPS, LIMIT, Scheduling, a_scheduling
 
@@ -349,3 +349,13 @@ def test_when_the_connection_breaks_it_goes_on_where_it_was(place: Scheduling, t
         assert not set(waiting) & set(place.places())
         proxy.allow()
         place.all_bound(waiting)
+
+
+def test_when_the_api_server_restarts_and_its_history_is_gone_it_lists_again(place: Scheduling) -> None:
+    if os.environ.get("RUNAI_TEST_CLUSTER"):
+        pytest.skip("others use this cluster (RUNAI_TEST_CLUSTER): its API server is left alone")
+    place.add_nodes(1)
+    place.start()
+    place.all_bound(place.submit("before"))
+    forget_history(place.cluster)
+    place.all_bound(place.submit("after", 3))

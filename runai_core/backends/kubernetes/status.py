@@ -52,6 +52,9 @@ QUEUES_EVERY = 2.0
 SILENT = frozenset({Reason.GATED})
 """Reasons that pods do not need to be told: the API server says it."""
 
+LEADS = 90.0
+"""Seconds after a cycle of this process for which it speaks of groups: other replicas see their pods as well."""
+
 PATIENCE = 2.0
 """Seconds that a gang has for all of its pods to be made before it is said that some are missing."""
 
@@ -96,6 +99,7 @@ class StatusWriter:
         self._queues: dict[str, dict[str, dict[str, QueueShare]]] = {}  # node pool -> queue -> resource
         self._queues_changed: dict[str, None] = {}
         self._queue_written: dict[str, tuple[float, Object]] = {}
+        self._leads_until = 0.0
         self._more = asyncio.Event()
         world.pods.index("pod group", _group_of_pod)
         world.pods.on_change(self._pod_changed)
@@ -105,6 +109,7 @@ class StatusWriter:
     def take(self, result: CycleResult) -> None:
         """Compare a cycle's verdicts, promises and shares with what was written; returns at once."""
         now = self._clock.now()
+        self._leads_until = now + LEADS
         before = self._told.get(result.node_pool, {})
         newest: dict[str, Told] = {}
         for verdict in result.verdicts:
@@ -198,6 +203,8 @@ class StatusWriter:
         if self._later:
             return self._tell(self._later.popitem(last=False)[1])
         now = self._clock.now()
+        if now > self._leads_until:
+            return None
         queue = next((name for name in self._queues_changed if self._may_write(name, now)), None)
         if queue is not None:
             del self._queues_changed[queue]

@@ -362,6 +362,21 @@ async def test_a_promised_node_is_written_on_the_pod() -> None:
         assert len(scene.api.sent("pods/g-0/status")) == 1
 
 
+@pytest.mark.asyncio
+async def test_counts_of_groups_are_written_by_the_replica_that_schedules_and_by_no_other() -> None:
+    async with a_scene() as scene:
+        a_gang(scene, "g", 1)
+        settled = scene.cluster.status._clock.now() + 100.0
+        assert scene.cluster.status._next() is None
+        scene.cluster.status.take(CycleResult(node_pool="default"))
+        scene.cluster.status._groups["team/g"] = 0.0
+        scene.cluster.status._leads_until = settled
+        work = scene.cluster.status._next()
+        assert work is not None
+        await work
+        assert scene.api.writes[-1][2]["status"]["pending"] == 1
+
+
 # -- who is woken
 
 
