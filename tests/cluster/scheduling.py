@@ -197,7 +197,7 @@ def a_scheduling(cluster: Cluster, kube: Kube, namespace: str, folder: Path) -> 
 
 
 def _is_established(crd: Object) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions = (crd.get("status") or {}).get("conditions") or []
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 
