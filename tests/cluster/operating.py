@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -21,6 +22,7 @@ from runai_core.model.workload import Phase, Workload
 from runai_core.operator.grouping import PodGrouper
 from runai_core.operator.install.crds import crds
 from runai_core.plugins.manager import load_plugins
+from runai_core.plugins.registry import Registry
 from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Object
 
@@ -36,6 +38,7 @@ class Operating:
     grouper: PodGrouper
     rows: ExternalRows
     frameworks: KubernetesFrameworks
+    registry: Registry
     namespace: str
 
     async def create(self, *manifests: str | Mapping[str, Any], into: str = "") -> list[Object]:
@@ -92,10 +95,10 @@ class Operating:
 
 @asynccontextmanager
 async def operating(
-    cluster: Cluster, *, user: str = "admin", labels: Mapping[str, str] | None = None
+    cluster: Cluster, *, kubeconfig: Path | None = None, labels: Mapping[str, str] | None = None
 ) -> AsyncIterator[Operating]:
-    """Run the pod grouper and follow external rows; the namespace is gone afterwards."""
-    async with connect(cluster.kubeconfig("admin")) as admin, connect(cluster.kubeconfig(user)) as api:
+    """Run the pod grouper and follow external rows, as a user; the namespace is gone afterwards."""
+    async with connect(cluster.kubeconfig()) as admin, connect(kubeconfig or cluster.kubeconfig()) as api:
         await install_crds(admin)
         namespace = f"k5-{secrets.token_hex(4)}"
         meta = {"name": namespace, "labels": dict(labels or {})}
@@ -107,7 +110,8 @@ async def operating(
                 await rows.start()
                 grouper = PodGrouper(api, world, registry)
                 task = asyncio.create_task(grouper.run())
-                yield Operating(api, world, grouper, rows, KubernetesFrameworks(api, world, registry, rows), namespace)
+                frameworks = KubernetesFrameworks(api, world, registry, rows)
+                yield Operating(api, world, grouper, rows, frameworks, registry, namespace)
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

@@ -9,10 +9,13 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
@@ -24,10 +27,12 @@ from runai_core.backends.kubernetes.resources import (
 )
 from runai_core.model.errors import NotFound, Unsupported
 from runai_core.model.workload import Phase
+from runai_core.operator.grouping import PodGrouper
 from tests.cluster.bulk import send_all
 from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import AddNodes
 from tests.cluster.fakes import a_pod
+from tests.cluster.kube import Kube
 from tests.cluster.operating import group_name, operating, stand_in, until
 
 pytestmark = pytest.mark.cluster
@@ -378,6 +383,67 @@ async def test_a_pod_cannot_be_stopped_and_the_error_names_the_kind(cluster: Clu
             return False
 
         await until(gone)
+
+
+@pytest.fixture
+def without_rights(cluster: Cluster, kube: Kube, namespace: str, tmp_path: Path) -> Iterator[Path]:
+    """A kubeconfig for a grouper that may read Kubernetes' own kinds only."""
+    name = f"k5-{namespace}"
+    every = ["get", "list", "watch", "create", "update", "patch"]
+    groups = ["", "apps", "batch", "scheduling.run.ai", "scheduling.k8s.io", "run.ai"]
+    rules = [{"apiGroups": groups, "resources": ["*"], "verbs": every}]
+    meta = {"name": name}
+    roles = "/apis/rbac.authorization.k8s.io/v1"
+    kube.post(f"{roles}/clusterroles", {"metadata": meta, "rules": rules})
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    kube.post(f"{roles}/clusterrolebindings", {"metadata": meta, "subjects": [account], "roleRef": role})
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
+    token = kube.post(path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+    yield cluster.write_kubeconfig(tmp_path / "kubeconfig", {"token": token["status"]["token"]})
+    kube.delete(f"{roles}/clusterroles/{name}")
+    kube.delete(f"{roles}/clusterrolebindings/{name}")
+
+
+@pytest.mark.asyncio
+async def test_an_owner_that_may_not_be_read_ends_the_climb(cluster: Cluster, without_rights: Path) -> None:
+    experiments = Resource("k5.example.org", "v1", "experiments", "Experiment")
+    async with connect(cluster.kubeconfig()) as admin:
+        await stand_in(admin, experiments)
+        async with operating(cluster, kubeconfig=without_rights) as parts:
+            namespace = parts.namespace
+            meta = {"name": "exp", "namespace": namespace}
+            body: Object = {"apiVersion": experiments.api_version, "kind": "Experiment", "metadata": meta}
+            made = await admin.create(experiments, body)
+            await parts.create(owned(made, "p"))
+            [pod] = await parts.pods(1)
+            row = await parts.row(pod["metadata"]["uid"], Phase.PENDING)
+
+        async with operating(cluster) as parts:
+            body["metadata"]["namespace"] = parts.namespace
+            made = await admin.create(experiments, body)
+            await parts.create(owned(made, "p"))
+            [allowed] = await parts.pods(1)
+            seen = await parts.row(made["metadata"]["uid"], Phase.PENDING)
+
+    assert group_name(pod) == f"pg-p-{pod['metadata']['uid']}"
+    assert (row.kind, row.name) == ("Pod", "p")
+    assert group_name(allowed) == f"pg-exp-{made['metadata']['uid']}"
+    assert (seen.kind, seen.name) == ("Experiment", "exp")
+
+
+@pytest.mark.asyncio
+async def test_a_grouper_that_dies_in_the_middle_is_followed_by_another(cluster: Cluster) -> None:
+    async with operating(cluster) as parts:
+        path = f"/api/v1/namespaces/{parts.namespace}/pods"
+        bodies = [a_pod(f"p{n}", scheduler="runai-scheduler") for n in range(120)]
+        first = asyncio.create_task(PodGrouper(parts.api, parts.world, parts.registry).run())
+        await asyncio.to_thread(send_all, cluster.kubeconfig(), [("POST", path, body) for body in bodies])
+        first.cancel()
+        pods = await parts.pods(120)
+        groups = await parts.groups(120)
+
+    assert {group_name(pod) for pod in pods} == set(groups)
 
 
 @pytest.mark.asyncio

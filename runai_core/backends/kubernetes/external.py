@@ -29,6 +29,7 @@ from runai_core.backends.kubernetes.resources import (
 from runai_core.backends.kubernetes.tenancy import project_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import RunaiError
+from runai_core.model.organization import DEFAULT_DEPARTMENT
 from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.plugins.registry import Registry
 from runai_core.plugins.types import WorkloadKind
@@ -280,7 +281,11 @@ class ExternalRows:
         )
         namespace = about["metadata"].get("namespace", "")
         project = project_of(self._world, namespace) or namespace
-        return row_of(about, seen, project=project, classes=self._classes(), before=self._rows.get(uid))
+        row = row_of(about, seen, project=project, classes=self._classes(), before=self._rows.get(uid))
+        known = self._world.projects.get(project)
+        if known is None:
+            return row
+        return replace(row, department=str((known.get("spec") or {}).get("department") or DEFAULT_DEPARTMENT))
 
     def _classes(self) -> dict[str, int]:
         return {item["metadata"]["name"]: int(item.get("value", 0)) for item in self._world.priority_classes.all()}
