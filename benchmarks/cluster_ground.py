@@ -99,16 +99,20 @@ def _make_queues(kube: Kube, gpus: int) -> None:
         kube.post(QUEUES, body)
 
 
+_AT_ONCE: Object = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+
+
 @contextlib.contextmanager
 def a_namespace(bench: Bench, name: str) -> Iterator[str]:
     """A namespace whose pods and groups are gone afterwards."""
     bench.kube.post("/api/v1/namespaces", {"metadata": {"name": name}})
     bench.kube.wait(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool, seconds=60)
     yield name
-    pods = f"/api/v1/namespaces/{name}/pods"
     bench.kube.http.timeout = 300
-    for path in (GROUPS.format(name), pods):
-        bench.kube.delete(path, grace=0)
+    pods = f"/api/v1/namespaces/{name}/pods"
+    for path in (pods, GROUPS.format(name)):
+        known = bench.kube.get(path, resourceVersion="0")["items"]
+        bench.send(*(("DELETE", f"{path}/{item['metadata']['name']}", _AT_ONCE) for item in known))
     bench.kube.wait(pods, lambda seen: not seen.get("items"), seconds=300)
     bench.kube.delete(f"/api/v1/namespaces/{name}")
     bench.kube.wait_gone(f"/api/v1/namespaces/{name}", seconds=300)
