@@ -60,7 +60,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "rbac.yaml": ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
     "webhooks.yaml": ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"),
     "services.yaml": ("Service", "NetworkPolicy"),
-    "deployments.yaml": ("Deployment",),
+    "deployments.yaml": ("PodTemplate", "Deployment"),
 }
 
 CONDITIONS: Mapping[str, str] = {

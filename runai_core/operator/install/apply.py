@@ -28,6 +28,7 @@ PRUNED: tuple[Resource, ...] = (
     resources.DEPLOYMENTS,
     resources.SERVICES,
     Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+    resources.POD_TEMPLATES,
     resources.MUTATING_WEBHOOKS,
     resources.VALIDATING_WEBHOOKS,
     resources.ROLE_BINDINGS,

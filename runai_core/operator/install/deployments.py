@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from runai_core.backends.kubernetes.devices import TEMPLATE_NAME
+from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE
 from runai_core.operator.install.names import (
     API_PORT,
     COMPONENT_LABEL,
@@ -29,6 +31,28 @@ DATA = "/var/lib/runai"
 def deployments(options: Options) -> list[Manifest]:
     """Return the Deployment of every process."""
     return [_deployment(component, options) for component in COMPONENTS]
+
+
+def reservation_template(options: Options) -> Manifest:
+    """Return what reservation pods run: our image has the shell that they need, and the nodes can pull it."""
+    spec: Manifest = {
+        "containers": [
+            {
+                "name": "reservation",
+                "image": options.image,
+                "imagePullPolicy": options.pull_policy,
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ]
+    }
+    if options.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in options.pull_secrets]
+    return {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": TEMPLATE_NAME, "namespace": RESERVATION_NAMESPACE, "labels": labels_of("scheduler")},
+        "template": {"spec": spec},
+    }
 
 
 def accounts(options: Options) -> list[Manifest]:

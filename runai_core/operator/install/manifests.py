@@ -8,7 +8,13 @@ import yaml
 from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE, SYSTEM_NAMESPACE
 from runai_core.model.workload import PRIORITIES
 from runai_core.operator.install.crds import crds
-from runai_core.operator.install.deployments import accounts, deployments, network_policies, services
+from runai_core.operator.install.deployments import (
+    accounts,
+    deployments,
+    network_policies,
+    reservation_template,
+    services,
+)
 from runai_core.operator.install.names import labels_of
 from runai_core.operator.install.options import Options
 from runai_core.operator.install.rbac import roles
@@ -24,7 +30,7 @@ def manifests(options: Options, kinds: Sequence[WorkloadKind]) -> list[Manifest]
     if options.webhooks:
         found += configurations(options)
     if options.workloads:
-        found += [*services(options), *network_policies(options), *deployments(options)]
+        found += [*services(options), *network_policies(options), reservation_template(options), *deployments(options)]
     return found
 
 

@@ -152,16 +152,20 @@ HOME = ""
 
 _LEASE = right(resources.LEASES, ("get", "create", "update", "patch"), "to agree on who leads")
 _SECRETS = right(resources.SECRETS, ("get", "create", "update", "patch"), "to keep certificates and the identity")
-_RESERVATIONS = right(resources.PODS, ALL, "to hold GPUs that are shared")
+_RESERVATIONS = (
+    right(resources.PODS, ALL, "to hold GPUs that are shared"),
+    right(resources.PODS, ("get",), "to learn which device a reservation pod holds", sub="log"),
+    right(resources.POD_TEMPLATES, ("get",), "to know what reservation pods run"),
+)
 
 LOCAL_RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
-    "scheduler": {SYSTEM_NAMESPACE: (_LEASE,), RESERVATION_NAMESPACE: (_RESERVATIONS,)},
+    "scheduler": {SYSTEM_NAMESPACE: (_LEASE,), RESERVATION_NAMESPACE: _RESERVATIONS},
     "operator": {
         SYSTEM_NAMESPACE: (_LEASE,),
         HOME: (
             right(resources.SECRETS, ("get", "create", "update", "patch"), "to keep certificates and the identity"),
         ),
-        RESERVATION_NAMESPACE: (_RESERVATIONS,),
+        RESERVATION_NAMESPACE: _RESERVATIONS,
     },
     "api": {SYSTEM_NAMESPACE: (_LEASE,)},
 }
