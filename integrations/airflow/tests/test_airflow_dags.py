@@ -283,7 +283,9 @@ def test_a_sensor_waits_for_somebody_elses_workload(run_dag: RunDag, client: Cli
     assert run_dag(dag) == {"here": "success", "deferred": "success", "bad": "failed"}
 
 
-def test_a_try_after_a_crash_finds_the_workload_of_the_try_before(run_dag: RunDag, client: Client, capfd: Any) -> None:
+def test_a_try_after_a_crash_finds_the_workload_of_the_try_before(
+    run_dag: RunDag, client: Client, tmp_path: Path, capfd: Any
+) -> None:
     """The worker dies after the submission; its successor has the next number and the same owner."""
     from airflow.sdk.exceptions import AirflowException
     from runai_airflow import RunaiWorkloadOperator
@@ -292,10 +294,17 @@ def test_a_try_after_a_crash_finds_the_workload_of_the_try_before(run_dag: RunDa
         def wait_for(self, context: Any, uid: str, *, ranks: Any = ()) -> Any:
             if context["ti"].try_number == 1:
                 raise AirflowException("the worker crashed")
+            (tmp_path / "go").touch()
             return super().wait_for(context, uid, ranks=ranks)
 
     with a_dag("crash") as dag:
-        Crashes(task_id="train", command="sleep 3", retries=1, retry_delay=timedelta(seconds=0), **QUICK)
+        Crashes(
+            task_id="train",
+            command=["sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"],
+            retries=1,
+            retry_delay=timedelta(seconds=0),
+            **QUICK,
+        )
 
     assert run_dag(dag) == {"train": "success"}
     mine = [found.name for found in client.list() if found.name.startswith("crash-train-")]
