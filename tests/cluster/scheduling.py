@@ -174,6 +174,7 @@ class Scheduling:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(15)
             process.kill()
+            process.wait()
         for queue in self.queues:
             self.kube.delete(f"{QUEUES}/{queue}")
         remove_nodes(self.cluster, self.nodes)
