@@ -5,8 +5,9 @@ controller. Deleting the object deletes what it made, in the background.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
@@ -24,14 +25,25 @@ from runai_core.backends.kubernetes.names import (
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, Resource
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
-from runai_core.model.errors import FieldError, InvalidRequest, NotFound, Unsupported
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound, StaleVersion, Unsupported
 from runai_core.model.nodes import DEFAULT_NODE_POOL
 from runai_core.model.workload import Workload
 from runai_core.plugins.registry import Registry
 from runai_core.plugins.stamping import scheduled_spec
 from runai_core.plugins.types import Suspends, WorkloadKind
 
-FINISHED = frozenset(CONDITIONS)
+TRIES = 8
+"""Attempts to change an object that its controller writes to at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object is, and which one it must be."""
+
+    resource: Resource
+    name: str
+    namespace: str
+    uid: str
 
 
 class KubernetesFrameworks:
@@ -51,18 +63,19 @@ class KubernetesFrameworks:
             Unsupported: objects of this kind cannot be stopped. NotFound: the object is gone.
         """
         adapter = self._suspends(workload, "stopped: delete it instead")
-        resource, owner = await self._object(workload)
-        await self._write(resource, owner, adapter.suspend(owner), {STOPPED_ANNOTATION: _now()})
-        for below, item, its in self._children(workload, owner):
-            await self._write(below, item, its.suspend(item), {})
+        place = await self._place(workload)
+        owner = await self._change(place, adapter.suspend, {STOPPED_ANNOTATION: _now()})
+        for below, its in self._children(workload, owner):
+            await self._change(below, its.suspend, {})
 
     async def run(self, workload: Workload) -> None:
         """Resume the object as it was. Idempotent; raises as `stop`."""
         adapter = self._suspends(workload, "stopped and run again")
-        resource, owner = await self._object(workload)
-        for below, item, its in self._children(workload, owner):
-            await self._write(below, item, its.resume(item), {})
-        await self._write(resource, owner, adapter.resume(owner), {STOPPED_ANNOTATION: None})
+        place = await self._place(workload)
+        owner = await self._api.get(place.resource, place.name, place.namespace)
+        for below, its in self._children(workload, owner):
+            await self._change(below, its.resume, {})
+        await self._change(place, adapter.resume, {STOPPED_ANNOTATION: None})
 
     async def delete(self, workload: Workload) -> None:
         """Delete the object; what it made goes in the background. Idempotent."""
@@ -120,15 +133,10 @@ class KubernetesFrameworks:
             return str(pod["metadata"]["namespace"])
         return namespace_of(self._world, workload.meta.project)
 
-    async def _object(self, workload: Workload) -> tuple[Resource, Object]:
-        """Return the object as the server has it now: what is suspended must not be an old state."""
-        resource = await self._resource(workload)
-        found = await self._api.get(resource, workload.meta.name, self._namespace(workload))
-        if found["metadata"]["uid"] != workload.meta.uid:
-            raise NotFound(f"{workload.key} was deleted; another {workload.kind} has its name now")
-        return resource, found
+    async def _place(self, workload: Workload) -> Place:
+        return Place(await self._resource(workload), workload.meta.name, self._namespace(workload), workload.meta.uid)
 
-    def _children(self, workload: Workload, owner: Object) -> Iterable[tuple[Resource, Object, Suspends]]:
+    def _children(self, workload: Workload, owner: Object) -> Iterable[tuple[Place, Suspends]]:
         """Yield the objects below that go on when the one above stops: a cron job's jobs."""
         kind = self._kind(workload)
         names = {plan.each_child for plan in kind.adapter.pod_groups(owner)} if kind is not None else set()
@@ -137,25 +145,36 @@ class KubernetesFrameworks:
             if name not in names or not isinstance(adapter, Suspends):
                 continue
             for resource, item in self._rows.made_by(workload.meta.uid, below):
-                if not any(condition_of(item, end) for end in FINISHED):
-                    yield resource, item, adapter
+                if not any(condition_of(item, end) for end in CONDITIONS):
+                    meta = item["metadata"]
+                    yield Place(resource, meta["name"], meta["namespace"], meta["uid"]), adapter
 
-    async def _write(
-        self, resource: Resource, was: Object, wanted: Mapping[str, Any], notes: Mapping[str, str | None]
-    ) -> None:
-        """Patch the object, if it is still that one and as we read it."""
-        patch = difference(was, wanted)
-        if not patch and all(text is None for text in notes.values()):
+    async def _change(
+        self, place: Place, change: Callable[[Object], Mapping[str, Any]], notes: Mapping[str, str | None]
+    ) -> Object:
+        """Change the object as it is on the server now; its controller may write to it at the same time."""
+        tries = TRIES
+        while True:
+            was = await self._api.get(place.resource, place.name, place.namespace)
+            if was["metadata"]["uid"] != place.uid:
+                raise NotFound(f"{place.resource.kind} {place.name} was deleted; another has its name now")
+            patch = difference(was, change(was))
             known = was["metadata"].get("annotations") or {}
-            if not any(name in known for name in notes):
-                return
-        meta = was["metadata"]
-        given = patch.setdefault("metadata", {})
-        given |= {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
-        if notes:
-            given["annotations"] = {**given.get("annotations", {}), **notes}
-        answer = await self._api.patch(resource, meta["name"], patch, meta.get("namespace", ""))
-        self._world.crd(resource).note(answer)
+            fresh = {name: text for name, text in notes.items() if (text is None) == (name in known)}
+            if not patch and not fresh:
+                return was
+            given = patch.setdefault("metadata", {})
+            given["resourceVersion"] = was["metadata"]["resourceVersion"]
+            given["annotations"] = {**given.get("annotations", {}), **fresh}
+            try:
+                answer = await self._api.patch(place.resource, place.name, patch, place.namespace)
+            except StaleVersion:
+                tries -= 1
+                if not tries:
+                    raise
+                continue
+            self._world.crd(place.resource).note(answer)
+            return answer
 
 
 def difference(was: Mapping[str, Any], wanted: Mapping[str, Any]) -> Object:
