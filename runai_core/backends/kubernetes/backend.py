@@ -17,6 +17,7 @@ from runai_core.backends.kubernetes.world import World, open_world
 from runai_core.ports import Backend, Clock, Runtime, Store
 
 if TYPE_CHECKING:
+    from runai_core.backends.kubernetes.store import KubernetesStore
     from runai_core.plugins.registry import Registry
 
 FOLLOWED = frozenset({"secret", "configMap", "userCredential", "podFieldRef"})
@@ -40,8 +41,6 @@ async def open_kubernetes(
     Raises:
         InvalidRequest: the kubeconfig is wrong. Unavailable: the API server cannot be reached.
     """
-    from runai_core.backends.kubernetes.store import KubernetesStore
-
     clock = clock or SystemClock()
     async with connect(kubeconfig, context) as api:
         version = await api.server_version()
@@ -52,8 +51,7 @@ async def open_kubernetes(
             frameworks = KubernetesFrameworks(api, world, plugins, rows)
             await rows.start()
             cluster.follow_rows(rows)
-            store = KubernetesStore(api, world, records, clock, derived=DerivedWorkloads(rows, frameworks))
-            await store.start()
+            store = await _store(api, world, records, clock, DerivedWorkloads(rows, frameworks))
             await cluster.start()
             following = asyncio.create_task(rows.run(), name="external rows")
             try:
@@ -73,6 +71,14 @@ async def open_kubernetes(
                 following.cancel()
                 await asyncio.gather(following, cluster.close(), return_exceptions=True)
                 store.close()
+
+
+async def _store(api: Api, world: World, records: Store, clock: Clock, derived: DerivedWorkloads) -> "KubernetesStore":
+    from runai_core.backends.kubernetes.store import KubernetesStore
+
+    store = KubernetesStore(api, world, records, clock, derived=derived)
+    await store.start()
+    return store
 
 
 def _runtime(api: Api, world: World) -> Runtime:
