@@ -20,6 +20,10 @@ PATCHES: Mapping[str, str] = {
 }
 
 
+BUSY_TRIES = 10
+"""Times that a request is sent while the server is busy, or opens the storage of a new kind."""
+
+
 class Refused(AssertionError):
     """The API server said no; `status` is the HTTP status."""
 
@@ -99,7 +103,11 @@ class Kube:
             return {}
 
     def _send(self, method: str, path: str, **how: Any) -> Object:
-        response = self.http.request(method, path, **how)
+        for _ in range(BUSY_TRIES):
+            response = self.http.request(method, path, **how)
+            if response.status_code != 429:
+                break
+            time.sleep(float(response.headers.get("Retry-After", 1)))
         if response.status_code >= 400:
             raise Refused(response)
         answer: Object = response.json()
