@@ -41,7 +41,7 @@ from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import TERMINAL, Phase, Workload
 from runai_core.service.journal import Journal
 from runai_core.service.submissions import Submission, Submissions
-from runai_core.service.workloads import WorkloadService
+from runai_core.service.workloads import INFERENCE, WorkloadService
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ WORKERS = 8
 
 OURS_SECONDS = 10.0
 """How long an object that our API created may be without its status."""
+
+EDIT_SECONDS = 2.0
+"""How long a specification must be newer than its status before somebody else is taken to have changed it."""
 
 FIRST_RETRY, LONGEST_RETRY = 0.5, 30.0
 """Seconds until an object that could not be handled is looked at again; doubled at each failure."""
@@ -80,6 +83,7 @@ class Adoption:
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
         self._hopeful: set[str] = set()  # refused for what somebody else may yet make
+        self._edits: dict[str, tuple[int, float]] = {}  # uid -> generation that the status does not know, until when
         self._timers: list[tuple[float, str]] = []
         self._timer_set = asyncio.Event()
 
@@ -183,6 +187,10 @@ class Adoption:
             return
         if workload.phase in TERMINAL | ENDS:
             return
+        if workload.type in INFERENCE and self._was_edited(item):
+            log.info("%s was changed: generation %s", workload.key, item["metadata"].get("generation"))
+            await self._workloads.update(actor, workload.meta.uid, {})  # its specification is the new one already
+            return
         try:
             if codec.wants_stop(item) and workload.phase not in STOPS:
                 await self._workloads.stop(actor, workload.meta.uid)
@@ -190,6 +198,24 @@ class Adoption:
                 await self._workloads.resume(actor, workload.meta.uid)
         except IllegalTransition as error:
             log.info("%s: %s", workload.key, error.message)
+
+    def _was_edited(self, item: Object) -> bool:
+        """Return whether somebody else changed the specification since we wrote the status.
+
+        Between two writes of ours it looks as if: only what stays so for a moment counts.
+        """
+        meta = item["metadata"]
+        uid, generation = meta["uid"], meta.get("generation", 0)
+        if not _unseen(item):
+            self._edits.pop(uid, None)
+            return False
+        known = self._edits.get(uid)
+        if known is None or known[0] != generation:
+            known = self._edits[uid] = (generation, time.monotonic() + EDIT_SECONDS)
+        wait = known[1] - time.monotonic()
+        if wait > 0:
+            self._later(uid, wait)
+        return wait <= 0
 
     async def _take_up(self, item: Object) -> None:
         """Make the object a workload, or say on it why it cannot be one."""
@@ -327,6 +353,12 @@ def _was_changed(item: Object) -> bool:
     status = item.get("status") or {}
     refused = status.get("phaseReason") == INVALID and status.get("phase") == str(Phase.FAILED)
     return refused and status.get("observedGeneration") != item["metadata"].get("generation", 0)
+
+
+def _unseen(item: Object) -> bool:
+    """Return whether somebody else changed the specification since we wrote the status."""
+    seen = (item.get("status") or {}).get("observedGeneration")
+    return seen is not None and seen != item["metadata"].get("generation", 0)
 
 
 def _ours_until(item: Object) -> float:

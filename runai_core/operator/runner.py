@@ -16,7 +16,6 @@ from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.resources import PROJECTS, SECRETS
 from runai_core.backends.kubernetes.store import KubernetesStore
-from runai_core.backends.kubernetes.world import World
 from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
 from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
@@ -81,18 +80,6 @@ async def operate(orchestrator: Orchestrator) -> None:
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
         tasks.create_task(Reservations(api, world).run(), name="reservations")
         tasks.create_task(adoption.run(), name="adoption")
-        tasks.create_task(_adoption(orchestrator, world).run(), name="adoption")
-
-
-def _adoption(orchestrator: Orchestrator, world: World) -> Adoption:
-    """Return what makes workloads of the objects that people write."""
-    return Adoption(
-        world,
-        cast("KubernetesStore", orchestrator.backend.store),
-        submissions=Submissions(orchestrator.backend, orchestrator.policies),
-        workloads=orchestrator.workloads,
-        journal=orchestrator.journal,
-    )
 
 
 def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:

@@ -137,6 +137,20 @@ def test_an_inference_server_has_its_replicas_behind_a_service(run: Running) -> 
     run.reaches(path, "Running")
 
 
+def test_a_changed_inference_server_gets_new_pods(run: Running) -> None:
+    path = run.apply(INFERENCE, "rolls", fake(servingPort={"value": {"container": 8000}}))
+    run.reaches(path, "Running")
+
+    run.kube.patch(path, {"spec": {"image": {"value": "example/newer"}}})
+
+    images = eventually(
+        lambda: [pod["spec"]["containers"][0]["image"] for pod in run.pods("rolls")] == ["example/newer"]
+    )
+    assert images
+    run.reaches(path, "Running")
+    assert run.kube.get(path)["status"]["attempt"] == 2
+
+
 def test_a_finished_workload_is_deleted_when_its_time_is_over(run: Running) -> None:
     path = run.apply(TRAINING, "brief", fake("1s", autoDeletionTimeAfterCompletionSeconds={"value": 2}))
     run.reaches(path, "Completed")

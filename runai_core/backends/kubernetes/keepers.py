@@ -60,8 +60,8 @@ class Keeper(Protocol):
         """Return the object with the changes of its specification; None where there is none."""
         ...
 
-    def status(self, item: Any, known: Object) -> Object | None:
-        """Return the object's status; None where we keep none there."""
+    def status(self, item: Any, known: Object, *, wrote: bool) -> Object | None:
+        """Return the object's status; None where we keep none there. `wrote`: `known` has our specification."""
         ...
 
 
@@ -104,7 +104,7 @@ class UnitKeeper:
         """Return the whole object anew."""
         return over(self.writes(item), known)
 
-    def status(self, item: Any, known: Object) -> Object | None:  # noqa: ARG002 - as the protocol has it
+    def status(self, item: Any, known: Object, *, wrote: bool) -> Object | None:  # noqa: ARG002 - as the protocol
         """Return nothing: the operator writes their status."""
         return None
 
@@ -145,10 +145,13 @@ class PolicyKeeper:
         body["metadata"]["name"] = known["metadata"]["name"]
         return body
 
-    def status(self, item: Any, known: Object) -> Object | None:  # noqa: ARG002 - as the protocol has it
+    def status(self, item: Any, known: Object, *, wrote: bool) -> Object | None:  # noqa: ARG002 - as the protocol
         """Return nothing: the operator writes their status."""
         return None
 
+
+SERVES = frozenset({WorkloadType.INFERENCE, WorkloadType.DISTRIBUTED_INFERENCE})
+"""Types whose specification may be changed while they run."""
 
 Specs = tuple[WorkloadSpec, WorkloadSpec | None]
 
@@ -191,6 +194,8 @@ class WorkloadKeeper:
         try:
             found = workloads.specs_of(item)
         except RunaiError as error:
+            if known is not None and not isinstance(known[1], RunaiError):
+                return known[1]  # a workload that exists goes on as it was; admission refuses such changes
             found = error
         self._specs[meta.get("uid", "")] = (mark, found)
         return found
@@ -225,9 +230,17 @@ class WorkloadKeeper:
             body["spec"] = {**_beside(known.get("spec", {})), **fresh["spec"]}
         return body
 
-    def status(self, item: Any, known: Object) -> Object | None:
-        """Return the status; what others keep there stays."""
-        ours = workloads.status_of(item, known["metadata"].get("generation", 0))
+    def status(self, item: Any, known: Object, *, wrote: bool) -> Object | None:
+        """Return the status; what others keep there stays.
+
+        The generation that a server's status knows is the one that its pods are
+        made from: by it a change that somebody else made is noticed.
+        """
+        was, generation = known.get("status") or {}, known["metadata"].get("generation", 0)
+        same_pods = was.get("attempt") == item.attempt and item.phase_reason != INVALID
+        if item.type in SERVES and same_pods and not wrote:
+            generation = was.get("observedGeneration", generation)
+        ours = workloads.status_of(item, generation)
         others = {name: value for name, value in (known.get("status") or {}).items() if name not in workloads.OURS}
         return {**others, **ours}
 

@@ -201,7 +201,7 @@ class KubernetesStore:
         meta = replace(workload.meta, uid=uid, created_at=created, updated_at=self._now())
         item = replace(workload, meta=meta)
         if keep_spec:
-            return await self._with_status(keeper, resource, current, item)  # type: ignore[no-any-return]
+            return await self._with_status(keeper, resource, current, item, wrote=False)  # type: ignore[no-any-return]
         return await self._write(keeper, resource, current, item)  # type: ignore[no-any-return]
 
     # -- how it is done
@@ -229,7 +229,7 @@ class KubernetesStore:
         except AlreadyExists:
             raise _exists(item) from None
         try:
-            return await self._with_status(keeper, resource, made, item)
+            return await self._with_status(keeper, resource, made, item, wrote=True)
         except RunaiError:
             await self._remove(resource, made["metadata"])  # nothing is left half-created
             raise
@@ -256,11 +256,11 @@ class KubernetesStore:
                 known = await self._api.update(resource, body)
             except StaleVersion:
                 raise _stale(item) from None
-        return await self._with_status(keeper, resource, known, item)
+        return await self._with_status(keeper, resource, known, item, wrote=body is not None)
 
-    async def _with_status(self, keeper: Keeper, resource: Resource, known: Object, item: Any) -> Any:
+    async def _with_status(self, keeper: Keeper, resource: Resource, known: Object, item: Any, *, wrote: bool) -> Any:
         """Write the status over an object whose specification was written, and take the answer in."""
-        status = keeper.status(item, known)
+        status = keeper.status(item, known, wrote=wrote)
         if status is not None:
             meta = known["metadata"]
             metadata = {name: meta[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in meta}
