@@ -155,10 +155,7 @@ def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodIt
         requested_resources=resources.requested_of_pod(pod),
         allocated_resources=resources.allocated_of_pod(pod),
         priority_class_name=workload.priority_class if workload else "",
-        tolerations=tuple(
-            {"key": item.key, "operator": item.operator, "value": item.value, "effect": item.effect}
-            for item in pod.spec.constraints.tolerations
-        ),
+        tolerations=_tolerations(pod),
         attempt=pod.attempt,
         role=pod.spec.role,
         rank=pod.spec.rank,
@@ -169,6 +166,13 @@ def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodIt
         message=status.message,
         gpu_devices=status.gpu_devices,
         gpu_isolation=status.gpu_isolation,
+    )
+
+
+def _tolerations(pod: Pod) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {"key": item.key, "operator": item.operator, "value": item.value, "effect": item.effect}
+        for item in pod.spec.constraints.tolerations
     )
 
 
