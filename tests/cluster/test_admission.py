@@ -405,3 +405,18 @@ def test_while_it_is_down_everything_is_let_through_and_judged_later(operator: O
     assert waited < 30
     judged = kube.wait(f"{WORKLOADS}/{wrong}", lambda seen: _phase(seen) == "Failed", seconds=PATIENCE)
     assert "spec.priorityClass" in judged["status"]["phaseMessage"]
+
+
+def test_uninstalling_everything_ends_workloads_in_good_order(operator: Operator, own: Cluster, kube: Kube) -> None:
+    made = kube.post(WORKLOADS, _training(image="own:1"))["metadata"]["name"]
+    kube.wait(f"{WORKLOADS}/{made}", lambda seen: bool(_phase(seen)), seconds=PATIENCE)
+
+    words = ["admin", "uninstall", "--yes", "--with-user-objects", "--kubeconfig", str(own.kubeconfig())]
+    command = [sys.executable, "-m", "runai_core.cli.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+
+    assert done.returncode == 0, done.stderr
+    kube.wait(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", lambda seen: not seen["items"], seconds=PATIENCE
+    )
+    kube.wait(PODS.format("runai-vision"), lambda seen: made not in str(seen.get("items")), seconds=PATIENCE)

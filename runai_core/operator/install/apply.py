@@ -203,6 +203,9 @@ async def uninstall(api: Api, *, with_user_objects: bool = False) -> AsyncIterat
         Forbidden: we lack a right.
     """
     if with_user_objects:
+        # First the webhooks, which would refuse to let the default node pool go; the operator still ends workloads.
+        async for resource, item in _installed(api, (resources.MUTATING_WEBHOOKS, resources.VALIDATING_WEBHOOKS)):
+            yield await _delete(api, resource, item)
         async for step in _remove_custom_objects(api):
             yield step
     for kind in (*PRUNED, resources.PRIORITY_CLASSES):
