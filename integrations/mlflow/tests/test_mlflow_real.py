@@ -1,5 +1,6 @@
 """MLflow as it is used: real projects, a real tracking store, models that are served, real workloads."""
 
+import contextlib
 import json
 import os
 import re
@@ -70,7 +71,8 @@ def tracking_uri(work: Path) -> Iterator[str]:
     uri = f"sqlite:///{work}/mlflow.db"
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    yield uri
+    with contextlib.chdir(work):  # artifacts go to ./mlruns
+        yield uri
     del os.environ["MLFLOW_TRACKING_URI"]
 
 
