@@ -30,6 +30,8 @@ from benchmarks.cluster_ground import (
     a_request,
     all_run,
     explanation,
+    highest_memory,
+    new_namespace,
     our_scheduler,
     seconds_to_bind,
     their_scheduler,
@@ -143,12 +145,14 @@ def latency(nodes: int, rounds: int) -> dict[str, Any]:
 
 def large(nodes: int, _rounds: int) -> dict[str, Any]:
     """Every GPU of ten times as many nodes taken: start-up to the first decision, memory, load at rest."""
-    with a_bench(nodes * 10) as bench, a_namespace(bench, "large") as namespace:
+    namespace = "large"
+    with a_bench(nodes * 10) as bench:
+        new_namespace(bench, namespace)
         names = [f"gang-{each}" for each in range(len(bench.nodes) // 5)]
         bench.send(*(a_group(namespace, name, minimum=40) for name in names))
         places = [(name, f"{name}-{i}", bench.nodes[5 * g + i // 8]) for g, name in enumerate(names) for i in range(40)]
         bench.send(*(a_request(namespace, pod, group=name, node=node) for name, pod, node in places))
-        wait(lambda: all_run(bench, namespace), time.perf_counter(), seconds=900)
+        wait(lambda: all_run(bench, namespace), time.perf_counter(), seconds=1200, pause=2)
         bench.kube.delete(f"/api/v1/namespaces/{namespace}/pods/gang-0-0", grace=0)
         bench.send(a_group(namespace, "first"), a_request(namespace, "first", group="first"))
         began = time.perf_counter()
@@ -159,7 +163,7 @@ def large(nodes: int, _rounds: int) -> dict[str, Any]:
             time.sleep(15)
             process.cpu_percent()
             time.sleep(30)
-            rest, memory = process.cpu_percent(), process.memory_info().rss / 1e9
+            rest, memory, peak = process.cpu_percent(), process.memory_info().rss / 1e9, highest_memory(process) / 1e9
             later = [seconds_to_bind(bench, namespace, f"later-{i}", OURS, freeing=f"gang-1-{i}") for i in range(10)]
     return {
         "value": started,
@@ -168,6 +172,7 @@ def large(nodes: int, _rounds: int) -> dict[str, Any]:
         "nodes": len(bench.nodes),
         "pods": len(places),
         "memory GB (target 1.2)": memory,
+        "memory GB at its highest": peak,
         "idle CPU % (target 5)": rest,
         "submit to bound p50 s": statistics.median(later),
     }

@@ -99,21 +99,32 @@ def _make_queues(kube: Kube, gpus: int) -> None:
         kube.post(QUEUES, body)
 
 
+def new_namespace(bench: Bench, name: str) -> None:
+    """Make a namespace and wait until pods can be made in it."""
+    bench.kube.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    bench.kube.wait(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool, seconds=60)
+
+
+def highest_memory(process: psutil.Process) -> int:
+    """The most memory that a process ever held, in bytes."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
 _AT_ONCE: Object = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
 
 
 @contextlib.contextmanager
 def a_namespace(bench: Bench, name: str) -> Iterator[str]:
     """A namespace whose pods and groups are gone afterwards."""
-    bench.kube.post("/api/v1/namespaces", {"metadata": {"name": name}})
-    bench.kube.wait(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool, seconds=60)
+    new_namespace(bench, name)
     yield name
     bench.kube.http.timeout = 300
     pods = f"/api/v1/namespaces/{name}/pods"
     for path in (pods, GROUPS.format(name)):
         known = bench.kube.get(path, resourceVersion="0")["items"]
         bench.send(*(("DELETE", f"{path}/{item['metadata']['name']}", _AT_ONCE) for item in known))
-    bench.kube.wait(pods, lambda seen: not seen.get("items"), seconds=300)
+    bench.kube.wait(pods, lambda seen: not seen.get("items"), seconds=300, limit="1")
     bench.kube.delete(f"/api/v1/namespaces/{name}")
     bench.kube.wait_gone(f"/api/v1/namespaces/{name}", seconds=300)
 

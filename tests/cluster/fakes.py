@@ -86,7 +86,7 @@ def wait_for_nodes(cluster: Cluster, names: Sequence[str], *, seconds: float = 6
                 raise AssertionError(
                     f"{len(wanted - ready)} nodes were not ready in {seconds} s: {sorted(wanted - ready)[:5]}"
                 )
-            time.sleep(0.1)
+            time.sleep(0.1 + len(names) / 1000)
 
 
 def a_pod(
