@@ -234,11 +234,12 @@ class WorkloadKeeper:
         """Return the status; what others keep there stays.
 
         The generation that a server's status knows is the one that its pods are
-        made from: by it a change that somebody else made is noticed.
+        made from, and that of a refused object the one that was judged: by it a
+        change that somebody else made is noticed.
         """
         was, generation = known.get("status") or {}, known["metadata"].get("generation", 0)
-        same_pods = was.get("attempt") == item.attempt and item.phase_reason != INVALID
-        if item.type in SERVES and same_pods and not wrote:
+        same_pods = item.type in SERVES and was.get("attempt") == item.attempt
+        if not wrote and (same_pods or was.get("phaseReason") == INVALID):
             generation = was.get("observedGeneration", generation)
         ours = workloads.status_of(item, generation)
         others = {name: value for name, value in (known.get("status") or {}).items() if name not in workloads.OURS}

@@ -201,7 +201,7 @@ class KubernetesStore:
         meta = replace(workload.meta, uid=uid, created_at=created, updated_at=self._now())
         item = replace(workload, meta=meta)
         if keep_spec:
-            return await self._with_status(keeper, resource, current, item, wrote=False)  # type: ignore[no-any-return]
+            return await self._with_status(keeper, resource, current, item, wrote=True)  # type: ignore[no-any-return]
         return await self._write(keeper, resource, current, item)  # type: ignore[no-any-return]
 
     # -- how it is done
