@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 RESOURCE = "nvidia.com/gpu"
 SOCKET, KUBELET = "runai-test-gpus.sock", "kubelet.sock"
