@@ -1,5 +1,6 @@
 """Real kubelets and real containers, as the tests of everything that runs in pods need them."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -202,12 +203,13 @@ def test_a_dead_node_is_noticed_and_comes_back(
 
 def test_down_leaves_nothing_of_real_nodes(tmp_path: Path, real_nodes: list[str]) -> None:
     """Also when it was killed in the middle of `up`: the state file knows neither node nor process."""
-    before = _traces()
+    machine_before = _machine()
     whole = Cluster.up(tmp_path / "c")
     machine.add_real_nodes(whole, 1, gpus=2)
+    program = ["python", "-c", f"import signal; signal.pause()  # {whole.mark}"]
     with whole.kube() as kube:
-        start_pod(kube, "default", a_real_pod("left", WAIT_FOR_EVER, node="real-1"))
-    assert _traces() != before
+        start_pod(kube, "default", a_real_pod("left", program, node="real-1"))
+    assert {kind for kind, found in _traces(whole).items() if found} == {"links", "routes", "groups", "programs"}
     whole.processes.clear()
     whole.nodes.clear()
     whole.save()
@@ -215,7 +217,8 @@ def test_down_leaves_nothing_of_real_nodes(tmp_path: Path, real_nodes: list[str]
     Cluster.open(tmp_path / "c").down()
 
     assert marked(whole.mark) == []
-    assert _traces() == before
+    assert [found for found in _traces(whole).values() if found] == []
+    assert _machine() == machine_before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,19 +230,30 @@ def _ready(node: Object) -> str:
     return str(next(each["status"] for each in node["status"]["conditions"] if each["type"] == "Ready"))
 
 
-def _traces() -> dict[str, list[str]]:
-    """What clusters leave on a machine: network devices, routes, mounts, control groups, sleeping programs of pods."""
-    sleeping = [
-        line.read_bytes().decode(errors="replace")
-        for line in Path("/proc").glob("[0-9]*/cmdline")
-        if line.exists() and b"signal.pause()" in line.read_bytes()
-    ]
+def _traces(cluster: Cluster) -> dict[str, list[str]]:
+    """What is on the machine because of a cluster: other clusters come and go meanwhile."""
+    slot, links = cluster.slot, [path.name for path in Path("/sys/class/net").iterdir()]
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout.splitlines()
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended
+            commands.append(path.read_bytes())
     return {
-        "links": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-        "routes": sorted(Path("/proc/net/route").read_text().splitlines()),
-        "mounts": Path("/proc/self/mounts").read_text().splitlines(),
-        "groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/runai-test-*/*")),
-        "programs": sleeping,
-        "kernel": [Path("/proc/sys/vm/overcommit_memory").read_text(), Path("/proc/sys/kernel/panic").read_text()],
-        "folders": sorted(path.name for path in Path("/var/lib").iterdir()),
+        "links": [name for name in links if name == f"runai-test-{slot}" or name.startswith(f"rt{slot}-")],
+        "routes": [line for line in routes if f"10.88.{slot}." in line or f"10.{100 + slot}." in line],
+        "mounts": [
+            line for line in Path("/proc/self/mounts").read_text().splitlines() if str(cluster.directory) in line
+        ],
+        "groups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/runai-test-{slot}")],
+        "programs": [command.decode() for command in commands if f"# {cluster.mark}".encode() in command],
+    }
+
+
+def _machine() -> dict[str, list[str]]:
+    """What kubelets and container runtimes usually leave on a machine."""
+    settings = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+    return {
+        "kernel": [Path(f"/proc/sys/{name}").read_text() for name in settings],
+        "folders": [str(path) for name in ("kubelet", "containerd", "cni") for path in Path("/var/lib").glob(name)],
+        "hosts": [Path("/etc/hosts").read_text()],
     }
