@@ -38,11 +38,11 @@ async def submit_owned(
         try:
             return await client.submit(type_, name, marked)
         except AlreadyExists:
-            found = await find_owned(client, name, owner=owner, project=str(options.get("project") or ""))
-            if found is None or time.monotonic() >= deadline:
+            found = await _find(client, name, str(options.get("project") or ""))
+            if time.monotonic() >= deadline or (found is not None and owner_of(found) != owner):
                 raise
-            if not is_leaving(found):
-                return found
+            if found is not None and not is_leaving(found):
+                return found  # else the name is free, or soon will be
         except Unavailable:
             if time.monotonic() >= deadline:
                 raise
@@ -51,11 +51,16 @@ async def submit_owned(
 
 async def find_owned(client: AsyncClient, name: str, *, owner: str, project: str = "") -> Workload | None:
     """Return the workload of this name if it is this owner's."""
+    found = await _find(client, name, project)
+    return found if found is not None and owner_of(found) == owner else None
+
+
+async def _find(client: AsyncClient, name: str, project: str) -> Workload | None:
+    """Return the workload of this name with its specification, which lists leave out."""
     try:
-        found = await client.get((await client.get(name, project=project)).id)
+        return await client.get((await client.get(name, project=project)).id)
     except NotFound:
         return None
-    return found if owner_of(found) == owner else None
 
 
 async def delete_owned(client: AsyncClient, uid: str) -> bool:

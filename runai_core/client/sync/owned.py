@@ -40,11 +40,11 @@ def submit_owned(
         try:
             return client.submit(type_, name, marked)
         except AlreadyExists:
-            found = find_owned(client, name, owner=owner, project=str(options.get("project") or ""))
-            if found is None or time.monotonic() >= deadline:
+            found = _find(client, name, str(options.get("project") or ""))
+            if time.monotonic() >= deadline or (found is not None and owner_of(found) != owner):
                 raise
-            if not is_leaving(found):
-                return found
+            if found is not None and not is_leaving(found):
+                return found  # else the name is free, or soon will be
         except Unavailable:
             if time.monotonic() >= deadline:
                 raise
@@ -53,11 +53,16 @@ def submit_owned(
 
 def find_owned(client: Client, name: str, *, owner: str, project: str = "") -> Workload | None:
     """Return the workload of this name if it is this owner's."""
+    found = _find(client, name, project)
+    return found if found is not None and owner_of(found) == owner else None
+
+
+def _find(client: Client, name: str, project: str) -> Workload | None:
+    """Return the workload of this name with its specification, which lists leave out."""
     try:
-        found = client.get((client.get(name, project=project)).id)
+        return client.get((client.get(name, project=project)).id)
     except NotFound:
         return None
-    return found if owner_of(found) == owner else None
 
 
 def delete_owned(client: Client, uid: str) -> bool:
