@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-integrations demo-picture java test check bench lint types contracts docs format coverage pytest integrations cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
+.PHONY: help demo demo-integrations demo-picture java test check bench lint types contracts docs format coverage pytest integrations integrations-core cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -36,15 +36,19 @@ java:
 demo-picture: setup ## Run the demo and draw docs/demo.svg
 	@$(RUN) python tools/record_demo.py
 
-test: lint types contracts pytest integrations cluster-test ## Everything that a change must pass; skipped tests are listed with the reason
+test: lint types contracts pytest cluster-test integrations-core ## Everything that a change must pass; skipped tests are listed with the reason
 
 pytest: setup
 	@$(RUN) pytest -rs -m "not ecosystem and not cluster" $(PYTEST_ARGS)
 
 # Each file in one process: the frameworks' servers are heavy.
-integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## The plug-ins with the real Airflow, MLflow, Ray, Spark and Kubeflow
-	@$(call TWICE,.venv-ecosystems/bin/python -m pytest,-m ecosystem $(foreach name,$(ECOSYSTEMS),integrations/$(name)))
+# Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
+integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real MLflow and Kubeflow, and a real virtual machine
+	@$(call TWICE,.venv-ecosystems/bin/python -m pytest,-m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name)))
 	@$(call TWICE,.venv-kubeflow/bin/python -m pytest,-m ecosystem integrations/kubeflow)
+
+integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
+	@$(call TWICE,.venv-ecosystems/bin/python -m pytest,-m ecosystem $(foreach name,airflow ray spark,integrations/$(name)))
 
 check: setup ## The quick part of it: lint and the unit tests that take no time
 	@$(RUN) ruff check --quiet

@@ -107,7 +107,7 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _is_served(crd: dict[str, Any]) -> bool:
-    conditions = crd.get("status", {}).get("conditions", ())
+    conditions = crd.get("status", {}).get("conditions") or ()
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 

@@ -120,6 +120,6 @@ def a_binding(pod: str, node: str) -> Object:
 
 
 def _is_ready(node: Object) -> bool:
-    conditions = node["status"].get("conditions", ())
+    conditions = node["status"].get("conditions") or ()
     tainted = any(taint["key"] == "node.kubernetes.io/not-ready" for taint in node["spec"].get("taints", ()))
     return not tainted and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -282,7 +282,12 @@ async def test_pods_that_name_a_group_themselves_and_pods_of_others_are_left_alo
         [group] = await parts.create(by_hand)
         await parts.create(*mine, others, a_pod("plain", scheduler="runai-scheduler"))
         groups = await parts.groups(2)
-        pods = {pod["metadata"]["name"]: group_name(pod) for pod in await parts.pods(4, grouped=False)}
+
+        async def named() -> dict[str, str]:
+            found = {pod["metadata"]["name"]: group_name(pod) for pod in await parts.pods(4, grouped=False)}
+            return found if found["plain"] else {}
+
+        pods = await until(named)
         row = await parts.row(group["metadata"]["uid"], Phase.PENDING)
 
     assert pods["m0"] == pods["m1"] == "mine"
