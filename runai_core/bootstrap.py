@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runai_core.backends.local.backend import open_local, open_records
-from runai_core.model.errors import Unavailable
+from runai_core.model.errors import RunaiError, Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.plugins.manager import load_plugins
@@ -155,10 +155,22 @@ async def _wake(orchestrator: Orchestrator) -> None:
             orchestrator.scheduling.wake()
 
 
+async def _ensure_defaults(orchestrator: Orchestrator) -> None:
+    """Create what a first start needs; a cluster that was installed this moment may not know our kinds yet."""
+    while True:
+        try:
+            await orchestrator.organization.ensure_defaults()
+        except RunaiError as error:
+            log.warning("the defaults cannot be made yet: %s", error.message)
+            await orchestrator.backend.clock.sleep(1.0)
+        else:
+            return
+
+
 def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
     async def run(orchestrator: Orchestrator) -> None:
         if orchestrator.settings.backend == "kubernetes":
-            await orchestrator.organization.ensure_defaults()
+            await _ensure_defaults(orchestrator)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reconciler.run())
             if also is not None:

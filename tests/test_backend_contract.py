@@ -129,7 +129,7 @@ async def emptied(database: Database) -> None:
     await asyncio.sleep(0.1)  # connections close
 
 
-OURS = frozenset({"vision", "speech", "runai-vision", "runai-speech", "research", "other", "d"})
+OURS = frozenset({"vision", "speech", "runai-vision", "runai-speech", "research", "other", "another-kind", "d"})
 """Names of the objects, and of the namespaces, of these tests."""
 
 

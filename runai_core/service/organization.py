@@ -68,19 +68,24 @@ class OrganizationService:
         pools = (await self._store.list(NodePool, Query())).items
         if not any(pool.name == DEFAULT_NODE_POOL for pool in pools):
             await self._create(NodePool(meta=Meta(name=DEFAULT_NODE_POOL, created_by=SYSTEM.name)))
-        if (await self._store.list(Department, Query(limit=1))).items:
-            return
-        await self._create(
-            Department(meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole})
-        )
-        await self._create(
-            Project(
-                meta=Meta(name=DEFAULT_PROJECT, created_by=SYSTEM.name),
-                department=DEFAULT_DEPARTMENT,
-                resources={DEFAULT_NODE_POOL: whole},
-                namespace=f"runai-{DEFAULT_PROJECT}",
+        departments = (await self._store.list(Department, Query())).items
+        if not departments:
+            await self._create(
+                Department(
+                    meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole}
+                )
             )
-        )
+        elif all(department.name != DEFAULT_DEPARTMENT for department in departments):
+            return  # somebody has made an organization of their own
+        if not (await self._store.list(Project, Query(limit=1))).items:
+            await self._create(
+                Project(
+                    meta=Meta(name=DEFAULT_PROJECT, created_by=SYSTEM.name),
+                    department=DEFAULT_DEPARTMENT,
+                    resources={DEFAULT_NODE_POOL: whole},
+                    namespace=f"runai-{DEFAULT_PROJECT}",
+                )
+            )
 
     async def list_departments(self, actor: Actor, query: Query) -> Page[Department]:
         """Return the departments that match."""
