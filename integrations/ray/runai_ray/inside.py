@@ -25,13 +25,17 @@ KEPT = frozenset({"start", "stop"})
 def shell(place: Place, command: str) -> int:
     """Become a shell that runs the command on the node."""
     os.chdir(place.home)
-    os.execvpe("bash", ["bash", "-c", command], inner_environment(place, os.environ))  # noqa: S606, S607 - meant so
+    environment = inner_environment(place, os.environ)
+    if dashboard_file(place).exists():  # Ray runs: programs that say `ray.init()` mean this cluster
+        environment.setdefault("RAY_ADDRESS", place.address)
+    os.execvpe("bash", ["bash", "-c", command], environment)  # noqa: S606, S607 - meant so
 
 
 def ray(place: Place, arguments: list[str]) -> int:
     """Do what `ray` is asked to do on the node; return its exit code, or become the real `ray`."""
     if arguments and arguments[0] in KEPT:
-        return ask(place, {"do": arguments[0], "arguments": arguments[1:], "environment": dict(os.environ)})
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        return ask(place, {"do": arguments[0], "arguments": arguments[1:], "environment": environment})
     path = os.environ["PATH"].replace(str(place.ours / "bin") + os.pathsep, "", 1)
     real = shutil.which("ray", path=path)
     if real is None:
