@@ -109,6 +109,8 @@ class Cluster:
         """Start one of its programs (a no-op while it runs)."""
         if name in self.processes and self.processes[name].is_alive:
             return
+        if name == "kube-apiserver":
+            slots.wait_until_free(self.port(name))  # the threads of one that was killed hold it for a moment longer
         self.run(name, [str(binaries.install([name])[name]), *COMMANDS[name](self)])
 
     def run(self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Process:

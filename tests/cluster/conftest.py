@@ -58,6 +58,15 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     cluster.down()
 
 
+@pytest.fixture(scope="module")
+def own_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane that a module's tests may harm."""
+    _skip_without(request, "cluster")
+    cluster = Cluster.up(tmp_path_factory.mktemp("own"))
+    yield cluster
+    cluster.down()
+
+
 @pytest.fixture(scope="session")
 def real_nodes(request: pytest.FixtureRequest, cluster: Cluster) -> list[str]:
     """The names of two real nodes with 4 simulated GPUs each. A test that breaks one mends it."""

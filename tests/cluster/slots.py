@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,21 @@ def _file(slot: int) -> Path:
 
 
 def _is_free(slot: int) -> bool:
-    for number in range(PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port(slot, number)))
-            except OSError:
-                return False
+    return all(_can_listen(port(slot, number)) for number in range(PORTS))
+
+
+def _can_listen(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError:
+            return False
     return True
+
+
+def wait_until_free(number: int, seconds: float = 10.0) -> None:
+    """Wait until a port can be listened on."""
+    deadline = time.monotonic() + seconds
+    while not _can_listen(number) and time.monotonic() < deadline:
+        time.sleep(0.02)

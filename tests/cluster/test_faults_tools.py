@@ -14,6 +14,12 @@ from tests.cluster.kube import Kube
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture(scope="module")
+def cluster(own_cluster: Cluster) -> Cluster:
+    """A cluster that only these tests harm."""
+    return own_cluster
+
+
 def test_a_watch_from_before_the_compaction_is_gone(cluster: Cluster, kube: Kube, namespace: str) -> None:
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     old = kube.get(maps)["metadata"]["resourceVersion"]
