@@ -1,7 +1,6 @@
-"""Which changes of a cluster matter, and to whom; changes that wait are merged."""
+"""Which changes of a cluster matter, and to whom."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec.pods import group_of, is_ours
@@ -10,36 +9,17 @@ from runai_core.backends.kubernetes.informer import Informer
 from runai_core.backends.kubernetes.marks import node_differs
 from runai_core.backends.kubernetes.names import NODE_POOL_LABELS, WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.world import World
+from runai_core.backends.listeners import Listeners
 from runai_core.ports import ClusterChange
 
 ENDED = ("Succeeded", "Failed")
 
 
-class Listener:
-    """One listener, and what it has not heard yet: at most one entry for each workload and node."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[ClusterChange, None] = {}
-        self.wake = asyncio.Event()
-
-    async def listen(self, listeners: "set[Listener]") -> AsyncIterator[ClusterChange]:
-        """Yield what was told, oldest first."""
-        try:
-            while True:
-                await self.wake.wait()
-                self.wake.clear()
-                waiting, self.waiting = self.waiting, {}
-                for change in waiting:
-                    yield change
-        finally:
-            listeners.discard(self)
-
-
-class Changes:
+class Changes(Listeners):
     """Follows a world and tells its listeners of what matters."""
 
     def __init__(self, world: World, *, expected: Callable[[str], bool], scheduler: str) -> None:
-        self._listeners: set[Listener] = set()
+        super().__init__()
         self._expected = expected  # whether a pod's change is what we did ourselves
         self._scheduler = scheduler
         world.pods.on_change(self._pod)
@@ -66,21 +46,9 @@ class Changes:
                 lambda _, old, new: self.tell(_of_workload((new or old or {})["metadata"].get("uid", "")))
             )
 
-    def tell(self, change: ClusterChange) -> None:
-        """Let all listeners hear of a change."""
-        for listener in self._listeners:
-            listener.waiting[change] = None
-            listener.wake.set()
-
     def wake(self) -> None:
         """Let the scheduler look."""
         self.tell(ClusterChange())
-
-    def listen(self) -> AsyncIterator[ClusterChange]:
-        """Return the changes from this moment on."""
-        listener = Listener()
-        self._listeners.add(listener)
-        return listener.listen(self._listeners)
 
     def _pod(self, _kind: str, old: Object | None, new: Object | None) -> None:
         pod = new or old or {}

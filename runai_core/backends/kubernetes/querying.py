@@ -5,22 +5,19 @@ names, below a mapping the rest of the path is one key, a missing value sorts
 first (last when descending), text comparison with `=@ !@ =^ =$` ignores case.
 """
 
-import difflib
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from runai_core.backends.fields import MAPPINGS, bare, check_membership, checked_key, plain, typed, unknown_field
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.ports import Filter, Op, Page, Query, Stored
 
 T = TypeVar("T", bound=Stored)
 
 Test = Callable[[Any], bool]
-
-_MAPPINGS = (dict, Mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +84,14 @@ def resolve(kind: type[Any], dotted: str) -> Path:
     parts = dotted.split(".")
     names: list[str] = []
     for position, part in enumerate(parts):
-        if get_origin(hint) in _MAPPINGS:
+        if get_origin(hint) in MAPPINGS:
             key = ".".join(parts[position:])
-            return Path(tuple(names), _checked_key(dotted, key), _plain(get_args(hint)[1]))
+            return Path(tuple(names), checked_key(dotted, key), plain(get_args(hint)[1]))
         if not isinstance(hint, type) or part not in _hints(hint):
-            raise _unknown(kind, hint, dotted, part)
+            raise unknown_field(kind, _hints(hint) if isinstance(hint, type) else (), dotted, part)
         names.append(part)
-        hint = _bare(_hints(hint)[part])
-    return Path(tuple(names), None, _plain(hint))
+        hint = bare(_hints(hint)[part])
+    return Path(tuple(names), None, plain(hint))
 
 
 @cache
@@ -103,37 +100,6 @@ def _hints(kind: type[Any]) -> Mapping[str, Any]:
         return {}
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
-
-
-def _bare(hint: Any) -> Any:
-    """Return the type without None."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return next((argument for argument in get_args(hint) if argument is not type(None)), str)
-    return hint
-
-
-def _plain(hint: Any) -> type[Any]:
-    hint = _bare(hint)
-    if get_origin(hint) in (tuple, list, frozenset):
-        return tuple
-    if not isinstance(hint, type):
-        return str
-    if issubclass(hint, Enum):
-        return str if issubclass(hint, str) else int
-    return hint if hint in (int, float, bool) else str
-
-
-def _checked_key(dotted: str, key: str) -> str:
-    if '"' in key or "\\" in key or not key:
-        raise InvalidRequest.of(FieldError("filterBy", "a key in a field must not be empty or hold quotes", dotted))
-    return key
-
-
-def _unknown(kind: type[Any], hint: Any, dotted: str, part: str) -> InvalidRequest:
-    known = list(_hints(hint)) if isinstance(hint, type) else []
-    near = difflib.get_close_matches(part, known, n=2)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known) or 'nothing'}"
-    return InvalidRequest.of(FieldError("filterBy", f"{kind.__name__} has no field {dotted[:80]}; {advice}", part))
 
 
 def value_at(item: Any, path: Path) -> Any:
@@ -155,7 +121,7 @@ def condition(kind: type[Any], given: Filter) -> Test:
     if given.op in _TEXT_OPS:
         compare, part = _TEXT_OPS[given.op], str(given.value).casefold()
         return lambda item: compare(_text(value_at(item, path)), part)
-    wanted, op = _typed(path, given), given.op
+    wanted, op = typed(given, path.type), given.op
 
     def test(item: Any) -> bool:
         value = value_at(item, path)
@@ -183,31 +149,10 @@ _TEXT_OPS: Mapping[Op, Callable[[str, str], bool]] = {
 
 
 def _membership(path: Path, given: Filter) -> Test:
-    if given.op not in (Op.CONTAINS, Op.NOT_CONTAINS):
-        raise InvalidRequest.of(FieldError("filterBy", "a list can be asked with =@ and !@ only", given.field))
+    check_membership(given)
     wanted, present = str(given.value), given.op is Op.CONTAINS
     return lambda item: any(_word(value) == wanted for value in value_at(item, path) or ()) is present
 
 
 def _word(value: Any) -> str:
     return str(value.value if isinstance(value, Enum) else value)
-
-
-def _typed(path: Path, given: Filter) -> str | int | float | bool:
-    """Return the value to compare with, as the type of the field; words such as ``true`` and ``5`` are read."""
-    value = given.value
-    if path.type is bool:
-        words = {"true": True, "false": False}
-        if isinstance(value, bool) or str(value).lower() in words:
-            return words[str(value).lower()]
-        raise InvalidRequest.of(FieldError("filterBy", f"{given.field} is compared with true or false", value))
-    if path.type in (int, float):
-        try:
-            number = float(value) if path.type is float else int(value)
-        except (ValueError, OverflowError):
-            number = float("nan")
-        if not -(2**63) <= number < 2**63:
-            message = f"{given.field} is compared with numbers of 64 bits"
-            raise InvalidRequest.of(FieldError("filterBy", message, value))
-        return number
-    return value.value if isinstance(value, Enum) else str(value)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runai_core.backends.local.changes import Changes
+from runai_core.backends.listeners import Listeners
 from runai_core.backends.local.devices import devices_for
 from runai_core.backends.local.driver import FIRST_DELAY, Driver
 from runai_core.backends.local.executor import Executor, passed_environment
@@ -60,7 +60,7 @@ class LocalCluster:
         self._inventory = nodes
         self._folders = folders  # one below it for each pod: its logs and its working directory
         self._mirror = Mirror()
-        self._changes = Changes()
+        self._changes = Listeners()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports = FreePorts()
         self._driver = Driver(

@@ -4,19 +4,17 @@ Documents leave out what equals its default, so a missing value is read as the
 default of its field. Comparison of text with `=@ !@ =^ =$` ignores case.
 """
 
-import difflib
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, Float, String, and_, cast, func, literal, not_
 from sqlalchemy.dialects.postgresql import JSONB
 
+from runai_core.backends.fields import MAPPINGS, bare, check_membership, checked_key, plain, typed, unknown_field
 from runai_core.backends.local.tables import LIVE, OBJECTS
-from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import to_camel
 from runai_core.ports import Filter, Op, Query
 
@@ -25,8 +23,6 @@ COLUMNS: Mapping[str, ColumnElement[Any]] = {
     for name in ("uid", "name", "project", "version", "created_at", "updated_at", "deleted_at", "owner")
 }
 """Fields that have a column of their own."""
-
-_NUMBERS = (int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +74,16 @@ def resolve(kind: type[Any], dotted: str) -> Path:
     default: Any = MISSING
     parts = dotted.split(".")
     for position, part in enumerate(parts):
-        if get_origin(hint) in _MAPPINGS:
-            keys.append(_checked_key(dotted, ".".join(parts[position:])))
-            return Path(tuple(keys), _plain(get_args(hint)[1]), None)
+        if get_origin(hint) in MAPPINGS:
+            keys.append(checked_key(dotted, ".".join(parts[position:])))
+            return Path(tuple(keys), plain(get_args(hint)[1]), None)
         found = _field(hint, part)
         if found is None:
-            raise _unknown(kind, hint, dotted, part)
+            raise unknown_field(kind, [f.name for f in fields(hint)] if is_dataclass(hint) else (), dotted, part)
         keys.append(to_camel(part) if getattr(hint, "__pydantic_config__", None) else part)
         default = _default(found, default)
-        hint = _bare(_hints(hint)[part])
-    return Path(tuple(keys), _plain(hint), _plain_default(default))
-
-
-_MAPPINGS = (dict, Mapping)
+        hint = bare(_hints(hint)[part])
+    return Path(tuple(keys), plain(hint), _plain_default(default))
 
 
 @cache
@@ -111,40 +104,9 @@ def _default(found: Field[Any], parent: Any) -> Any:
     return found.default
 
 
-def _bare(hint: Any) -> Any:
-    """Return the type without None."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return next((argument for argument in get_args(hint) if argument is not type(None)), str)
-    return hint
-
-
-def _plain(hint: Any) -> type[Any]:
-    hint = _bare(hint)
-    if get_origin(hint) in (tuple, list, frozenset):
-        return tuple
-    if not isinstance(hint, type):
-        return str
-    if issubclass(hint, Enum):
-        return str if issubclass(hint, str) else int
-    return hint if hint in (int, float, bool) else str
-
-
 def _plain_default(value: Any) -> Any:
     value = value.value if isinstance(value, Enum) else value
     return value if isinstance(value, str | int | float | bool) else None
-
-
-def _checked_key(dotted: str, key: str) -> str:
-    if '"' in key or "\\" in key or not key:
-        raise InvalidRequest.of(FieldError("filterBy", "a key in a field must not be empty or hold quotes", dotted))
-    return key
-
-
-def _unknown(kind: type[Any], hint: Any, dotted: str, part: str) -> InvalidRequest:
-    known = [f.name for f in fields(hint)] if is_dataclass(hint) else []
-    near = difflib.get_close_matches(part, known, n=2)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known) or 'nothing'}"
-    return InvalidRequest.of(FieldError("filterBy", f"{kind.__name__} has no field {dotted[:80]}; {advice}", part))
 
 
 def _value(path: Path, dialect: str) -> ColumnElement[Any]:
@@ -170,35 +132,14 @@ def _condition(kind: type[Any], condition: Filter, dialect: str) -> ColumnElemen
     if condition.op in _TEXT_OPS:
         text = cast(value, String) if path.type is not str else value
         return _TEXT_OPS[condition.op](func.coalesce(text, ""), str(condition.value))
-    return _COMPARISONS[condition.op](value, _typed(path, condition))
+    return _COMPARISONS[condition.op](value, typed(condition, path.type))
 
 
 def _membership(condition: Filter, value: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return whether a list holds the text, which is quoted in its JSON."""
-    if condition.op not in (Op.CONTAINS, Op.NOT_CONTAINS):
-        raise InvalidRequest.of(FieldError("filterBy", "a list can be asked with =@ and !@ only", condition.field))
+    check_membership(condition)
     holds = func.coalesce(cast(value, String), "").contains(f'"{condition.value}"', autoescape=True)
     return holds if condition.op is Op.CONTAINS else not_(holds)
-
-
-def _typed(path: Path, condition: Filter) -> str | int | float | bool:
-    """Return the value to compare with, as the type of the field; words such as ``true`` and ``5`` are read."""
-    given = condition.value
-    if path.type is bool:
-        words = {"true": True, "false": False}
-        if isinstance(given, bool) or str(given).lower() in words:
-            return words[str(given).lower()]
-        raise InvalidRequest.of(FieldError("filterBy", f"{condition.field} is compared with true or false", given))
-    if path.type in _NUMBERS:
-        try:
-            number = float(given) if path.type is float else int(given)
-        except (ValueError, OverflowError):
-            number = float("nan")
-        if not -(2**63) <= number < 2**63:
-            message = f"{condition.field} is compared with numbers of 64 bits"
-            raise InvalidRequest.of(FieldError("filterBy", message, given))
-        return number
-    return given.value if isinstance(given, Enum) else str(given)
 
 
 _TEXT_OPS: Mapping[Op, Callable[[ColumnElement[Any], str], ColumnElement[bool]]] = {

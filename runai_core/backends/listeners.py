@@ -26,7 +26,7 @@ class Listener:
             listeners.discard(self)
 
 
-class Changes:
+class Listeners:
     """All listeners of one cluster."""
 
     def __init__(self) -> None:
