@@ -332,6 +332,16 @@ class PolicyType(StrEnum):
     DISTRIBUTED_INFERENCE = "distributedInference"
 
 
+POLICY_TYPES: Mapping[WorkloadType, PolicyType] = {
+    WorkloadType.WORKSPACE: PolicyType.WORKSPACE,
+    WorkloadType.TRAINING: PolicyType.TRAINING,
+    WorkloadType.DISTRIBUTED: PolicyType.DISTRIBUTED,
+    WorkloadType.INFERENCE: PolicyType.INFERENCE,
+    WorkloadType.DISTRIBUTED_INFERENCE: PolicyType.DISTRIBUTED_INFERENCE,
+}
+"""Native type -> the type of the policies that judge it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Defaults and rules for one type of workload in one scope, as its author wrote them.

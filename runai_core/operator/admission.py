@@ -15,7 +15,6 @@ from runai_core.backends.kubernetes.codec import organization as units
 from runai_core.backends.kubernetes.codec.fields import read_spec, write_spec
 from runai_core.backends.kubernetes.codec.groups import group_of
 from runai_core.backends.kubernetes.codec.queues import queue_of
-from runai_core.backends.kubernetes.codec.workloads import POLICY_TYPES
 from runai_core.backends.kubernetes.codec.workloads import Request as Wanted
 from runai_core.backends.kubernetes.codec.workloads import request_of as wanted_of
 from runai_core.backends.kubernetes.names import PREEMPTIBILITY_LABEL, QUEUE_LABELS, SCHEDULER
@@ -26,6 +25,7 @@ from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound, PolicyViolation, RunaiError
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import SYSTEM, Department, Project
+from runai_core.model.workload import POLICY_TYPES
 from runai_core.operator.reviews import ALLOWED, Answer, Request, completed, operations, refusal
 from runai_core.policy.tree import get_at
 from runai_core.policy.v2alpha1_kinds import KIND_FIELDS

@@ -27,9 +27,9 @@ from runai_core.model.spec import (
 )
 from runai_core.model.workload import (
     NON_PREEMPTIBLE_FROM,
+    POLICY_TYPES,
     PRIORITIES,
     TYPE_DEFAULTS,
-    PolicyType,
     Workload,
     WorkloadType,
 )
@@ -43,14 +43,6 @@ NAME_RULE = (
     f"must be 1 to {MAX_NAME} characters, lower-case letters, digits and '-', beginning with a letter "
     "and ending with a letter or digit"
 )
-
-POLICY_TYPES: Mapping[WorkloadType, PolicyType] = {
-    WorkloadType.WORKSPACE: PolicyType.WORKSPACE,
-    WorkloadType.TRAINING: PolicyType.TRAINING,
-    WorkloadType.DISTRIBUTED: PolicyType.DISTRIBUTED,
-    WorkloadType.INFERENCE: PolicyType.INFERENCE,
-    WorkloadType.DISTRIBUTED_INFERENCE: PolicyType.DISTRIBUTED_INFERENCE,
-}
 
 NOT_APPLICABLE: Mapping[WorkloadType, frozenset[str]] = {
     WorkloadType.WORKSPACE: TRAINING_ONLY | DISTRIBUTED_ONLY | INFERENCE_ONLY | DISTRIBUTED_INFERENCE_ONLY,

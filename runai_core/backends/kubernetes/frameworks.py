@@ -12,6 +12,7 @@ from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec.external import CONDITIONS, Seen, condition_of
+from runai_core.backends.kubernetes.codec.patches import difference
 from runai_core.backends.kubernetes.codec.rows import row_of
 from runai_core.backends.kubernetes.external import STOPPED_ANNOTATION, ExternalRows
 from runai_core.backends.kubernetes.kinds import Kinds
@@ -175,19 +176,6 @@ class KubernetesFrameworks:
                 continue
             self._world.crd(place.resource).note(answer)
             return answer
-
-
-def difference(was: Mapping[str, Any], wanted: Mapping[str, Any]) -> Object:
-    """Return the merge patch (RFC 7386) that makes one manifest the other."""
-    patch: Object = {name: None for name in was if name not in wanted}
-    for name, value in wanted.items():
-        before = was.get(name)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            if inner := difference(before, value):
-                patch[name] = inner
-        elif before != value or name not in was:
-            patch[name] = deepcopy(value)
-    return patch
 
 
 def submitted(workload: Workload, namespace: str) -> Object:

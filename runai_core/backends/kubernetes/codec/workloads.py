@@ -28,20 +28,12 @@ from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta, to_camel
 from runai_core.model.resources import format_gpus
 from runai_core.model.spec import WorkloadSpec
-from runai_core.model.workload import Phase, PolicyType, Workload, WorkloadType
+from runai_core.model.workload import POLICY_TYPES, Phase, Workload, WorkloadType
 from runai_core.policy.v2alpha1_kinds import WORKLOAD_KINDS, kind_fields
 
 Object = dict[str, Any]
 
 GROUP_VERSION = "run.ai/v2alpha1"
-
-POLICY_TYPES: Mapping[WorkloadType, PolicyType] = {
-    WorkloadType.WORKSPACE: PolicyType.WORKSPACE,
-    WorkloadType.TRAINING: PolicyType.TRAINING,
-    WorkloadType.DISTRIBUTED: PolicyType.DISTRIBUTED,
-    WorkloadType.INFERENCE: PolicyType.INFERENCE,
-    WorkloadType.DISTRIBUTED_INFERENCE: PolicyType.DISTRIBUTED_INFERENCE,
-}
 
 TYPES: Mapping[str, WorkloadType] = {
     kind: next(ours for ours, policy in POLICY_TYPES.items() if policy is theirs)
@@ -330,7 +322,6 @@ def _conditions(workload: Workload) -> list[Object]:
 __all__ = [
     "NOTES",
     "OURS",
-    "POLICY_TYPES",
     "RESOURCES",
     "TYPES",
     "Request",

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from runai_core.backends.kubernetes.frameworks import difference, submitted
+from runai_core.backends.kubernetes.codec.patches import difference
+from runai_core.backends.kubernetes.frameworks import submitted
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import Preemptibility

@@ -15,7 +15,6 @@ from runai_core.backends.kubernetes.codec.fields import read_spec, write_spec
 from runai_core.backends.kubernetes.codec.patches import difference, patched
 from runai_core.backends.kubernetes.codec.times import duration_of, duration_text, seconds_of, text_of
 from runai_core.backends.kubernetes.codec.workloads import (
-    POLICY_TYPES,
     is_workload,
     object_of,
     request_of,
@@ -39,7 +38,7 @@ from runai_core.model.spec import (
     Storage,
     WorkloadSpec,
 )
-from runai_core.model.workload import Phase, PolicyType, Workload, WorkloadType
+from runai_core.model.workload import POLICY_TYPES, Phase, PolicyType, Workload, WorkloadType
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs", "Cc")), max_size=8)
 NATIVE = [kind for kind in WorkloadType if kind is not WorkloadType.EXTERNAL]
