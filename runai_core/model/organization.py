@@ -113,16 +113,35 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a right holds, and all that lies below: system > tenant > cluster > department > project."""
+
+    type: str  # system | tenant | cluster | department | project
+    name: str = ""  # of the department or project, id of the cluster; empty for the others
+
+
+TENANT = Scope("tenant")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role in a scope: what an access rule gives to its subject."""
+
+    role: str
+    scope: Scope = TENANT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who asks: a user, a service account, or the system itself."""
 
     name: str
     kind: str = "user"  # user | service-account | system
-    roles: tuple[tuple[str, str], ...] = ()  # (role name, scope), for example ("System administrator", "tenant")
+    grants: tuple[Grant, ...] = ()
 
 
-SYSTEM = Actor(name="system", kind="system", roles=(("System administrator", "system"),))
+SYSTEM = Actor(name="system", kind="system", grants=(Grant("System administrator", Scope("system")),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

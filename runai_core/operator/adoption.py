@@ -369,4 +369,4 @@ def _ours_until(item: Object) -> float:
 
 def _actor(name: str) -> Actor:
     """Return who asks; what they may do was judged by Kubernetes' own rights."""
-    return Actor(name=name or "kubectl", kind="user", roles=SYSTEM.roles)
+    return Actor(name=name or "kubectl", kind="user", grants=SYSTEM.grants)

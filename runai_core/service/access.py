@@ -10,7 +10,7 @@ import jwt
 
 from runai_core.model.errors import Forbidden, NotFound, Unauthenticated
 from runai_core.model.meta import Meta
-from runai_core.model.organization import Action, Actor, ServiceAccount
+from runai_core.model.organization import TENANT, Action, Actor, Grant, Scope, ServiceAccount
 from runai_core.ports import Backend, Filter, Op, Query
 
 TOKEN_SECONDS = 3600 * 12
@@ -100,18 +100,18 @@ class AccessService:
             raise Unauthenticated("the token is not valid: use the one of the credentials file") from None
         if claims["exp"] < self._clock.now():
             raise Unauthenticated("the token has expired: ask for a new one with POST /api/v1/token")
-        roles = tuple((str(role), str(scope)) for role, scope in claims.get("roles", ()))
-        return Actor(name=str(claims["sub"]), kind="service-account", roles=roles)
+        grants = tuple(Grant(str(role), Scope(str(scope))) for role, scope in claims.get("roles", ()))
+        return Actor(name=str(claims["sub"]), kind="service-account", grants=grants)
 
-    def require(self, actor: Actor, action: Action, resource: str, scope: str = "") -> None:
-        """Raise Forbidden unless one of the actor's roles allows the action on the resource."""
+    async def require(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> None:
+        """Raise Forbidden unless one of the actor's grants allows the action on the resource in the scope."""
         if actor.kind == "system":
             return
-        for role, _ in actor.roles:
-            rights = RIGHTS.get(role, {})
+        for grant in actor.grants:
+            rights = RIGHTS.get(grant.role, {})
             if action in rights.get(resource, rights.get("*", frozenset())):
                 return
-        where = f" in {scope}" if scope else ""
+        where = f" in {scope.type} {scope.name}" if scope.name else ""
         raise Forbidden(
             f"{actor.name} may not {action} {resource}{where}: ask an administrator for a role that allows it"
         )

@@ -19,6 +19,7 @@ from runai_core.model.organization import (
     Project,
     QueueResources,
     ResourceQuota,
+    Scope,
 )
 from runai_core.model.resources import MB, MILLI, Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
@@ -89,12 +90,12 @@ class OrganizationService:
 
     async def list_departments(self, actor: Actor, query: Query) -> Page[Department]:
         """Return the departments that match."""
-        self._access.require(actor, Action.READ, "departments")
+        await self._access.require(actor, Action.READ, "departments")
         return await self._store.list(Department, query)
 
     async def get_department(self, actor: Actor, ref: str) -> Department:
         """Return the department of this name or id."""
-        self._access.require(actor, Action.READ, "departments", ref)
+        await self._access.require(actor, Action.READ, "departments", Scope("department", ref))
         return await self._find(Department, ref)
 
     async def create_department(self, actor: Actor, department: Department) -> Department:
@@ -103,31 +104,31 @@ class OrganizationService:
         Raises:
             InvalidRequest: name or quota is wrong. AlreadyExists: the name is taken.
         """
-        self._access.require(actor, Action.CREATE, "departments")
+        await self._access.require(actor, Action.CREATE, "departments")
         await self._check(department)
         return await self._created(actor, department)
 
     async def update_department(self, actor: Actor, department: Department) -> Department:
         """Change a department; its quota is used from the next cycle on."""
-        self._access.require(actor, Action.UPDATE, "departments", department.name)
+        await self._access.require(actor, Action.UPDATE, "departments", Scope("department", department.name))
         await self._check(department)
         return await self._updated(actor, department)
 
     async def delete_department(self, actor: Actor, ref: str) -> Department:
         """Delete a department that has no project any more."""
-        self._access.require(actor, Action.DELETE, "departments", ref)
+        await self._access.require(actor, Action.DELETE, "departments", Scope("department", ref))
         department = await self._find(Department, ref)
         await self.require_unused(department)
         return await self._store.delete(Department, department.meta.uid)
 
     async def list_projects(self, actor: Actor, query: Query) -> Page[Project]:
         """Return the projects that match."""
-        self._access.require(actor, Action.READ, "projects")
+        await self._access.require(actor, Action.READ, "projects")
         return await self._store.list(Project, query)
 
     async def get_project(self, actor: Actor, ref: str) -> Project:
         """Return the project of this name or id."""
-        self._access.require(actor, Action.READ, "projects", ref)
+        await self._access.require(actor, Action.READ, "projects", Scope("project", ref))
         return await self._find(Project, ref)
 
     async def create_project(self, actor: Actor, project: Project) -> Project:
@@ -136,7 +137,7 @@ class OrganizationService:
         Raises:
             InvalidRequest: name or quota is wrong. NotFound: no such department. AlreadyExists: the name is taken.
         """
-        self._access.require(actor, Action.CREATE, "projects", project.department)
+        await self._access.require(actor, Action.CREATE, "projects", Scope("department", project.department))
         department = await self._find(Department, project.department)
         project = replace(project, department=department.name, namespace=project.namespace or f"runai-{project.name}")
         _check_rules(department, project)
@@ -145,7 +146,7 @@ class OrganizationService:
 
     async def update_project(self, actor: Actor, project: Project) -> Project:
         """Change a project; its quota is used from the next cycle on."""
-        self._access.require(actor, Action.UPDATE, "projects", project.name)
+        await self._access.require(actor, Action.UPDATE, "projects", Scope("project", project.name))
         department = await self._find(Department, project.department)
         project = replace(project, department=department.name)
         _check_rules(department, project)
@@ -154,24 +155,24 @@ class OrganizationService:
 
     async def delete_project(self, actor: Actor, ref: str) -> Project:
         """Delete a project that has no workload in work any more."""
-        self._access.require(actor, Action.DELETE, "projects", ref)
+        await self._access.require(actor, Action.DELETE, "projects", Scope("project", ref))
         project = await self._find(Project, ref)
         await self.require_unused(project)
         return await self._store.delete(Project, project.meta.uid)
 
     async def list_node_pools(self, actor: Actor, query: Query) -> Page[NodePool]:
         """Return the node pools that match."""
-        self._access.require(actor, Action.READ, "nodepools")
+        await self._access.require(actor, Action.READ, "nodepools")
         return await self._store.list(NodePool, query)
 
     async def get_node_pool(self, actor: Actor, ref: str) -> NodePool:
         """Return the node pool of this name or id."""
-        self._access.require(actor, Action.READ, "nodepools", ref)
+        await self._access.require(actor, Action.READ, "nodepools")
         return await self._find(NodePool, ref)
 
     async def create_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
         """Create a node pool; every project and department gets it with quota 0 (Run:ai docs 2.25, node pools)."""
-        self._access.require(actor, Action.CREATE, "nodepools")
+        await self._access.require(actor, Action.CREATE, "nodepools")
         _check_name("name", pool.name)
         if not pool.label_key or not pool.label_value:
             raise InvalidRequest.of(
@@ -183,14 +184,14 @@ class OrganizationService:
 
     async def update_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
         """Change a node pool."""
-        self._access.require(actor, Action.UPDATE, "nodepools", pool.name)
+        await self._access.require(actor, Action.UPDATE, "nodepools")
         _check_placement(pool)
         _check_fair_share(pool)
         return await self._updated(actor, pool)
 
     async def delete_node_pool(self, actor: Actor, ref: str) -> NodePool:
         """Delete a node pool; its nodes go back to the default pool."""
-        self._access.require(actor, Action.DELETE, "nodepools", ref)
+        await self._access.require(actor, Action.DELETE, "nodepools")
         pool = await self._find(NodePool, ref)
         await self.require_unused(pool)
         deleted = await self._store.delete(NodePool, pool.meta.uid)
@@ -242,17 +243,17 @@ class OrganizationService:
 
     async def nodes(self, actor: Actor) -> Sequence[Node]:
         """Return all nodes."""
-        self._access.require(actor, Action.READ, "nodes")
+        await self._access.require(actor, Action.READ, "nodes")
         return await self._cluster.nodes()
 
     async def unit_status(self, actor: Actor, unit: Department | Project) -> Mapping[str, UnitStatus]:
         """Return what a project or department has and asks for, by node pool."""
-        self._access.require(actor, Action.READ, "projects", unit.name)
+        await self._access.require(actor, Action.READ, "projects", Scope(_WORDS[type(unit).__name__], unit.name))
         return (await self.statuses(actor)).get(_status_key(unit), {})
 
     async def statuses(self, actor: Actor) -> Mapping[str, Mapping[str, UnitStatus]]:
         """Return the status of every unit: ``project/<name>`` and ``department/<name>``, then by node pool."""
-        self._access.require(actor, Action.READ, "projects")
+        await self._access.require(actor, Action.READ, "projects")
         ended = [Filter("status.state", Op.NE, state.value) for state in (PodState.SUCCEEDED, PodState.FAILED)]
         owners: dict[str, Workload] = {}
         collected: dict[str, dict[str, list[tuple[Pod, Workload]]]] = {}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
-from runai_core.model.organization import Action, Actor, Department, Project
+from runai_core.model.organization import Action, Actor, Department, Project, Scope
 from runai_core.model.workload import Policy, PolicyType
 from runai_core.plugins.types import PolicyRule
 from runai_core.policy.evaluate import Evaluation, evaluate
@@ -27,13 +27,13 @@ class PolicyService:
 
     async def list(self, actor: Actor, policy_type: PolicyType | None = None) -> Sequence[Policy]:
         """Return all policies, or those for one type of workload."""
-        self._access.require(actor, Action.READ, RESOURCE)
+        await self._access.require(actor, Action.READ, RESOURCE)
         filters = () if policy_type is None else (Filter("type", Op.EQ, policy_type.value),)
         return (await self._store.list(Policy, Query(filters=filters))).items
 
     async def get(self, actor: Actor, policy_type: PolicyType, scope_type: str, scope: str) -> Policy:
         """Return the policy of a type in a scope; raise NotFound."""
-        self._access.require(actor, Action.READ, RESOURCE, scope)
+        await self._access.require(actor, Action.READ, RESOURCE, Scope(scope_type, scope))
         return await self._store.get(Policy, policy_name(policy_type, scope_type, scope))
 
     async def put(self, actor: Actor, policy: Policy) -> Policy:
@@ -42,7 +42,7 @@ class PolicyService:
         Raises:
             InvalidRequest: the document is wrong; names each field.
         """
-        self._access.require(actor, Action.UPDATE, RESOURCE, policy.scope)
+        await self._access.require(actor, Action.UPDATE, RESOURCE, Scope(policy.scope_type, policy.scope))
         errors = await self.validate(policy)
         if errors:
             raise InvalidRequest.of(*errors)
@@ -57,7 +57,7 @@ class PolicyService:
 
     async def delete(self, actor: Actor, policy_type: PolicyType, scope_type: str, scope: str) -> Policy:
         """Delete the policy of a type in a scope; raise NotFound."""
-        self._access.require(actor, Action.DELETE, RESOURCE, scope)
+        await self._access.require(actor, Action.DELETE, RESOURCE, Scope(scope_type, scope))
         policy = await self._store.get(Policy, policy_name(policy_type, scope_type, scope))
         return await self._store.delete(Policy, policy.meta.uid)
 
@@ -74,7 +74,7 @@ class PolicyService:
 
     async def effective(self, actor: Actor, policy_type: PolicyType, project: str) -> Sequence[Policy]:
         """Return the policies that apply to a project, nearest scope first."""
-        self._access.require(actor, Action.READ, RESOURCE, project)
+        await self._access.require(actor, Action.READ, RESOURCE, Scope("project", project))
         return await self._applying(policy_type, await self._store.get(Project, project))
 
     async def evaluate(

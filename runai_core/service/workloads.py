@@ -18,7 +18,7 @@ from runai_core.model.errors import (
     StaleVersion,
     Unsupported,
 )
-from runai_core.model.organization import Action, Actor
+from runai_core.model.organization import TENANT, Action, Actor, Scope
 from runai_core.model.workload import (
     TYPE_DEFAULTS,
     HistoryRecord,
@@ -78,7 +78,7 @@ class WorkloadService:
             InvalidRequest: a field is wrong. PolicyViolation: a policy forbids a value.
             NotFound: no such project or node pool. AlreadyExists: the name is taken.
         """
-        self._access.require(actor, Action.CREATE, RESOURCE, submission.project)
+        await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", submission.project))
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
@@ -94,7 +94,7 @@ class WorkloadService:
 
     async def check(self, actor: Actor, submission: Submission) -> Preview:
         """Say what a submission would become, without keeping anything."""
-        self._access.require(actor, Action.CREATE, RESOURCE, submission.project)
+        await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", submission.project))
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             return preview
@@ -106,7 +106,7 @@ class WorkloadService:
     async def get(self, actor: Actor, uid: str) -> Workload:
         """Return the workload with this id, also a deleted one that is still kept."""
         workload = await self._store.get_by_uid(Workload, uid)
-        self._access.require(actor, Action.READ, RESOURCE, workload.meta.project)
+        await self._access.require(actor, Action.READ, RESOURCE, Scope("project", workload.meta.project))
         return workload
 
     async def find(self, actor: Actor, name: str, project: str, of_type: WorkloadType | None = None) -> Workload:
@@ -115,7 +115,7 @@ class WorkloadService:
         Raises:
             NotFound: no such workload in the project, or it is of another type.
         """
-        self._access.require(actor, Action.READ, RESOURCE, project)
+        await self._access.require(actor, Action.READ, RESOURCE, Scope("project", project))
         workload = await self._store.get(Workload, name, project)
         if of_type is not None and workload.type != of_type:
             raise NotFound(f"{workload.key} is a {workload.type} workload, not {of_type}")
@@ -123,7 +123,7 @@ class WorkloadService:
 
     async def list(self, actor: Actor, query: Query) -> Page[Workload]:
         """Return the workloads that match."""
-        self._access.require(actor, Action.READ, RESOURCE, query.project or "")
+        await self._access.require(actor, Action.READ, RESOURCE, _scope(query))
         return await self._store.list(Workload, query)
 
     async def stop(self, actor: Actor, uid: str) -> Workload:
@@ -212,7 +212,7 @@ class WorkloadService:
 
     async def all_pods(self, actor: Actor, query: Query) -> Page[Pod]:
         """Return the pods of all workloads that match."""
-        self._access.require(actor, Action.READ, RESOURCE, query.project or "")
+        await self._access.require(actor, Action.READ, RESOURCE, _scope(query))
         return await self._store.list(Pod, query)
 
     async def history(self, actor: Actor, uid: str, query: Query) -> Page[HistoryRecord]:
@@ -270,17 +270,18 @@ class WorkloadService:
 
     async def version(self, actor: Actor) -> int:
         """Return the resource version from which a watch can start."""
-        self._access.require(actor, Action.READ, RESOURCE)
+        await self._access.require(actor, Action.READ, RESOURCE)
         return await self._store.version()
 
-    def watch(self, actor: Actor, from_version: int) -> AsyncIterator[Change[Workload]]:
+    async def watch(self, actor: Actor, from_version: int) -> AsyncIterator[Change[Workload]]:
         """Yield each change of a workload after the version."""
-        self._access.require(actor, Action.READ, RESOURCE)
-        return self._store.watch(Workload, from_version)
+        await self._access.require(actor, Action.READ, RESOURCE)
+        async for change in self._store.watch(Workload, from_version):
+            yield change
 
     async def _owned(self, actor: Actor, action: Action, uid: str) -> Workload:
         workload = await self._store.get_by_uid(Workload, uid)
-        self._access.require(actor, action, RESOURCE, workload.meta.project)
+        await self._access.require(actor, action, RESOURCE, Scope("project", workload.meta.project))
         return workload
 
     def _frameworks_of(self, workload: Workload) -> Frameworks | None:
@@ -331,3 +332,7 @@ class WorkloadService:
             < (-workload.priority, workload.meta.created_at, workload.meta.uid)
         ]
         return len(ahead) + 1
+
+
+def _scope(query: Query) -> Scope:
+    return Scope("project", query.project) if query.project else TENANT

@@ -71,7 +71,7 @@ async def status(door: Door, actor: Who) -> StatusAnswer:
 @router.get("/plugins", summary="List plug-ins (ours)")
 async def list_plugins(door: Door, actor: Who) -> PluginList:
     """Those that failed, with the reason, as well."""
-    door.access.require(actor, Action.READ, "plugins")
+    await door.access.require(actor, Action.READ, "plugins")
     return PluginList(plugins=tuple(PluginItem(**_fields(item)) for item in door.plugins.plugins))
 
 
