@@ -1,7 +1,6 @@
 """What all tests share: Hypothesis profiles, and no real home directory."""
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,6 @@ settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
-
-
-def pytest_configure() -> None:
-    """Let Ctrl-C be tested: a shell that starts us in the background makes us, and all we start, ignore it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
