@@ -14,9 +14,10 @@ from runai_core import __version__
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import RunaiError
 from runai_core.service.metrics import MetricsService
-from runai_core.web import openapi
+from runai_core.web import openapi, pages
 from runai_core.web.errors import Json, on_error, on_http, on_invalid
-from runai_core.web.middleware import LOOPBACK, Authenticate, BufferBody, CheckHost, Identify
+from runai_core.web.gate import Authenticate
+from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
 from runai_core.web.routes import (
     departments,
     manifests,
@@ -26,6 +27,7 @@ from runai_core.web.routes import (
     policies,
     projects,
     properties,
+    sessions,
     streams,
     system,
     tokens,
@@ -35,6 +37,8 @@ from runai_core.web.routes import (
 
 ROUTERS = (
     tokens.router,
+    sessions.router,
+    sessions.tickets,
     metrics.workloads,  # before workloads/{id} and nodes/{id}: "telemetry" is no id
     metrics.organization,
     *typed.routers(),  # before workloads/{id}: "trainings" is no id
@@ -50,6 +54,7 @@ ROUTERS = (
     policies.checks,
     system.router,
     system.health,
+    *pages.routers(),
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -90,7 +95,7 @@ async def _sampling(app: FastAPI) -> AsyncIterator[None]:
 def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
     """Put the checks around the routes; what is added last is outermost."""
     settings = orchestrator.settings
-    app.add_middleware(Authenticate, identify=orchestrator.access.authenticate)
+    app.add_middleware(Authenticate, access=orchestrator.access, sessions=orchestrator.sessions)
     app.add_middleware(BufferBody, limit=settings.max_body_bytes)
     app.add_middleware(CheckHost, allowed=(*LOOPBACK, settings.host, *settings.allowed_hosts))
     app.add_middleware(Identify)

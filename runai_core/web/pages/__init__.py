@@ -1,0 +1,16 @@
+"""Pages for people: server-rendered, over the same services as REST.
+
+Each module has a `router` made by `frame.page_router`; to add a page, add its
+router to `routers`. A path with a fixed last part comes before one with an id.
+"""
+
+from fastapi import APIRouter
+
+from runai_core.web.pages import frame
+
+__all__ = ["routers"]
+
+
+def routers() -> tuple[APIRouter, ...]:
+    """Return the routes of all pages, in the order in which they are tried."""
+    return (frame.router,)

@@ -1,0 +1,221 @@
+"""The frame of every page: who looks, the layout, headers, and errors in words.
+
+A page is a function that asks a service and hands values to a template. All
+templates escape what they are given; the content security policy allows no
+script, style or address but our own files, so that text which somebody typed
+stays text.
+"""
+
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+
+import jinja2
+from fastapi import APIRouter, Depends
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from runai_core import __version__
+from runai_core.model.errors import InvalidRequest, RunaiError, Unauthenticated
+from runai_core.model.organization import Actor
+from runai_core.web.errors import field_errors, request_id, status_of
+from runai_core.web.pages import files, shown
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of every page: our own files, nothing written into a page, no other host."""
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Vary": "HX-Request",
+}
+
+THEMES = ("light", "dark")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An entry of the navigation."""
+
+    path: str
+    text: str
+
+
+NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
+    ("", (Link("/overview", "Overview"), Link("/workloads", "Workloads"))),
+    (
+        "Organization",
+        (
+            Link("/projects", "Projects"),
+            Link("/departments", "Departments"),
+            Link("/policies", "Policies"),
+            Link("/access-rules", "Access rules"),
+            Link("/users", "Users"),
+            Link("/audit", "Audit log"),
+        ),
+    ),
+    (
+        "Resources",
+        (
+            Link("/node-pools", "Node pools"),
+            Link("/nodes", "Nodes"),
+            Link("/clusters", "Clusters"),
+            Link("/assets", "Assets"),
+            Link("/templates", "Templates"),
+        ),
+    ),
+    ("More", (Link("/reports", "Reports"), Link("/settings", "Settings"))),
+)
+"""Groups of pages. A page that the application does not have is left out."""
+
+
+def viewer(connection: HTTPConnection) -> Actor:
+    """Return who looks at the page.
+
+    Raises:
+        Unauthenticated: nobody has logged in; the frame sends them to do so.
+    """
+    actor = getattr(connection.state, "actor", None)
+    if not isinstance(actor, Actor):
+        raise Unauthenticated("log in first")
+    return actor
+
+
+Viewer = Annotated[Actor, Depends(viewer)]
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler that answers requests."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RunaiError as error:
+                return error_page(request, error)
+            except RequestValidationError as error:
+                return error_page(request, InvalidRequest.of(*field_errors(error.errors(), None)))
+
+        return answer
+
+
+def page_router(prefix: str = "") -> APIRouter:
+    """Return a router for pages: its errors are pages, and the API's documentation leaves it out."""
+    return APIRouter(prefix=prefix, route_class=PageRoute, include_in_schema=False)
+
+
+router = page_router()
+
+
+@router.get("/")
+async def home(_viewer: Viewer) -> Response:
+    """Send visitors to their workloads."""
+    return RedirectResponse("/workloads", 303)
+
+
+@router.get("/static/{digest}/{name}")
+async def static_file(digest: str, name: str) -> Response:
+    """Return one of our own files; they need no session."""
+    return files.serve(digest, name)
+
+
+def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page, or a part of one for htmx, with the headers that every page has."""
+    theme = request.cookies.get("runai_theme", "")
+    context = {
+        "actor": getattr(request.state, "actor", None),
+        "csrf": getattr(request.state, "csrf", ""),
+        "navigation": _navigation(request),
+        "path": request.url.path,
+        "theme": theme if theme in THEMES else "",
+        "version": __version__,
+        "notice": _notice(request),
+        "now": _now(request),
+    }
+    html = environment().get_template(template).render(context | values)
+    response = HTMLResponse(html, status, headers=dict(HEADERS))
+    if context["notice"]:
+        response.delete_cookie(NOTICE, path="/")
+    return response
+
+
+def is_partial(request: Request) -> bool:
+    """Say whether htmx asks for a part of the page that is open."""
+    return request.headers.get("hx-request") == "true" and request.headers.get("hx-boosted") != "true"
+
+
+NOTICE = "runai_notice"
+"""Cookie that carries one sentence to the next page."""
+
+
+def go_to(request: Request, path: str, notice: str = "") -> Response:
+    """Send the browser on after a change, with a sentence that the next page shows once."""
+    if request.headers.get("hx-request") == "true":
+        response = Response(status_code=204, headers={"HX-Redirect": path})
+    else:
+        response = RedirectResponse(path, 303)
+    if notice:
+        # Not a place for secrets: it is shown to whoever holds the browser.
+        response.set_cookie(NOTICE, quote(notice[:800]), max_age=60, path="/", httponly=True, samesite="strict")
+    return response
+
+
+def error_page(request: Request, error: RunaiError) -> Response:
+    """Return the page that tells an error; who is not logged in is sent to log in."""
+    if isinstance(error, Unauthenticated) and getattr(request.state, "actor", None) is None:
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = "/login?next=" + quote(wanted if request.method == "GET" else "/workloads", safe="")
+        if request.headers.get("hx-request") == "true":
+            return Response(status_code=401, headers={"HX-Redirect": target})
+        return RedirectResponse(target, 303)
+    template = "error_part.html" if is_partial(request) else "error.html"
+    return page(request, template, status=status_of(error), error=error, request_id=request_id(request))
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Return the templates; everything they are given is escaped, and a name that is missing is an error."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.globals["static"] = files.url
+    found.filters |= shown.FILTERS
+    return found
+
+
+def _navigation(request: Request) -> list[tuple[str, list[Link]]]:
+    app = request.app
+    known = getattr(app.state, "page_paths", None)
+    if known is None:
+        known = app.state.page_paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    groups = ((title, [link for link in links if link.path in known]) for title, links in NAVIGATION)
+    return [(title, links) for title, links in groups if links]
+
+
+def _notice(request: Request) -> str:
+    return unquote(request.cookies.get(NOTICE, ""))[:800] if not is_partial(request) else ""
+
+
+def _now(request: Request) -> float:
+    return float(request.app.state.orchestrator.backend.clock.now())

@@ -1,0 +1,83 @@
+"""Numbers and times as people read them; the templates' filters."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from runai_core.model.resources import MILLI
+
+GIB = 1024**3
+
+STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in its two largest units: 3700 -> ``1 h 1 min``."""
+    if seconds is None:
+        return ""
+    rest = int(max(seconds, 0))
+    parts: list[str] = []
+    for size, unit in STEPS:
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if part) or "0 s"
+
+
+def ago(seconds: float | None, now: float) -> str:
+    """Return how long a moment is past, or ahead."""
+    if seconds is None:
+        return ""
+    gap = now - seconds
+    if abs(gap) < 1:
+        return "now"
+    first = duration(abs(gap)).split(" ")
+    near = " ".join(first[:2])
+    return f"{near} ago" if gap > 0 else f"in {near}"
+
+
+@jinja2.pass_context
+def moment(context: jinja2.runtime.Context, seconds: float | None) -> Markup:
+    """Return a time element: machine-readable, relative for people, exact in its title."""
+    if seconds is None or seconds == 0:
+        return Markup("")
+    exact = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, ago(seconds, context["now"]))
+
+
+def number(value: float | None) -> str:
+    """Return a number with at most two decimals, none where it is whole."""
+    return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def gib(amount: float | None) -> str:
+    """Return bytes in GiB; small amounts keep two significant digits."""
+    if amount is None:
+        return ""
+    value = amount / GIB
+    return f"{number(value) if value >= 0.01 or not value else f'{value:.2g}'} GiB"
+
+
+def thousandths(amount: float | None) -> str:
+    """Return thousandths (millicores, parts of a GPU) as whole units: 1500 -> 1.5."""
+    return "" if amount is None else number(amount / MILLI)
+
+
+def percent(share: float | None) -> str:
+    """Return a share of 1 in percent."""
+    return "" if share is None else f"{share * 100:.0f} %"
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "moment": moment,
+    "duration": duration,
+    "number": number,
+    "gib": gib,
+    "thousandths": thousandths,
+    "percent": percent,
+}

@@ -1,0 +1,66 @@
+// What every page needs of the browser: theme, menu, copy buttons, errors of partial updates.
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+
+  const say = (text, kind) => {
+    const line = document.createElement("p");
+    line.className = kind;
+    line.textContent = text; // text, never markup
+    document.getElementById("notices")?.replaceChildren(line);
+  };
+
+  const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
+    const text = source ? source.textContent : button.dataset.text;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      const selection = getSelection();
+      if (source) selection.selectAllChildren(source);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button?.classList.contains("theme-button")) {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      document.cookie = `runai_theme=${root.dataset.theme}; path=/; max-age=31536000; SameSite=Strict`;
+      document.dispatchEvent(new Event("runai:theme"));
+    } else if (button?.classList.contains("menu-button")) {
+      const open = document.getElementById("menu").classList.toggle("open");
+      button.setAttribute("aria-expanded", String(open));
+    } else if (button && (button.dataset.copy || button.dataset.text)) {
+      copy(button);
+    }
+    for (const drop of document.querySelectorAll("details.drop[open]")) {
+      if (!drop.contains(event.target)) drop.open = false;
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const drop of document.querySelectorAll("details.drop[open]")) {
+      drop.open = false;
+      drop.querySelector("summary").focus();
+    }
+  });
+
+  // htmx swaps nothing for an error; the person must still hear of it.
+  document.addEventListener("htmx:responseError", (event) => {
+    const part = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+    say(part.body.textContent.trim().slice(0, 500) || "The server answered with an error.", "problem");
+  });
+  document.addEventListener("htmx:sendError", () => say("The server cannot be reached; this page may be old.", "problem"));
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form[data-submit-on-change]");
+    if (form && event.target.matches("select, input[type=checkbox]")) form.requestSubmit();
+  });
+})();
