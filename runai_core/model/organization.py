@@ -60,6 +60,8 @@ class Department:
     description: str = ""
     resources: Mapping[str, QueueResources] = field(default_factory=dict)  # by node pool
     default_node_pools: tuple[str, ...] = ()
+    node_types_training: tuple[str, ...] = ()  # empty: all
+    node_types_workspace: tuple[str, ...] = ()
     scheduling_rules: SchedulingRules = field(default_factory=SchedulingRules)
 
     @property

@@ -132,6 +132,28 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """How long a workload may run, or may hold GPUs that it does not use, by a scheduling rule."""
+
+    __pydantic_config__ = WIRE
+    rule: str  # its name in the API
+    seconds: int
+    origin: str  # project/<name> or department/<name>: whose rule it is
+    warned: bool = False  # half of it has passed, and that was told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits that a workload was submitted under; rules that change later do not bind it."""
+
+    __pydantic_config__ = WIRE
+    time: Limit | None = None
+    idle: Limit | None = None
+    counted_from: float = 0.0  # running seconds at the newest stop by a rule: each run counts anew after it
+    unmeasured_told: bool = False  # that nothing measures its GPUs was said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One row in every list: what a user submitted, whatever makes its pods.
 
@@ -158,6 +180,7 @@ class Workload:
     category: str = "Train"
     node_pools: tuple[str, ...] = ()  # in order of preference, never empty once submitted
     origins: Mapping[str, str] = field(default_factory=dict)  # field -> policy that set its value
+    limits: Limits | None = None  # by scheduling rules; None: there are none
     source: str = "Control-plane"  # CLI | Control-plane | Other
     # state
     phase: Phase = Phase.CREATING

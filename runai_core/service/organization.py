@@ -288,12 +288,16 @@ class OrganizationService:
     async def _check(self, unit: Unit) -> None:
         _check_name("name", unit.name)
         pools = {pool.name for pool in (await self._store.list(NodePool, Query())).items}
-        for pool in unit.resources:
+        named = [("resources.nodePool", pool) for pool in unit.resources]
+        named += [(f"defaultNodePools.{index}", pool) for index, pool in enumerate(unit.default_node_pools)]
+        for where, pool in named:
             if pool not in pools:
                 raise InvalidRequest.of(
-                    FieldError("resources.nodePool", f"no such node pool; there are: {', '.join(sorted(pools))}", pool)
+                    FieldError(where, f"no such node pool; there are: {', '.join(sorted(pools))}", pool)
                 )
         _check_quotas(unit)
+        if errors := scheduling_rules.check_limits(unit.scheduling_rules):
+            raise InvalidRequest.of(*errors)
 
     async def _create(self, item: Named) -> Named:
         try:
@@ -332,7 +336,10 @@ def _sum_up(pods: Sequence[tuple[Pod, Workload]]) -> UnitStatus:
 
 
 def _check_rules(department: Department, project: Project) -> None:
-    errors = scheduling_rules.check(department.scheduling_rules, project.scheduling_rules)
+    errors = (
+        *scheduling_rules.check(department.scheduling_rules, project.scheduling_rules),
+        *scheduling_rules.check_node_types(department, project),
+    )
     if errors:
         raise InvalidRequest.of(*errors)
 

@@ -15,7 +15,7 @@ from runai_core.model.decision import Verdict
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta, to_camel
 from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
-from runai_core.model.organization import Actor, Project
+from runai_core.model.organization import Actor, Department, Project
 from runai_core.model.snapshot import Preemptibility
 from runai_core.model.spec import (
     DISTRIBUTED_INFERENCE_ONLY,
@@ -33,6 +33,7 @@ from runai_core.model.workload import (
     Workload,
     WorkloadType,
 )
+from runai_core.policy.scheduling_rules import EffectiveRules, check_node_type, effective_rules, limits_of
 from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Query
 from runai_core.service.policies import PolicyService
@@ -109,8 +110,12 @@ class Submissions:
             master = await self._policies.evaluate(policy_type, submission.master_spec, project, part="master")
             master_spec = wire.decode(WorkloadSpec, master.spec, at="masterSpec")
             violations += master.violations
-        pools = await self._node_pools(spec, project)
+        rules = effective_rules(await self._department(project), project)
+        if wrong := check_node_type(rules, submission.type, spec.node_type):
+            raise InvalidRequest.of(*wrong)
+        pools = await self._node_pools(spec, rules)
         defaults = TYPE_DEFAULTS[submission.type]
+        preemptibility = _preemptibility(spec, defaults.preemptibility)
         priority_class = spec.priority_class or defaults.priority_class
         workload = Workload(
             meta=Meta(name=name, project=project.name, created_by=actor.name),
@@ -124,7 +129,8 @@ class Submissions:
             manifest=submission.manifest,
             priority_class=priority_class,
             priority=_priority(priority_class),
-            preemptibility=_preemptibility(spec, defaults.preemptibility),
+            preemptibility=preemptibility,
+            limits=limits_of(rules, submission.type, preemptibility),
             category=spec.category or defaults.category,
             node_pools=pools,
             node_pool=pools[0],
@@ -153,8 +159,14 @@ class Submissions:
             has = ", ".join(project.name for project in known) or "none"
             raise NotFound(f"there is no project {name[:80]}; there are: {has}") from None
 
-    async def _node_pools(self, spec: WorkloadSpec, project: Project) -> tuple[str, ...]:
-        wanted = spec.node_pools or project.default_node_pools or (DEFAULT_NODE_POOL,)
+    async def _department(self, project: Project) -> Department:
+        try:
+            return await self._store.get(Department, project.department)
+        except NotFound:  # on a cluster a project can be there before its department
+            return Department(meta=Meta(name=project.department))
+
+    async def _node_pools(self, spec: WorkloadSpec, rules: EffectiveRules) -> tuple[str, ...]:
+        wanted = spec.node_pools or rules.default_node_pools or (DEFAULT_NODE_POOL,)
         known = [pool.name for pool in (await self._store.list(NodePool, Query())).items]
         for index, name in enumerate(wanted):
             if name not in known:

@@ -71,18 +71,15 @@ def new_department(body: DepartmentCreate, resources: Mapping[str, QueueResource
 def changed_department(
     department: Department, body: DepartmentCreate | DepartmentUpdate, resources: Mapping[str, QueueResources]
 ) -> Department:
-    """Return the department with what the body gives; the rest stays.
-
-    Raises:
-        InvalidRequest: node types are given.
-    """
-    if body.node_types is not None and (body.node_types.training or body.node_types.workspace):
-        raise InvalidRequest.of(FieldError("nodeTypes", "departments have none: set them on the projects"))
+    """Return the department with what the body gives; the rest stays."""
+    types = body.node_types
     return replace(
         department,
         description=_given(body.description, department.description),
         resources=resources,
         default_node_pools=_names(body.default_node_pools, department.default_node_pools),
+        node_types_training=_names(types.training if types else None, department.node_types_training),
+        node_types_workspace=_names(types.workspace if types else None, department.node_types_workspace),
         scheduling_rules=_given(body.scheduling_rules, department.scheduling_rules),
     )
 

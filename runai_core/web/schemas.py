@@ -196,7 +196,7 @@ class ResourcesFields(Body):
 
 
 class NodeTypes(Body):
-    """Node types that workloads of the project may use; empty: all."""
+    """Node types that workloads may use; empty: all. A project may leave out some of its department's."""
 
     training: Names | None = None
     workspace: Names | None = None
@@ -216,7 +216,7 @@ class DepartmentCreate(UnitUpdate):
 
     name: Name
     cluster_id: str | None = None
-    node_types: Annotated[NodeTypes | None, Field(description="Accepted when empty; set it on projects.")] = None
+    node_types: NodeTypes | None = None
 
 
 class DepartmentUpdate(UnitUpdate):

@@ -73,6 +73,13 @@ def _scheduling_rules() -> Schema:
     return said(model_schema(SchedulingRules), "Time limits, in seconds; those of the department hold too.")
 
 
+def _node_types() -> Schema:
+    return structure(
+        {"training": texts("For trainings."), "workspace": texts("For workspaces.")},
+        "Node types that workloads may use, by the node label run.ai/type.",
+    )
+
+
 def department_spec() -> Schema:
     """Return the schema of a department's specification."""
     return structure(
@@ -80,6 +87,7 @@ def department_spec() -> Schema:
             "description": text("What the department is."),
             "resources": _resources(),
             "defaultNodePools": texts("Node pools of workloads that name none, in order of preference."),
+            "nodeTypes": _node_types(),
             "schedulingRules": _scheduling_rules(),
         },
         "A group of projects that share quota.",
@@ -95,10 +103,7 @@ def project_spec() -> Schema:
             "namespace": text("Namespace of the workloads; runai-<project> when left out."),
             "resources": _resources(),
             "defaultNodePools": texts("Node pools of workloads that name none, in order of preference."),
-            "nodeTypes": structure(
-                {"training": texts("For trainings."), "workspace": texts("For workspaces.")},
-                "Node types that workloads may use, by the node label run.ai/type.",
-            ),
+            "nodeTypes": _node_types(),
             "schedulingRules": _scheduling_rules(),
             "enforceRunaiScheduler": boolean("Pods that name no other scheduler get ours; true when left out."),
             "deservedGpus": number("Older form: GPU quota in the default node pool.", minimum=0),

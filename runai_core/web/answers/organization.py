@@ -93,6 +93,7 @@ class Effective(Answer):
     scheduling_rules: SchedulingRules
     default_node_pools: tuple[str, ...]
     node_types: NodeTypesItem
+    origins: dict[str, str]  # path of a rule -> project/<name> or department/<name>
 
 
 class UnitItem(Answer):

@@ -7,7 +7,7 @@ from runai_core import __version__
 from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
 from runai_core.model.organization import DEFAULT_QUEUE_PRIORITY, Department, Project, QueueResources, ResourceQuota
 from runai_core.model.resources import MB, MILLI, Resources, total
-from runai_core.policy.scheduling_rules import effective
+from runai_core.policy.scheduling_rules import effective_rules
 from runai_core.service.organization import UnitStatus
 from runai_core.web.answers.base import Condition, Reference
 from runai_core.web.answers.organization import (
@@ -53,10 +53,9 @@ Statuses = Mapping[str, UnitStatus]  # by node pool
 def project_item(project: Project, department: Department, statuses: Statuses, directory: Directory) -> ProjectItem:
     """Return the project as the API shows it."""
     department_id = directory.departments.get(project.department, project.department)
-    types = NodeTypesItem(training=project.node_types_training, workspace=project.node_types_workspace)
+    found = effective_rules(department, project)
     return ProjectItem(
         **_unit(project, directory),
-        node_types=types,
         parent_id=department_id,
         parent=Reference(id=department_id, name=project.department),
         department_id=department_id,
@@ -69,9 +68,10 @@ def project_item(project: Project, department: Department, statuses: Statuses, d
             node_pool_quota_statuses=_pool_statuses(statuses, directory),
         ),
         effective=Effective(
-            scheduling_rules=effective(department.scheduling_rules, project.scheduling_rules),
-            default_node_pools=project.default_node_pools or department.default_node_pools,
-            node_types=types,
+            scheduling_rules=found.rules,
+            default_node_pools=found.default_node_pools,
+            node_types=NodeTypesItem(training=found.node_types["training"], workspace=found.node_types["workspace"]),
+            origins=dict(found.origins),
         ),
     )
 
@@ -82,7 +82,6 @@ def department_item(
     """Return the department, with its projects, as the API shows it."""
     return DepartmentItem(
         **_unit(department, directory),
-        node_types=NodeTypesItem(),
         children=tuple(Reference(id=project.meta.uid, name=project.name) for project in projects),
         status=DepartmentStatus(
             quota_status=_quota_status(tuple(statuses.values())),
@@ -207,6 +206,7 @@ def _unit(unit: Project | Department, directory: Directory) -> dict[str, Any]:
         "total_resources": _total(unit.resources),
         "scheduling_rules": unit.scheduling_rules,
         "default_node_pools": unit.default_node_pools,
+        "node_types": NodeTypesItem(training=unit.node_types_training, workspace=unit.node_types_workspace),
         "created_at": iso(unit.meta.created_at),
         "updated_at": iso(unit.meta.updated_at or unit.meta.created_at),
         "created_by": unit.meta.created_by,

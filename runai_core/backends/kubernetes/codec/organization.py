@@ -146,13 +146,10 @@ def project_of(item: Mapping[str, Any]) -> Project:
 
 def project_object(project: Project) -> Object:
     """Return the custom resource of a project."""
-    types = {"training": list(project.node_types_training), "workspace": list(project.node_types_workspace)}
-    types = {name: values for name, values in types.items() if values}
     spec = {
         "department": project.department,
         "namespace": project.namespace or f"runai-{project.name}",
         **_unit_spec(project),
-        **({"nodeTypes": types} if types else {}),
         **({} if project.enforce_scheduler else {"enforceRunaiScheduler": False}),
     }
     return _object(PROJECTS, project.meta, spec)
@@ -188,6 +185,8 @@ def department_of(item: Mapping[str, Any]) -> Department:
         description=str(spec.get("description") or ""),
         resources=resources_of(spec),
         default_node_pools=_texts(spec, "defaultNodePools"),
+        node_types_training=_texts(spec.get("nodeTypes") or {}, "training"),
+        node_types_workspace=_texts(spec.get("nodeTypes") or {}, "workspace"),
         scheduling_rules=wire.decode(SchedulingRules, spec.get("schedulingRules") or {}, at="spec.schedulingRules"),
     )
 
@@ -199,10 +198,13 @@ def department_object(department: Department) -> Object:
 
 def _unit_spec(unit: Project | Department) -> Object:
     rules = wire.encode(unit.scheduling_rules)
+    types = {"training": list(unit.node_types_training), "workspace": list(unit.node_types_workspace)}
+    types = {name: values for name, values in types.items() if values}
     return {
         **({"description": unit.description} if unit.description else {}),
         "resources": resources_object(unit.resources),
         **({"defaultNodePools": list(unit.default_node_pools)} if unit.default_node_pools else {}),
+        **({"nodeTypes": types} if types else {}),
         **({"schedulingRules": rules} if rules else {}),
     }
 
