@@ -23,9 +23,12 @@ from runai_core.ports import Backend
 from runai_core.service.access import AccessService, Credentials
 from runai_core.service.journal import Journal
 from runai_core.service.organization import OrganizationService
+from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.sessions import SessionService
+from runai_core.service.sign_in import SignInService
 from runai_core.service.submissions import Submissions
 from runai_core.service.workloads import WorkloadService
 from runai_core.settings import ROLES, Settings
@@ -57,6 +60,8 @@ class Orchestrator:
     organization: OrganizationService
     policies: PolicyService
     access: AccessService
+    sessions: SessionService
+    sign_in: SignInService
     journal: Journal
     scheduling: SchedulingService
     plugins: Registry
@@ -92,7 +97,7 @@ async def open_orchestrator(
         if settings.backend == "local":
             await orchestrator.organization.ensure_defaults()
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(_purge(settings, backend))]
+            loops = [tasks.create_task(_purge(orchestrator))]
             for name in ROLES[settings.role]:
                 run = _scheduler if name == "scheduler" else _operator(reconciler, operator)
                 loops.append(tasks.create_task(_lead(orchestrator, name, run)))
@@ -196,6 +201,8 @@ def build(
         organization=OrganizationService(backend, access, scheduling),
         policies=policies,
         access=access,
+        sessions=SessionService(backend, access, identity.signing_key),
+        sign_in=SignInService(backend, access, Passwords()),
         journal=journal,
         scheduling=scheduling,
         plugins=registry,
@@ -248,9 +255,12 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-async def _purge(settings: Settings, backend: Backend) -> None:
+async def _purge(orchestrator: Orchestrator) -> None:
+    backend = orchestrator.backend
     while True:
-        before = backend.clock.now() - settings.deleted_kept_seconds
+        before = backend.clock.now() - orchestrator.settings.deleted_kept_seconds
         for kind in (Workload, Pod, HistoryRecord):
             await backend.store.purge(kind, before)
+        await orchestrator.sessions.forget_expired()
+        await orchestrator.sign_in.forget_old()
         await backend.clock.sleep(PURGE_EVERY)

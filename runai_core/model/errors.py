@@ -15,6 +15,7 @@
     |- TooLarge              a body, name or list over its limit  413, exit 2
     |- Unsupported           this kind or backend cannot do it    422, exit 2
     `- Unavailable           try again: database, disk, network   503, exit 6
+       `- TooManyRequests    too many tries: wait a while       429, exit 6
 
 One table in `web.app` turns them into status codes and one in `cli.main` into
 exit codes. A message says what is wrong, with which object, and what to do.
@@ -113,3 +114,7 @@ class Unsupported(RunaiError):
 
 class Unavailable(RunaiError):
     """The database, the disk or the network is not there now: try again."""
+
+
+class TooManyRequests(Unavailable):
+    """Too many failed tries; `details` says after how many seconds (`retryAfterSeconds`) the next may succeed."""

@@ -83,7 +83,19 @@ class AccessService:
         }
         return Token(jwt.encode(claims, self._key, algorithm="HS256"), seconds)
 
-    def authenticate(self, token: str) -> Actor:
+    async def actor(self, subject_type: str, subject: str) -> Actor:
+        """Return somebody with all that was granted.
+
+        Raises:
+            Unauthenticated: there is no such account, or not any more.
+        """
+        found = await self._store.list(ServiceAccount, Query(filters=(Filter("client_id", Op.EQ, subject),), limit=1))
+        if subject_type != "service-account" or not found.items:
+            raise Unauthenticated(f"there is no {subject_type} {subject} any more")
+        role = found.items[0].meta.labels.get("role", ADMINISTRATOR)
+        return Actor(name=subject, kind=subject_type, grants=(Grant(role),))
+
+    async def authenticate(self, token: str) -> Actor:
         """Return who the token stands for.
 
         Raises:

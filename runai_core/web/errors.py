@@ -25,6 +25,7 @@ STATUS: Mapping[type[RunaiError], int] = {
     errors.WatchExpired: 410,
     errors.TooLarge: 413,
     errors.Unsupported: 422,
+    errors.TooManyRequests: 429,
     errors.Unavailable: 503,
 }
 """Status of each branch of the exception tree; a subclass has its parent's."""
@@ -71,9 +72,13 @@ def body_of(error: RunaiError, request_id: str = "") -> dict[str, Any]:
 
 def answer(connection: HTTPConnection, error: RunaiError) -> Json:
     """Return the response for an error."""
-    status = status_of(error)
-    headers = {"WWW-Authenticate": "Bearer"} if status == STATUS[errors.Unauthenticated] else None
-    return Json(body_of(error, request_id(connection)), status, headers)
+    return Json(body_of(error, request_id(connection)), status_of(error), _headers(error))
+
+
+def _headers(error: RunaiError) -> dict[str, str]:
+    if isinstance(error, errors.TooManyRequests):
+        return {"Retry-After": str(error.details.get("retryAfterSeconds", 1))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthenticated) else {}
 
 
 def request_id(connection: HTTPConnection) -> str:

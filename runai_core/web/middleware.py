@@ -2,7 +2,7 @@
 
 Written as plain ASGI, so that the same checks hold for WebSockets and streams.
 From outside to inside: `Identify` (request id, and no error leaves as a
-traceback), `CheckHost`, `BufferBody`, `Authenticate`.
+traceback), `CheckHost`, `BufferBody`, and `gate.Authenticate`.
 """
 
 import logging
@@ -14,8 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 
-from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, TooLarge, Unauthenticated
-from runai_core.model.organization import Actor
+from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, TooLarge
 from runai_core.web.errors import Json, answer, request_id
 
 Scope = MutableMapping[str, Any]
@@ -28,9 +27,6 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 """Names of this machine that are always accepted in the Host header."""
-
-OPEN_PATHS = frozenset({"/api/v1/token", "/api/v2/token", "/api/docs", "/api/openapi.json"})
-"""Paths below /api that need no token."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::[0-9]{1,5})?")
@@ -67,7 +63,7 @@ class Identify:
         except Exception:
             log.exception("request %s: %s %s failed", identity, scope.get("method", scope["type"]), scope["path"])
             if not started:
-                await _refuse(scope, receive, stamped, _unexpected(identity))
+                await refuse(scope, receive, stamped, _unexpected(identity))
 
 
 class CheckHost:
@@ -85,7 +81,7 @@ class CheckHost:
             if match is None or match[1].lower() not in self._allowed:
                 message = f"must be one of {', '.join(sorted(self._allowed))}; set RUNAI_ALLOWED_HOSTS to add one"
                 error = InvalidRequest.of(FieldError("Host header", message, given[:80]))
-                await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+                await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
                 return
         await self._app(scope, receive, send)
 
@@ -105,10 +101,10 @@ class BufferBody:
         try:
             body = await self._read(scope, receive)
         except RunaiError as error:
-            await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+            await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
             return
         if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """Return the body; None when the client went away."""
@@ -131,35 +127,6 @@ class BufferBody:
         return TooLarge(f"the body is larger than {self._limit} bytes, the most that is accepted")
 
 
-class Authenticate:
-    """Finds out who asks; everything below /api but the token, the docs and the schema needs a token."""
-
-    def __init__(self, app: App, identify: Callable[[str], Actor]) -> None:
-        self._app = app
-        self._identify = identify
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
-            try:
-                scope.setdefault("state", {})["actor"] = self._identify(_token(scope))
-            except RunaiError as error:
-                await _refuse(scope, receive, send, answer(HTTPConnection(scope), error))
-                return
-        await self._app(scope, receive, send)
-
-
-def _is_protected(path: str) -> bool:
-    return path.startswith("/api/") and path.rstrip("/") not in OPEN_PATHS
-
-
-def _token(scope: Scope) -> str:
-    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("send the header 'Authorization: Bearer <token>'; POST /api/v1/token gives a token")
-    return token.strip()
-
-
 def _check_text(body: bytes) -> None:
     """Refuse what could be read as JSON but never be stored: bytes that are not UTF-8, halves of characters, NUL."""
     try:
@@ -175,7 +142,8 @@ def _check_text(body: bytes) -> None:
         raise InvalidRequest.of(FieldError("body", r"must not contain half of a surrogate pair (\ud800 to \udfff)"))
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a source that gives a body that was read before once more."""
     sent = False
 
     async def replayed() -> Message:
@@ -199,7 +167,7 @@ def _unexpected(identity: str) -> Json:
     return Json(body, 500)
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, response: Json) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, response: Json) -> None:
     """Send a response, also to a client that wanted a WebSocket."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": request_id(HTTPConnection(scope))})

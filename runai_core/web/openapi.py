@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 from runai_core import __version__, wire
 from runai_core.model.spec import WorkloadSpec
 from runai_core.web.answers.base import ErrorAnswer
-from runai_core.web.middleware import OPEN_PATHS
+from runai_core.web.gate import OPEN_PATHS
 from runai_core.web.schemas import MODEL
 
 TITLE = "runai-core"

@@ -1,0 +1,100 @@
+"""Who can ask: users, their keys, and the sessions in which they are known.
+
+A secret is never kept: passwords as argon2 hashes, secrets that were drawn at
+random as plain hashes. A `generation` is part of every token that stands for
+an account without a session; raising it makes all earlier tokens worthless.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runai_core.model.meta import WIRE, Meta
+
+
+class SubjectType(StrEnum):
+    """What an access rule can be about (Run:ai API: subjectType)."""
+
+    USER = "user"
+    APP = "app"
+    SERVICE_ACCOUNT = "service-account"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person. The name is the e-mail address, in lower case, or what the identity provider calls the person."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    password_hash: str = ""  # empty: signs in through a provider only
+    must_change_password: bool = False  # an administrator chose it
+    first_name: str = ""
+    last_name: str = ""
+    provider: str = ""  # identity provider that vouches for the person; empty: local
+    groups: tuple[str, ...] = ()  # as the provider said at the last sign-in
+    attributes: Mapping[str, str] = field(default_factory=dict)  # uid, gid and such, as the provider said
+    disabled: bool = False
+    last_login: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name with which the person signs in."""
+        return self.meta.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """A key with which programs act as its owner (Run:ai: access key, earlier user application)."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    client_id: str
+    secret_hash: str
+    holder: str  # name of the user or service account
+    holder_type: str = SubjectType.USER.value
+    expires_at: float | None = None
+    generation: int = 0
+    last_used: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The key's name, unique among all keys."""
+        return self.meta.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Somebody who signed in, until they sign out or it expires. The name is the hash of what the browser keeps."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    subject: str
+    subject_type: str
+    expires_at: float
+    refresh_hash: str = ""  # of the one refresh token that is good now
+    spent: tuple[str, ...] = ()  # hashes of earlier ones: whoever shows one has stolen it, or was robbed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Something that can be shown once, soon: a link that signs in, or a sign-in under way at a provider."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta  # the name is the hash of what was given out
+    subject: str
+    subject_type: str
+    expires_at: float
+    purpose: str = "login"
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """Failed tries to sign in with one name, or from one address. The name is a hash of either."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    failures: int = 0
+    last: float = 0.0
+    locked_until: float = 0.0

@@ -1,0 +1,146 @@
+"""Sessions of browsers: what a cookie stands for, its token against forged requests, and links that sign in once.
+
+What a browser keeps is 256 random bits; the store has their hash only. The
+token against forgery is derived from them, so that it needs no place of its
+own and dies with the session.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from runai_core.model.errors import NotFound, Unauthenticated
+from runai_core.model.identity import Session, Ticket
+from runai_core.model.meta import Meta
+from runai_core.model.organization import Actor
+from runai_core.ports import Backend, Filter, Op, Query
+from runai_core.service.access import AccessService
+
+SESSION_SECONDS = 12 * 3600.0
+"""How long a browser stays signed in."""
+
+TICKET_SECONDS = 300.0
+"""How long a link that signs in can be used."""
+
+TICKET_GONE = "the link has expired or was used before: `runai up` prints a new one"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new session: what the browser keeps, and for how many seconds."""
+
+    cookie: str
+    seconds: int
+
+
+class SessionService:
+    """Opens, finds and closes sessions of browsers."""
+
+    def __init__(self, backend: Backend, access: AccessService, signing_key: str) -> None:
+        self._store = backend.store
+        self._clock = backend.clock
+        self._access = access
+        self._key = signing_key.encode()
+
+    async def open(self, actor: Actor) -> Opened:
+        """Sign somebody in whose identity was proved."""
+        cookie = secrets.token_urlsafe(32)
+        session = Session(
+            meta=Meta(name=_hash(cookie), created_by=actor.name),
+            subject=actor.name,
+            subject_type=actor.kind,
+            expires_at=self._clock.now() + SESSION_SECONDS,
+        )
+        await self._store.create(session)
+        return Opened(cookie, int(SESSION_SECONDS))
+
+    async def find(self, cookie: str) -> Actor:
+        """Return who is signed in.
+
+        Raises:
+            Unauthenticated: the session is unknown, was closed, or has expired.
+        """
+        session = await self._session(cookie)
+        return await self._access.actor(session.subject_type, session.subject)
+
+    async def close(self, cookie: str) -> None:
+        """Sign out; a session that is not there is as good as closed."""
+        try:
+            session = await self._store.get(Session, _hash(cookie))
+            await self._store.delete(Session, session.meta.uid)
+        except NotFound:
+            return
+
+    async def close_all(self, actor: Actor) -> int:
+        """Close every session of somebody, and return how many there were."""
+        mine = (Filter("subject", Op.EQ, actor.name), Filter("subject_type", Op.EQ, actor.kind))
+        found = (await self._store.list(Session, Query(filters=mine))).items
+        for session in found:
+            try:
+                await self._store.delete(Session, session.meta.uid)
+            except NotFound:
+                continue
+        return len(found)
+
+    def csrf(self, cookie: str) -> str:
+        """Return the token that a changing request of this browser must carry."""
+        return hmac.new(self._key, b"csrf:" + cookie.encode(), hashlib.sha256).hexdigest()
+
+    def is_csrf(self, cookie: str, given: str) -> bool:
+        """Return whether this is that token."""
+        return hmac.compare_digest(self.csrf(cookie).encode(), given.encode())
+
+    async def issue_ticket(self, actor: Actor) -> str:
+        """Return what opens a session as the actor, once and soon."""
+        ticket = secrets.token_urlsafe(32)
+        await self._store.create(
+            Ticket(
+                meta=Meta(name=_hash(ticket), created_by=actor.name),
+                subject=actor.name,
+                subject_type=actor.kind,
+                expires_at=self._clock.now() + TICKET_SECONDS,
+            )
+        )
+        return ticket
+
+    async def redeem(self, ticket: str) -> Opened:
+        """Open the session that a ticket stands for.
+
+        Raises:
+            Unauthenticated: it is unknown, was used, or has expired.
+        """
+        try:
+            found = await self._store.get(Ticket, _hash(ticket))
+            await self._store.delete(Ticket, found.meta.uid)  # of two at the same time, one finds it gone
+        except NotFound:
+            raise Unauthenticated(TICKET_GONE) from None
+        if found.purpose != "login" or found.expires_at < self._clock.now():
+            raise Unauthenticated(TICKET_GONE)
+        return await self.open(await self._access.actor(found.subject_type, found.subject))
+
+    async def forget_expired(self) -> None:
+        """Delete sessions and tickets whose time is over, and forget deleted ones for good."""
+        now = self._clock.now()
+        over = Query(filters=(Filter("expires_at", Op.LE, now),))
+        for kind in (Session, Ticket):
+            for item in (await self._store.list(kind, over)).items:
+                try:
+                    await self._store.delete(kind, item.meta.uid)
+                except NotFound:
+                    continue
+            await self._store.purge(kind, now)
+
+    async def _session(self, cookie: str) -> Session:
+        try:
+            session = await self._store.get(Session, _hash(cookie))
+        except NotFound:
+            raise Unauthenticated("you are not signed in any more: sign in again") from None
+        if session.expires_at < self._clock.now():
+            raise Unauthenticated("the session has expired: sign in again")
+        return session
+
+
+def _hash(secret: str) -> str:
+    # Plain, as in `access`: 256 random bits cannot be guessed.
+    return hashlib.sha256(secret.encode()).hexdigest()
