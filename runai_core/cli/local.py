@@ -182,7 +182,7 @@ def announce(app: App, settings: Settings, running: Running, *, as_json: bool) -
         "Token": f"in {settings.credentials_file}",
         "Log": settings.data_dir / LOG_FILE,
         "API": f"{running.url}/api/docs",
-        **_what_is_there(settings),
+        **_what_is_there(settings, running),
     }
     app.say(f"The orchestrator runs at {running.url} (process {running.pid}).\n")
     for name, value in rows.items():
@@ -193,20 +193,26 @@ def announce(app: App, settings: Settings, running: Running, *, as_json: bool) -
     app.say("Stop it:           runai down")
 
 
-def _what_is_there(settings: Settings) -> dict[str, str]:
-    """Return nodes and projects; nothing where they cannot be read, which is not this command's business."""
+def _what_is_there(settings: Settings, running: Running) -> dict[str, str]:
+    """Return nodes, projects and the way in for a browser; nothing where they cannot be read, which is not this command's business."""
     # Imported here: by now the orchestrator is on its way, and loading this takes a while.
+    from runai_core.client import requests
     from runai_core.client.sync.client import Client
 
     try:
         with Client.connect_to(read_credentials(settings.data_dir)) as client:
             nodes, projects = client.nodes(), client.projects.list(limit=20)
+            path = client.transport.call(requests.login_ticket())
     except RunaiError:
         return {}
     gpus = sum(node.gpu_count for node in nodes)
     simulated = " (simulated)" if any(node.simulated for node in nodes) else ""
     counted = f"{len(nodes)} with {gpus} GPUs{simulated}"
-    return {"Nodes": counted, "Projects": ", ".join(project.name for project in projects)}
+    return {
+        "Nodes": counted,
+        "Projects": ", ".join(project.name for project in projects),
+        "In the browser": f"{running.url}{path}  (signs you in, once, within 5 minutes)",
+    }
 
 
 @click.command("down")

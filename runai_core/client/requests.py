@@ -106,6 +106,11 @@ def send(method: str, path: str, read: Callable[[Any], T], body: Any = None, *, 
     return Call(Request(method, path, body=body, repeatable=repeatable or method in ("PUT", "DELETE")), read)
 
 
+def login_ticket() -> Call[str]:
+    """Ask for the path that signs a browser in as who asks, once and within minutes."""
+    return send("POST", f"{API}/sessions/tickets", lambda answer: str(answer["path"]))
+
+
 def one(kind: type[T]) -> Callable[[Any], T]:
     """Return the reader of an answer that is one object."""
     return lambda data: parse(kind, data)

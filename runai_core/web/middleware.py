@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, TooLarge
 from runai_core.web.errors import Json, answer, request_id
@@ -167,7 +168,7 @@ def _unexpected(identity: str) -> Json:
     return Json(body, 500)
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send, response: Json) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
     """Send a response, also to a client that wanted a WebSocket."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": request_id(HTTPConnection(scope))})
