@@ -85,6 +85,7 @@ class Project:
     scheduling_rules: SchedulingRules = field(default_factory=SchedulingRules)
     enforce_scheduler: bool = True
     namespace: str = ""
+    cluster: str = ""  # id of the cluster that runs its workloads; empty: the only one
 
     @property
     def name(self) -> str:
