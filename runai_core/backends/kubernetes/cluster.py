@@ -15,6 +15,7 @@ from runai_core.backends.kubernetes.codec.nodes import node_model
 from runai_core.backends.kubernetes.events import Recorder
 from runai_core.backends.kubernetes.evicting import Evictor
 from runai_core.backends.kubernetes.external import ExternalRows
+from runai_core.backends.kubernetes.places import Places
 from runai_core.backends.kubernetes.reading import Reader
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.backends.kubernetes.status import StatusWriter
@@ -42,6 +43,7 @@ class KubernetesCluster:
         self.world = world
         self._clock = clock
         self.snapshots = Snapshots(world, scheduler=scheduler)
+        self._places = Places(world.pod_groups)
         self.changes_told = Changes(world, expected=self.snapshots.__contains__, scheduler=scheduler)
         self.recorder = Recorder(api, clock, component=scheduler, busy=self._is_busy)
         self.evictor = Evictor(api, world, self.snapshots, self.recorder, clock, wake=self.changes_told.wake)
@@ -93,12 +95,17 @@ class KubernetesCluster:
     async def snapshot(self, pool: NodePool) -> Snapshot:
         """Return all that the engine may know about one node pool now."""
         await self.binder.calm(UNDER_WAY, HELD_UP)
-        return self.snapshots.snapshot(pool, self._clock.now())
+        found = self.snapshots.snapshot(pool, self._clock.now())
+        if due := self._places.due(found):  # they came after their places were found
+            self.binder.bind(due)
+            found = self.snapshots.snapshot(pool, self._clock.now())
+        return self._places.over(found)
 
     async def apply(self, result: CycleResult) -> Mapping[str, Outcome]:
         """Begin to carry out binds and evictions and to tell verdicts; return what is known of each, by pod name."""
-        outcomes = {**self.evictor.evict(result.evictions), **self.binder.bind(result.binds)}
-        self.status.take(result)
+        own, placed = self._places.take(result)
+        outcomes = {**self.evictor.evict(own.evictions), **self.binder.bind(own.binds), **placed}
+        self.status.take(own)
         return outcomes
 
     def changes(self) -> AsyncIterator[ClusterChange]:

@@ -53,9 +53,10 @@ TASK_PRIORITY_LABEL = "kai.scheduler/task-priority"
 ROLE_LABELS: Mapping[str, Sequence[str]] = {
     "training.kubeflow.org/job-role": ("master", "launcher"),
     "ray.io/node-type": ("head",),
+    "spark-role": ("driver",),
     "runai/role": ("master", "launcher", "leader"),
 }
-"""Labels whose values make a pod the one that is placed first and evicted last (Kubeflow, Ray, ours)."""
+"""Labels whose values make a pod the one that is placed first and evicted last (Kubeflow, Ray, Spark, ours)."""
 
 USER_LABEL = "user"
 """Label of a pod: who submitted it (Run:ai, KAI)."""
