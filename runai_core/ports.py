@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
+from runai_core.model.samples import Point
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.workload import Gang, Pod, Workload
 
@@ -131,6 +132,36 @@ class Store(Protocol):
 
     async def version(self) -> int:
         """Return the newest resource version."""
+        ...
+
+
+class SampleStore(Protocol):
+    """Keeps measurements, coarser and coarser (`model.samples.LEVELS`), in a bounded space."""
+
+    async def add(self, points: Sequence[Point]) -> None:
+        """Keep what was measured; a second point of an entity at one moment is dropped."""
+        ...
+
+    async def series(self, entity: str, start: float, end: float, level: int = 0) -> Sequence[Point]:
+        """Return the points of an entity from `start` to `end`, in order."""
+        ...
+
+    async def below(self, prefix: str, start: float, end: float, level: int = 0) -> Sequence[Point]:
+        """Return the points of all entities whose names begin so, by entity and time."""
+        ...
+
+    async def tidy(self, now: float) -> None:
+        """Make what is complete coarser, and forget what is too old or too much."""
+        ...
+
+
+@runtime_checkable
+class KeepsSamples(Protocol):
+    """Capability of a `Store`: it keeps measurements too."""
+
+    @property
+    def samples(self) -> SampleStore:
+        """Where they are."""
         ...
 
 

@@ -37,7 +37,7 @@ from runai_core.model.errors import (
     Unsupported,
 )
 from runai_core.model.workload import Workload, WorkloadType
-from runai_core.ports import Change, Clock, Page, Query, Store, Stored
+from runai_core.ports import Change, Clock, KeepsSamples, Page, Query, SampleStore, Store, Stored
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,13 @@ class KubernetesStore:
         self._closed = False
         self._creating: set[tuple[type[Any], str, str]] = set()  # (kind, project, name)
         self._last = 0.0
+
+    @property
+    def samples(self) -> SampleStore:
+        """Where measurements are kept: the database of the records."""
+        if isinstance(self._records, KeepsSamples):
+            return self._records.samples
+        raise Unsupported("measurements need a database of records that keeps them")
 
     async def start(self) -> None:
         """Follow all kinds; return when the copy of each is complete."""

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, select
 from runai_core.backends.local.database import is_memory, open_engine, translated
 from runai_core.backends.local.filters import conditions, ordering
 from runai_core.backends.local.recent import Recent
+from runai_core.backends.local.samples import LocalSamples
 from runai_core.backends.local.tables import CHANGES, COUNTERS, LIVE, OBJECTS, PRUNED, VERSION
 from runai_core.backends.local.watching import Watches
 from runai_core.backends.local.writer import Committed, Writer
@@ -71,6 +72,7 @@ class LocalStore:
         self._writer = Writer(engine, clock.now, self._committed, log_kept)
         self._readers = None if shares_thread else ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._closed = False
+        self.samples = LocalSamples(self._writer.submit, self._read)
         self._read_engine = (
             engine.execution_options(isolation_level="REPEATABLE READ") if self._dialect == "postgresql" else engine
         )

@@ -1,13 +1,13 @@
-"""The tables of the embedded database: objects, the log of changes, and two counters.
+"""The tables of the embedded database: objects, the log of changes, two counters, and measurements.
 
 Every kind of object lives in one table as a JSON document; the columns beside
 it are those that names, versions and ownership are enforced by. A change of
 this schema needs a migration in `migrations/versions` and a new `HEAD`.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of the schema below; revisions are numbers, so that newer and older can be told apart."""
 
 METADATA = MetaData()
@@ -66,3 +66,15 @@ VERSION = "version"
 
 PRUNED = "pruned"
 """Counter: changes up to this version are no longer in the log."""
+
+SAMPLES = Table(
+    "samples",
+    METADATA,
+    Column("level", Integer, primary_key=True, autoincrement=False),  # index in model.samples.LEVELS
+    Column("entity", String(400), primary_key=True),
+    Column("time", Float(53), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("document", Text, nullable=False),  # JSON: name of the metric -> value
+)
+
+Index("samples_age", SAMPLES.c.level, SAMPLES.c.time)
