@@ -72,9 +72,9 @@ class Running:
             raise AssertionError(f"not {phase}, but {status.get('phase')}: {status.get('phaseMessage')}") from None
 
     def pods(self, name: str) -> list[Object]:
-        """Return the pods of a workload, by rank."""
+        """Return the pods of a workload, by rank; those that a Deployment made have none."""
         items = self.kube.get(f"/api/v1/namespaces/{self.namespace}/pods", labelSelector=f"runai/workload={name}")
-        return sorted(items["items"], key=lambda pod: int(pod["metadata"]["labels"]["runai/rank"]))
+        return sorted(items["items"], key=lambda pod: int(pod["metadata"]["labels"].get("runai/rank", 0)))
 
     def workload(self, name: str) -> Workload:
         """Return a workload as the services see it."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,17 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def uid_of(item: dict[str, object]) -> str:
     """Return the uid of an object."""
     return str(item["metadata"]["uid"])  # type: ignore[index]
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Return whether a pod is ready."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def deployments(run: Running, name: str) -> str:
+    """Return the path of a Deployment."""
+    return f"/apis/apps/v1/namespaces/{run.namespace}/deployments/{name}"
 
 
 # -- lives, on fake nodes
@@ -121,14 +134,17 @@ def test_an_mpi_launcher_has_a_host_file_and_all_have_the_keys(run: Running) -> 
     assert run.kube.get(f"/api/v1/namespaces/{run.namespace}/secrets/mpi-mpi")["type"] == "kubernetes.io/ssh-auth"
 
 
-def test_an_inference_server_has_its_replicas_behind_a_service(run: Running) -> None:
+def test_an_inference_server_is_a_deployment_behind_a_service(run: Running) -> None:
     path = run.apply(INFERENCE, "serve", fake(minScale={"value": 2}, servingPort={"value": {"container": 8000}}))
-    run.reaches(path, "Running")
+    item = run.reaches(path, "Running")
 
     service = run.kube.get(f"/api/v1/namespaces/{run.namespace}/services/serve")
     assert service["spec"]["ports"][0]["targetPort"] == 8000
+    deployment = run.kube.get(deployments(run, "serve"))
+    assert deployment["metadata"]["ownerReferences"][0]["uid"] == uid_of(item)
     first = run.pods("serve")
-    assert len(first) == 2
+    assert len(first) == deployment["spec"]["replicas"] == 2
+    assert {pod["metadata"]["ownerReferences"][0]["kind"] for pod in first} == {"ReplicaSet"}
 
     run.kube.delete(f"/api/v1/namespaces/{run.namespace}/pods/{first[0]['metadata']['name']}", grace=0)
 
@@ -137,18 +153,52 @@ def test_an_inference_server_has_its_replicas_behind_a_service(run: Running) -> 
     run.reaches(path, "Running")
 
 
-def test_a_changed_inference_server_gets_new_pods(run: Running) -> None:
+def test_an_inference_server_is_deleted_with_its_replicas(run: Running) -> None:
+    path = run.apply(INFERENCE, "leaves", fake(servingPort={"value": {"container": 8000}}))
+    uid = uid_of(run.reaches(path, "Running"))
+
+    run.call(run.orchestrator.workloads.delete(SYSTEM, uid))
+
+    run.kube.wait_gone(path, seconds=60)
+    run.kube.wait_gone(deployments(run, "leaves"), seconds=30)
+    eventually(lambda: not run.pods("leaves"), seconds=30)
+
+
+def test_a_changed_inference_server_never_has_fewer_ready_replicas(run: Running) -> None:
     path = run.apply(INFERENCE, "rolls", fake(servingPort={"value": {"container": 8000}}))
     run.reaches(path, "Running")
 
     run.kube.patch(path, {"spec": {"image": {"value": "example/newer"}}})
 
-    images = eventually(
-        lambda: [pod["spec"]["containers"][0]["image"] for pod in run.pods("rolls")] == ["example/newer"]
-    )
-    assert images
+    fewest, images = 1, [""]
+    deadline = time.monotonic() + 60
+    while images != ["example/newer"]:
+        assert time.monotonic() < deadline, images
+        pods = [pod for pod in run.pods("rolls") if not pod["metadata"].get("deletionTimestamp")]
+        fewest = min(fewest, sum(map(is_ready, pods)))
+        images = [pod["spec"]["containers"][0]["image"] for pod in pods]
+    assert fewest == 1
     run.reaches(path, "Running")
     assert run.kube.get(path)["status"]["attempt"] == 2
+
+
+def test_a_new_version_that_fits_nowhere_leaves_the_old_one_at_work(run: Running) -> None:
+    path = run.apply(INFERENCE, "grows", fake(servingPort={"value": {"container": 8000}}))
+    run.reaches(path, "Running")
+    (first,) = run.pods("grows")
+
+    run.kube.patch(path, {"spec": {"gpu": {"value": "64"}}})
+
+    item = run.reaches(path, "Pending")
+    eventually(lambda: "64" in run.kube.get(path)["status"].get("phaseMessage", "") or len(run.pods("grows")) == 2)
+    assert item["status"]["attempt"] == 2
+    old = run.kube.get(f"/api/v1/namespaces/{run.namespace}/pods/{first['metadata']['name']}")
+    assert is_ready(old)
+    assert not old["metadata"].get("deletionTimestamp")
+
+    run.kube.patch(path, {"spec": {"gpu": {"value": "1"}}})
+    run.reaches(path, "Running")
+    eventually(lambda: [p["metadata"]["labels"]["runai/attempt"] for p in run.pods("grows")] == ["3"])
 
 
 def test_a_finished_workload_is_deleted_when_its_time_is_over(run: Running) -> None:
@@ -301,7 +351,8 @@ def test_commands_run_beside_a_program(run: Running, real_nodes: list[str]) -> N
             output = b""
             while (piece := await session.read()) is not None:
                 output += piece[1]
-            return output.decode(), await asyncio.wait_for(session.wait(), 20)
+            async with asyncio.timeout(20):
+                return output.decode(), await session.wait()
 
     assert run.call(execute(["/bin/sh", "-c", "echo out; echo err >&2; exit 7"]))[1] == 7
     assert run.call(execute(["/bin/cat"], b"through the API server")) == ("through the API server", 0)

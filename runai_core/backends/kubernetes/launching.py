@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
+from runai_core.backends.kubernetes.codec.deployments import ROLLED
 from runai_core.backends.kubernetes.codec.manifests import pod_object
 from runai_core.backends.kubernetes.codec.mounts import mounts_of
 from runai_core.backends.kubernetes.codec.places import Place, labels_of
@@ -29,6 +30,7 @@ from runai_core.backends.kubernetes.resources import (
     TOPOLOGIES,
     Resource,
 )
+from runai_core.backends.kubernetes.rollouts import roll_out
 from runai_core.backends.kubernetes.world import World
 from runai_core.lifecycle.overlay import overlay
 from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, RunaiError
@@ -73,11 +75,14 @@ async def launch(api: Api, world: World, workload: Workload, gang: Gang) -> None
     if not missing:
         return
     try:
-        pods = [pod_object(workload, gang, pod, place) for pod in missing]
+        pods = [] if workload.type in ROLLED else [pod_object(workload, gang, pod, place) for pod in missing]
         await _supplies(api, world, workload, gang, place)
         pool = missing[0].node_pool or workload.node_pool
         await _ensure(api, world, POD_GROUPS, group_object(workload, gang.group, place, pool))
-        await _create_pods(api, world, workload, pods)
+        if workload.type in ROLLED:
+            await roll_out(api, workload, gang, missing[0], place)
+        else:
+            await _create_pods(api, world, workload, pods)
     except InvalidRequest as error:
         await _tell(api, workload, place, error)
         raise

@@ -1,6 +1,7 @@
 """The pods of our workloads: seen, made and ended. What `cluster` delegates."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable
@@ -8,11 +9,13 @@ from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
+from runai_core.backends.kubernetes.codec.deployments import ROLLED, is_rolled, ranked
 from runai_core.backends.kubernetes.codec.places import GROUPED, address
 from runai_core.backends.kubernetes.codec.pod_status import is_exhausted, pod_of
 from runai_core.backends.kubernetes.launching import AT_ONCE, launch, object_of, place_of
 from runai_core.backends.kubernetes.names import ATTEMPT_LABEL, ENDED_ANNOTATION, WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
+from runai_core.backends.kubernetes.rollouts import wind_down
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.lifecycle.phases import CLAIMS_QUOTA
@@ -41,7 +44,14 @@ def pods_of(world: World, workload: Workload) -> list[Pod]:
         node = world.nodes.get(name)
         return None if node is None else _is_ready(node)
 
-    return [pod_of(item, ready, now) for item in items_of(world, workload)]
+    items = items_of(world, workload)
+    found = [pod_of(item, ready, now) for item in items]
+    if workload.type not in ROLLED:
+        return found
+    ending = frozenset(item["metadata"]["uid"] for item in items if item["metadata"].get("deletionTimestamp"))
+    rolled = {item["metadata"]["uid"] for item in items if is_rolled(item)}
+    placed = ranked(workload, (pod for pod in found if pod.meta.uid in rolled), ending)
+    return [*(pod for pod in found if pod.meta.uid not in rolled), *placed]
 
 
 async def pods(api: Api, world: World, workload: Workload) -> list[Pod]:
@@ -75,6 +85,9 @@ async def remove(
         for item in items_of(world, workload)
         if attempt is None or item["metadata"].get("labels", {}).get(ATTEMPT_LABEL) == str(attempt)
     ]
+    if workload.type in ROLLED:
+        with contextlib.suppress(NotFound):  # without its object, everything is the garbage collector's
+            chosen = await wind_down(api, workload, place_of(world, workload), chosen)
     if keep_finished:
         chosen = [item for item in chosen if (item.get("status") or {}).get("phase") not in ENDED]
     await _delete(api, chosen, reason)

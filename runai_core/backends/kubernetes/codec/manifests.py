@@ -28,6 +28,15 @@ def pod_object(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object
     Raises:
         InvalidRequest: the specification cannot be a pod; names each field.
     """
+    return with_share(template_of(workload, gang, pod, place), pod.name)
+
+
+def template_of(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object:
+    """Return a pod that is not told its share of devices yet: a name of its own is needed for that.
+
+    Raises:
+        InvalidRequest: as `pod_object`.
+    """
     part = "spec" if pod.spec.role == "worker" or workload.master_spec is None else "masterSpec"
     spec = workload.spec if pod.spec.role == "worker" else overlay(workload.spec, workload.master_spec)
     if not spec.image:
@@ -58,7 +67,7 @@ def pod_object(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object
         item["spec"]["imagePullSecrets"] = secrets
     if workload.type in GROUPED:
         item["spec"] |= {"hostname": host_name(pod.spec.role, pod.spec.rank), "subdomain": service_name(workload)}
-    return with_share(item, pod.name)
+    return item
 
 
 def _metadata(workload: Workload, gang: Gang, pod: Pod, place: Place, pool: str) -> Object:

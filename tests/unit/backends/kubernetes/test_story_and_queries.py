@@ -20,7 +20,8 @@ async def read(story: Story, start: int, count: int) -> list[tuple[Any, int]]:
     found: list[tuple[Any, int]] = []
     watch = story.watch(start)
     while len(found) < count:
-        change = await asyncio.wait_for(anext(watch), 2)
+        async with asyncio.timeout(2):
+            change = await anext(watch)
         found.append((change.object, change.version))
     return found
 
@@ -78,7 +79,8 @@ async def test_watches_end_with_the_store() -> None:
     waiting = asyncio.ensure_future(anext(story.watch(0), None))
     await asyncio.sleep(0)
     story.close()
-    assert await asyncio.wait_for(waiting, 2) is None
+    async with asyncio.timeout(2):
+        assert await waiting is None
 
 
 def a_workload(name: str, **fields: Any) -> Workload:

@@ -1,0 +1,133 @@
+"""The Deployment of an inference server, and which place each of its pods fills. Pure.
+
+Kubernetes replaces the replicas of a server one after the other: a changed
+specification is a new attempt, the attempt is a label of the template, and the
+rollout ends old replicas as new ones become ready. So a server goes on
+answering, and one whose new version cannot be placed keeps the old one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runai_core.backends.kubernetes import names
+from runai_core.backends.kubernetes.codec.manifests import template_of
+from runai_core.backends.kubernetes.codec.places import Place, labels_of
+from runai_core.lifecycle.phases import CLAIMS_QUOTA
+from runai_core.lifecycle.vacancies import is_live
+from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
+
+Object = dict[str, Any]
+
+ROLLED = frozenset({WorkloadType.INFERENCE})
+"""Types whose pods a Deployment makes: independent replicas behind one address."""
+
+REVISIONS = 2
+"""Old ReplicaSets that are kept: for looking back only, since the specification is the workload's."""
+
+_OF_ONE_POD = (names.RANK_LABEL, names.REPLACEMENT_LABEL)
+"""Labels that the pods of one template cannot have."""
+
+_VARIABLES: Mapping[str, Object | None] = {
+    "POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    "POD_INDEX": None,
+    "RUNAI_POD_INDEX": None,
+}
+"""Variables of one pod -> where each pod of a template finds its own; None: nowhere, since it has no number."""
+
+
+def deployment_object(workload: Workload, gang: Gang, pod: Pod, place: Place) -> Object:
+    """Return the Deployment of an inference server; `pod` is any pod of the gang that is not made yet.
+
+    Raises:
+        InvalidRequest: the specification cannot be a pod; names each field.
+    """
+    template = template_of(workload, gang, pod, place)
+    meta = template["metadata"]
+    labels = {name: value for name, value in meta["labels"].items() if name not in _OF_ONE_POD}
+    for container in template["spec"]["containers"]:
+        container["env"] = _of_any_pod(container["env"], workload)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": workload.name,
+            "namespace": place.namespace,
+            "labels": labels_of(workload, pod.node_pool or workload.node_pool),
+            "ownerReferences": [place.reference],
+        },
+        "spec": {
+            "replicas": len(gang.pods),
+            "revisionHistoryLimit": REVISIONS,
+            "selector": {"matchLabels": {names.WORKLOAD_UID_LABEL: workload.meta.uid}},
+            # A single replica is replaced only when its successor is ready; of many a quarter may be missing.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+            "template": {
+                "metadata": {"labels": labels, "annotations": meta["annotations"]},
+                "spec": {**template["spec"], "restartPolicy": "Always"},  # a Deployment knows no other
+            },
+        },
+    }
+
+
+def _of_any_pod(variables: Sequence[Object], workload: Workload) -> list[Object]:
+    """Return the variables of a template; what the user sets stays."""
+    own = {variable.name for variable in workload.spec.environment_variables}
+    found = []
+    for variable in variables:
+        name = variable["name"]
+        if name in own or name not in _VARIABLES:
+            found.append(variable)
+        elif (source := _VARIABLES[name]) is not None:
+            found.append({"name": name, **source})
+    return found
+
+
+def is_as_wanted(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a Deployment has the attempt and the replicas that are wanted."""
+    spec, want = known.get("spec") or {}, wanted["spec"]
+    return _attempt(spec) == _attempt(want) and spec.get("replicas") == want["replicas"]
+
+
+def is_rolled(item: Mapping[str, Any]) -> bool:
+    """Return whether a pod was made by a Deployment."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") and owner.get("kind") == "ReplicaSet" for owner in owners)
+
+
+def ranked(workload: Workload, pods: Iterable[Pod], ending: frozenset[str]) -> list[Pod]:
+    """Return the pods that a Deployment made, each at the place that it fills.
+
+    They have no places of their own: those that go on get the ranks from 0 on,
+    the oldest first, and those that ended or are ending (`ending` has their
+    uids) come before the first of them. While the workload has a claim, what is
+    left of older attempts is the rollout's, and not returned.
+    """
+    found = []
+    claims = workload.phase in CLAIMS_QUOTA
+    attempts: dict[int, list[Pod]] = {}
+    for pod in pods:
+        if not claims or pod.attempt >= workload.attempt:
+            attempts.setdefault(pod.attempt, []).append(pod)
+    for attempt in sorted(attempts):
+        found += _placed(attempts[attempt], ending)
+    return found
+
+
+def _placed(pods: Sequence[Pod], ending: frozenset[str]) -> list[Pod]:
+    by_age = sorted(pods, key=lambda pod: (pod.meta.created_at, pod.name))
+    stays = [pod for pod in by_age if is_live(pod) and pod.meta.uid not in ending]
+    past = [pod for pod in by_age if pod not in stays]
+    return [
+        *(_at(pod, rank=0, replacement=number) for number, pod in enumerate(past)),
+        *(_at(pod, rank=rank, replacement=0 if rank else len(past)) for rank, pod in enumerate(stays)),
+    ]
+
+
+def _at(pod: Pod, *, rank: int, replacement: int) -> Pod:
+    return replace(pod, replacement=replacement, spec=replace(pod.spec, rank=rank))
+
+
+def _attempt(spec: Mapping[str, Any]) -> str:
+    metadata = (spec.get("template") or {}).get("metadata") or {}
+    return str((metadata.get("labels") or {}).get(names.ATTEMPT_LABEL, ""))

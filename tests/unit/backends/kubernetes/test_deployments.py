@@ -1,0 +1,156 @@
+"""Inference servers as Deployments, and the places that their pods fill."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runai_core.backends.kubernetes.codec.deployments import deployment_object, is_as_wanted, is_rolled, ranked
+from runai_core.backends.kubernetes.codec.places import Place
+from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.lifecycle.shape import shape_of
+from runai_core.lifecycle.vacancies import newest, vacancies
+from runai_core.model.meta import Meta
+from runai_core.model.snapshot import PodState
+from runai_core.model.spec import Autoscaling, Compute, EnvironmentVariable, GpuRequestType, ServingPort, WorkloadSpec
+from runai_core.model.workload import Gang, Phase, Pod, PodStatus, Workload, WorkloadType
+
+Object = dict[str, Any]
+OWNER = {"apiVersion": "run.ai/v2alpha1", "kind": "InferenceWorkload", "name": "llm", "uid": "u-1"}
+PLACE = Place(namespace="runai-a", owner=OWNER)
+
+
+def a_server(*, replicas: int = 2, attempt: int = 1, phase: Phase = Phase.RUNNING, **spec: Any) -> Workload:
+    scaling = Autoscaling(min_replicas=replicas, max_replicas=max(replicas, 4))
+    given = WorkloadSpec(image="img", serving_port=ServingPort(container=8000), autoscaling=scaling, **spec)
+    meta = Meta(name="llm", project="a", uid="u-1")
+    return Workload(
+        meta=meta, type=WorkloadType.INFERENCE, spec=given, attempt=attempt, phase=phase, node_pool="default"
+    )
+
+
+def gang(workload: Workload) -> Gang:
+    return gang_of(workload, run_context=RunContext(deferred=frozenset({"secret"})))
+
+
+def deployment(workload: Workload) -> Object:
+    made = gang(workload)
+    return deployment_object(workload, made, made.pods[0], PLACE)
+
+
+def variables(item: Object) -> dict[str, Any]:
+    env = item["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in env}
+
+
+def test_the_deployment_has_the_replicas_and_belongs_to_the_workload() -> None:
+    item = deployment(a_server(replicas=3))
+
+    assert item["spec"]["replicas"] == 3
+    assert item["metadata"]["ownerReferences"] == [{**OWNER, "controller": True}]
+    selected = item["spec"]["selector"]["matchLabels"].items()
+    assert selected <= item["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_its_pods_are_those_of_our_scheduler_and_of_the_attempts_group() -> None:
+    template = deployment(a_server(attempt=4))["spec"]["template"]
+
+    assert template["spec"]["schedulerName"] == "runai-scheduler"
+    assert template["spec"]["restartPolicy"] == "Always"
+    assert template["metadata"]["annotations"]["pod-group-name"] == "a.llm.4"
+    assert template["metadata"]["labels"]["runai/attempt"] == "4"
+    assert not {"runai/rank", "runai/replacement"} & set(template["metadata"]["labels"])
+
+
+def test_each_pod_learns_its_own_name_and_none_a_number() -> None:
+    found = variables(deployment(a_server()))
+
+    assert found["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert found["POD_UUID"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+    assert found["PORT"] == "8000"
+    assert not {"POD_INDEX", "RUNAI_POD_INDEX"} & set(found)
+
+
+def test_a_variable_of_the_user_stays() -> None:
+    own = (EnvironmentVariable(name="POD_INDEX", value="mine"),)
+    assert variables(deployment(a_server(environment_variables=own)))["POD_INDEX"] == "mine"
+
+
+def test_a_share_of_a_device_is_told_to_each_pod_by_itself() -> None:
+    compute = Compute(gpu_devices_request=1, gpu_request_type=GpuRequestType.PORTION, gpu_portion_request=0.5)
+    template = deployment(a_server(compute=compute))["spec"]["template"]
+
+    assert template["metadata"]["annotations"]["gpu-fraction"] == "0.5"
+    assert "runai/shared-gpu-configmap" not in template["metadata"]["annotations"]
+    assert "NVIDIA_VISIBLE_DEVICES" not in variables({"spec": {"template": template}})
+
+
+DIFFERENCES = [
+    pytest.param(a_server(), True, id="nothing changed"),
+    pytest.param(a_server(attempt=2), False, id="another attempt"),
+    pytest.param(a_server(replicas=1), False, id="another number of replicas"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "same"), DIFFERENCES)
+def test_a_deployment_is_written_again_when(wanted: Workload, same: bool) -> None:
+    assert is_as_wanted(deployment(a_server()), deployment(wanted)) is same
+
+
+OWNERS = [
+    pytest.param([{"kind": "ReplicaSet", "controller": True}], True, id="a replica set"),
+    pytest.param([{"kind": "ReplicaSet"}], False, id="a replica set that does not control it"),
+    pytest.param([{"kind": "InferenceWorkload", "controller": True}], False, id="the workload"),
+    pytest.param(None, False, id="nobody"),
+]
+
+
+@pytest.mark.parametrize(("owners", "rolled"), OWNERS)
+def test_a_pod_is_the_deployments_when_its_owner_is(owners: Any, rolled: bool) -> None:
+    assert is_rolled({"metadata": {"ownerReferences": owners}}) is rolled
+
+
+def a_pod(name: str, *, age: float = 0.0, attempt: int = 1, state: PodState = PodState.RUNNING) -> Pod:
+    pod = gang(a_server(attempt=attempt)).pods[0]
+    meta = replace(pod.meta, name=name, uid=name, created_at=100.0 - age)
+    return replace(pod, meta=meta, status=PodStatus(state=state, ready=state == PodState.RUNNING))
+
+
+def places(workload: Workload, *pods: Pod, ending: tuple[str, ...] = ()) -> list[tuple[str, int, int]]:
+    return [(pod.name, pod.spec.rank, pod.replacement) for pod in ranked(workload, pods, frozenset(ending))]
+
+
+def test_the_oldest_pod_has_the_first_place() -> None:
+    assert places(a_server(), a_pod("young"), a_pod("old", age=9)) == [("old", 0, 0), ("young", 1, 0)]
+
+
+def test_a_pod_that_failed_comes_before_the_one_that_fills_its_place() -> None:
+    failed, live = a_pod("failed", state=PodState.FAILED, age=9), a_pod("live")
+
+    assert places(a_server(), live, failed) == [("failed", 0, 0), ("live", 0, 1)]
+    found = ranked(a_server(replicas=1), [live, failed], frozenset())
+    assert newest(a_server(replicas=1), found)[0].name == "live"
+
+
+def test_a_pod_that_is_ending_leaves_its_place_to_its_successor() -> None:
+    assert places(a_server(), a_pod("goes", age=9), a_pod("comes"), ending=("goes",)) == [
+        ("goes", 0, 0),
+        ("comes", 0, 1),
+    ]
+
+
+def test_while_a_new_version_rolls_out_only_its_pods_count() -> None:
+    workload = a_server(attempt=2, phase=Phase.PENDING)
+    assert places(workload, a_pod("old", attempt=1), a_pod("new", attempt=2)) == [("new", 0, 0)]
+
+
+def test_a_server_that_ends_waits_for_the_pods_of_every_attempt() -> None:
+    workload = a_server(attempt=2, phase=Phase.STOPPING)
+    found = places(workload, a_pod("old", attempt=1), a_pod("new", attempt=2))
+    assert [name for name, *_ in found] == ["old", "new"]
+
+
+def test_a_missing_replica_is_a_vacancy() -> None:
+    workload = a_server(replicas=2)
+    pods = ranked(workload, [a_pod("one")], frozenset())
+    assert [place.rank for place in vacancies(workload, shape_of(workload), pods)] == [1]
