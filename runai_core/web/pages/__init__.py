@@ -6,11 +6,11 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 
 from fastapi import APIRouter
 
-from runai_core.web.pages import frame
+from runai_core.web.pages import forms, frame
 
 __all__ = ["routers"]
 
 
 def routers() -> tuple[APIRouter, ...]:
     """Return the routes of all pages, in the order in which they are tried."""
-    return (frame.router,)
+    return (frame.router, forms.router)

@@ -1,0 +1,329 @@
+"""New Workload: forms for the native types, tried out before they are submitted, and filled in from a copy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runai_core import wire
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound
+from runai_core.model.nodes import DEFAULT_NODE_POOL
+from runai_core.model.organization import Actor, Project
+from runai_core.model.workload import POLICY_TYPES, PolicyType, Workload, WorkloadType
+from runai_core.policy.effective import effective_of
+from runai_core.policy.evaluate import evaluate
+from runai_core.ports import Query
+from runai_core.service.submissions import Preview, Submission
+from runai_core.web.context import Door
+from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.frame import Viewer, go_to, page, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.workload_fields import OTHER, rows_for
+from runai_core.web.pages.workload_form import (
+    MASTER,
+    Surroundings,
+    sections_of,
+    spec_of,
+    started,
+    table_of,
+    without_policies,
+    yaml_of,
+    yaml_text,
+)
+from runai_core.web.routes.typed import PATHS, TypedPaths
+from runai_core.web.submissions import submission_of
+
+MOST_PROJECTS = 1000
+"""Projects in the list of choices."""
+
+router = page_router("/workloads/new")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormKind:
+    """One form: its part of the path, and what a newcomer should know."""
+
+    path: str
+    title: str
+    text: str
+    paths: TypedPaths
+
+    @property
+    def policy(self) -> PolicyType:
+        """Which policies judge it."""
+        return POLICY_TYPES[self.paths.kind]
+
+
+_TYPED = {row.kind: row for row in PATHS}
+
+KINDS: Mapping[str, FormKind] = {
+    form.path: form
+    for form in (
+        FormKind(
+            path="workspace",
+            title="workspace",
+            text="A place to work in: a notebook or an editor that stays until you stop it.",
+            paths=_TYPED[WorkloadType.WORKSPACE],
+        ),
+        FormKind(
+            path="training",
+            title="training",
+            text="A program that runs to its end. It may use what others leave free, and waits when they want it back.",
+            paths=_TYPED[WorkloadType.TRAINING],
+        ),
+        FormKind(
+            path="distributed",
+            title="distributed training",
+            text="A program on several pods that start together or not at all.",
+            paths=_TYPED[WorkloadType.DISTRIBUTED],
+        ),
+        FormKind(
+            path="inference",
+            title="inference",
+            text="A model that answers requests, with as many replicas as they need.",
+            paths=_TYPED[WorkloadType.INFERENCE],
+        ),
+    )
+}
+"""The forms, by their part of the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The project that a form is for, and what that means for its fields."""
+
+    project: Project
+    projects: tuple[str, ...]
+    around: Surroundings
+
+
+@router.get("")
+async def choose(request: Request, _actor: Viewer) -> Response:
+    """Let people choose what they want to run."""
+    return page(request, "new_types.html", kinds=KINDS.values())
+
+
+@router.get("/{kind}")
+async def new(request: Request, kind: str, door: Door, actor: Viewer, project: str = "", clone: str = "") -> Response:
+    """Show an empty form, or one that is filled in as another workload was."""
+    form = _kind(kind)
+    source = await door.workloads.get(actor, clone) if clone else None
+    if source is not None and source.type is not form.paths.kind:
+        raise NotFound(f"{source.key} is a {source.type} workload, not {form.paths.kind}")
+    place = await _place(door, actor, form, project or (source.meta.project if source else ""))
+    if place is None:
+        return page(request, "new_no_project.html")
+    spec = without_policies(wire.encode(source.spec), source.origins) if source else {}
+    posted = started(form.policy, spec, place.around) | (_copied(source) if source else {})
+    return _shown(request, form, posted, place)
+
+
+@router.get("/{kind}/row")
+async def row(request: Request, kind: str, _actor: Viewer, path: str) -> Response:
+    """Return one more empty row of a table."""
+    found = next((item for item in rows_for(_kind(kind).policy) if item.path == path and item.members), None)
+    if found is None:
+        raise NotFound("there is no such table")
+    return page(request, "form_row.html", cells=table_of(found).columns)
+
+
+@router.post("/{kind}/refresh")
+async def refresh(request: Request, kind: str, door: Door, actor: Viewer) -> Response:
+    """Show the form again for another project: what its policies fill in takes the place of the other's defaults."""
+    form = _kind(kind)
+    posted = posted_of((await request.form()).multi_items())
+    before = await _place(door, actor, form, text_of(posted, "shownFor"))
+    place = await _place(door, actor, form, text_of(posted, "project"))
+    if place is None or before is None:
+        return page(request, "new_no_project.html")
+    spec, unread = spec_of(form.policy, posted, before.around)
+    kept = {error.field: posted[error.field] for error in unread if error.field in posted}
+    own = {name: posted[name] for name in ("name", MASTER, "hasMaster") if name in posted}
+    return _shown(request, form, {**started(form.policy, spec, place.around), **kept, **own}, place, unread, part=True)
+
+
+@router.post("/{kind}/check")
+async def check(request: Request, kind: str, door: Door, actor: Viewer) -> Response:
+    """Say whether the workload would start now, why not, or what is wrong; nothing is kept."""
+    form = _kind(kind)
+    posted, place, body, unread = await _read(request, door, actor, form)
+    preview, errors = None, unread
+    if not unread:
+        try:
+            preview = await door.workloads.check(actor, _submission(form, body, place.project))
+        except InvalidRequest as error:
+            errors = _errors_of(error)
+    if preview is not None:
+        errors = list(preview.violations)
+    _, problems = with_errors(_sections(form, posted, place), errors, ("spec.",))
+    return page(request, "new_check.html", preview=preview, problems=problems, filled=_filled(preview))
+
+
+@router.post("/{kind}")
+async def submit(request: Request, kind: str, door: Door, actor: Viewer) -> Response:
+    """Submit the workload, or show the form again with what is wrong at each field."""
+    form = _kind(kind)
+    posted, place, body, errors = await _read(request, door, actor, form)
+    if not errors:
+        try:
+            created = await door.workloads.submit(actor, _submission(form, body, place.project))
+        except InvalidRequest as error:
+            errors = _errors_of(error)
+        except AlreadyExists as error:
+            errors = [FieldError("name", error.message)]
+        else:
+            return go_to(request, f"/workloads/{created.meta.uid}", f"{created.key} is submitted.")
+    return _shown(request, form, posted, place, errors)
+
+
+def _copied(source: Workload) -> dict[str, list[str]]:
+    """Return what the form of a copy has besides the specification."""
+    posted = {"name": [f"{source.name[:58]}-copy"]}
+    if source.master_spec is not None:
+        posted[MASTER] = [yaml_text(wire.encode(source.master_spec))]
+    if not source.has_master:
+        posted["hasMaster"] = ["false"]
+    return posted
+
+
+def _kind(name: str) -> FormKind:
+    if name not in KINDS:
+        raise NotFound(f"there is no form for {name[:80]}; there are: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) -> Place | None:
+    """Return the project of the form, by default the first that may be used; None where there is none at all."""
+    found = await door.organization.list_projects(actor, Query(sort_by="meta.name", limit=MOST_PROJECTS))
+    if not found.items:
+        return None
+    named = [item for item in found.items if name in (item.name, item.meta.uid)]
+    project = named[0] if named else (await door.organization.get_project(actor, name) if name else found.items[0])
+    around = await _surroundings(door, actor, form, project)
+    return Place(project, tuple(item.name for item in found.items), around)
+
+
+async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, project: Project) -> Surroundings:
+    try:
+        policies = await door.policies.effective(actor, form.policy, project.name)
+    except Forbidden:
+        policies = ()  # they are applied all the same, when it is submitted
+    pools = await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))
+    types = project.node_types_workspace if form.policy is PolicyType.WORKSPACE else project.node_types_training
+    return Surroundings(
+        effective=effective_of(form.policy, policies),
+        filled=evaluate(form.policy, {}, policies),
+        proposals={
+            "nodePools": tuple(pool.name for pool in pools.items),
+            "category": ("Build", "Train", "Deploy"),
+            "nodeType": types,
+        },
+        only=frozenset({"nodeType"} if types else ()),
+    )
+
+
+async def _read(
+    request: Request, door: Orchestrator, actor: Actor, form: FormKind
+) -> tuple[Posted, Place, dict[str, Any], list[FieldError]]:
+    """Return what was posted, and the body of the API that it stands for."""
+    posted = posted_of((await request.form()).multi_items())
+    place = await _place(door, actor, form, text_of(posted, "project"))
+    if place is None:
+        raise NotFound("there is no project to submit to: ask an administrator for one")
+    spec, errors = spec_of(form.policy, posted, place.around)
+    body: dict[str, Any] = {"name": text_of(posted, "name"), "projectId": place.project.name, "spec": spec}
+    if form.paths.kind is WorkloadType.DISTRIBUTED:
+        master, wrong = yaml_of(posted, MASTER)
+        errors += wrong
+        body |= {"masterSpec": master} if master else {}
+        body |= {"hasMaster": False} if text_of(posted, "hasMaster") == "false" else {}
+    return posted, place, body, errors
+
+
+def _submission(form: FormKind, body: Mapping[str, Any], project: Project) -> Submission:
+    return submission_of(form.paths.kind, validated(form.paths.body, body), project.name, "")
+
+
+def _errors_of(error: InvalidRequest) -> list[FieldError]:
+    return list(error.errors) or [FieldError("", error.message)]
+
+
+def _shown(
+    request: Request,
+    form: FormKind,
+    posted: Posted,
+    place: Place,
+    errors: Sequence[FieldError] = (),
+    *,
+    part: bool = False,
+) -> Response:
+    sections, problems = with_errors(_sections(form, posted, place), errors, ("spec.",))
+    return page(
+        request,
+        "new_form_part.html" if part else "new_form.html",
+        status=422 if errors and not part else 200,
+        form=form,
+        sections=sections,
+        problems=problems,
+        shown_for=place.project.name,
+    )
+
+
+def _sections(form: FormKind, posted: Posted, place: Place) -> tuple[Section, ...]:
+    head = Section(title="", inputs=(_name(posted), _project(place)))
+    found = (head, *sections_of(form.policy, posted, place.around))
+    if form.paths.kind is not WorkloadType.DISTRIBUTED:
+        return found
+    return tuple(
+        replace(section, inputs=(*section.inputs, *_master(posted))) if section.title == OTHER else section
+        for section in found
+    )
+
+
+def _name(posted: Posted) -> Input:
+    return Input(
+        name="name",
+        label="Name",
+        value=text_of(posted, "name"),
+        required=True,
+        help="Lower-case letters, digits and '-', beginning with a letter; at most 63 characters.",
+    )
+
+
+def _project(place: Place) -> Input:
+    default = ", ".join(place.project.default_node_pools) or DEFAULT_NODE_POOL
+    return Input(
+        name="project",
+        label="Project",
+        widget=Widget.SELECT,
+        value=place.project.name,
+        options=tuple(Option(name) for name in place.projects),
+        required=True,
+        help=f"Department {place.project.department}; without a word of yours it runs in node pool {default}.",
+    )
+
+
+def _master(posted: Posted) -> tuple[Input, ...]:
+    return (
+        Input(
+            name="hasMaster",
+            label="Master",
+            widget=Widget.SELECT,
+            value=text_of(posted, "hasMaster"),
+            options=(Option("true", "a pod of its own"), Option("false", "none: the first worker leads")),
+        ),
+        Input(
+            name=MASTER,
+            label="Where the master differs from the workers",
+            widget=Widget.CODE,
+            value=text_of(posted, MASTER),
+            help="YAML, for example `compute: {gpuDevicesRequest: 0}`.",
+        ),
+    )
+
+
+def _filled(preview: Preview | None) -> list[tuple[str, str]]:
+    return sorted(preview.origins.items()) if preview else []
