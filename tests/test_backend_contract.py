@@ -8,11 +8,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -43,6 +43,14 @@ class SteppingClock:
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
         await asyncio.sleep(0)
+
+
+T = TypeVar("T")
+
+
+async def within(seconds: float, awaited: Awaitable[T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await awaited
 
 
 @dataclass
@@ -564,7 +572,7 @@ async def test_a_watch_tells_every_change_once_and_in_order(store: Store) -> Non
         await store.create(a_workload("two"))
         await store.delete(Workload, newer.meta.uid)
 
-        told = [await asyncio.wait_for(seen.get(), 5) for _ in range(3)]
+        told = [await within(5, seen.get()) for _ in range(3)]
 
     assert [(change, name) for change, name, _ in told] == [
         (ChangeType.MODIFIED, "one"),
@@ -579,9 +587,9 @@ async def test_a_watch_tells_every_change_once_and_in_order(store: Store) -> Non
 async def test_a_watch_resumes_where_it_stopped(store: Store) -> None:
     made = [await store.create(a_workload(f"w-{number}")) for number in range(5)]
     async with watching(store, made[1].meta.version) as seen:
-        told = [await asyncio.wait_for(seen.get(), 5) for _ in range(3)]
+        told = [await within(5, seen.get()) for _ in range(3)]
         made.append(await store.create(a_workload("later")))
-        told.append(await asyncio.wait_for(seen.get(), 5))
+        told.append(await within(5, seen.get()))
     assert [(name, version) for _, name, version in told] == [(w.name, w.meta.version) for w in made[2:]]
 
 
@@ -594,7 +602,7 @@ async def test_a_watch_that_begins_while_others_write_misses_nothing(store: Stor
     before = await store.version()
     writing = asyncio.create_task(write())
     async with watching(store, before) as seen:
-        told = [await asyncio.wait_for(seen.get(), 10) for _ in range(200)]
+        told = [await within(10, seen.get()) for _ in range(200)]
         await writing
     assert [name for _, name, _ in told] == [f"w-{number}" for number in range(200)]
     assert [version for _, _, version in told] == sorted({version for _, _, version in told})
@@ -626,11 +634,11 @@ async def test_a_watch_of_a_version_that_is_not_known_says_so(database: Database
 async def test_a_watch_of_a_quiet_kind_does_not_grow_old(database: Database) -> None:
     async with database.open(log_kept=100) as store, watching(store, await store.version()) as seen:
         await store.create(a_workload("first"))
-        await asyncio.wait_for(seen.get(), 5)
+        await within(5, seen.get())
         for number in range(600 if database.kubeconfig is None else 150):
             await store.create(Department(meta=Meta(name=f"d-{number}")))
         await store.create(a_workload("second"))
-        assert (await asyncio.wait_for(seen.get(), 5))[1] == "second"
+        assert (await within(5, seen.get()))[1] == "second"
 
 
 @pytest.mark.asyncio
@@ -661,7 +669,7 @@ async def test_what_was_answered_is_there_after_a_restart(database: Database) ->
         found = await store.get(Workload, "train", "vision")
         assert (found.meta.uid, found.phase, found.meta.version) == (made.meta.uid, Phase.RUNNING, 2)
         async with watching(store, 1) as seen:
-            assert await asyncio.wait_for(seen.get(), 5) == (ChangeType.MODIFIED, "train", 2)
+            assert await within(5, seen.get()) == (ChangeType.MODIFIED, "train", 2)
         assert (await store.create(a_workload("next"))).meta.version == 3
 
 
@@ -671,7 +679,7 @@ async def test_watches_end_and_calls_are_refused_when_the_store_is_closed(databa
         watch = store.watch(Workload, await store.version())
         waiting = asyncio.ensure_future(anext(watch, None))
         await asyncio.sleep(0.05)
-    assert await asyncio.wait_for(waiting, 5) is None
+    assert await within(5, waiting) is None
     with pytest.raises(RunaiError, match="closed"):
         await store.get(Workload, "x", "y")
 
@@ -701,12 +709,12 @@ async def test_two_processes_on_one_server_see_each_others_changes(database: Dat
         pytest.skip("only a database server is shared")
     async with database.open() as one, database.open() as two, watching(one, 0) as seen:
         made = await two.create(a_workload("theirs"))
-        assert await asyncio.wait_for(seen.get(), 5) == (ChangeType.ADDED, "theirs", 1)
+        assert await within(5, seen.get()) == (ChangeType.ADDED, "theirs", 1)
         await one.update(replace(made, attempt=1))
         with pytest.raises(StaleVersion):
             await two.update(replace(made, attempt=2))
         await asyncio.gather(
             *(store.create(a_workload(f"w-{n}-{k}")) for n in range(50) for k, store in enumerate((one, two)))
         )
-        told = [(await asyncio.wait_for(seen.get(), 5))[2] for _ in range(101)]
+        told = [(await within(5, seen.get()))[2] for _ in range(101)]
     assert told == list(range(2, 103))

@@ -103,7 +103,8 @@ class SchedulingService:
         self._changed.set()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), IDLE)
+                async with asyncio.timeout(IDLE):
+                    await self._changed.wait()
             await asyncio.sleep(QUIET)
             self._changed.clear()
             try:

@@ -64,7 +64,8 @@ class Watch:
             limit, outcome = self._limit()
             try:
                 left = None if limit is None else max(limit - time.time(), 0)
-                item = await asyncio.wait_for(anext(news), left)
+                async with asyncio.timeout(left):
+                    item = await anext(news)
             except TimeoutError:
                 return await self._give_up(client, outcome)
             if item.kind is NewsKind.END:

@@ -210,7 +210,8 @@ class ProcessExecutor:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
             )
-            _, said = await asyncio.wait_for(process.communicate(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, said = await process.communicate()
         except (OSError, TimeoutError) as error:
             raise Unavailable(f"the supervisor of pods cannot be started: {error}") from None
         if process.returncode not in (0, ALREADY_RUNS):
@@ -286,7 +287,8 @@ class ProcessExecutor:
     async def _ask(self, do: str, *, wait: bool = True, **arguments: Any) -> Any:
         if wait and not self._ready.is_set():
             try:
-                await asyncio.wait_for(self._ready.wait(), CONNECT_SECONDS)
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._ready.wait()
             except TimeoutError:
                 raise Unavailable("the supervisor of pods does not answer: try again") from None
         if self._writer is None:

@@ -174,7 +174,8 @@ class _Session:
             if self._process.returncode is not None:
                 continue  # its children, if any, get both signals
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._process.wait()
         for task in (*self._readers, self._closer):
             if task is not None:
                 task.cancel()
