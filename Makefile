@@ -17,13 +17,6 @@ DEMO_INSTALLED := .venv/.demo-installed
 OURS := --editable . $(foreach file,$(wildcard integrations/*/pyproject.toml),--editable $(dir $(file)))
 # Two processes, each file in one of them: some files share a server of their own.
 PYTEST_ARGS ?= -n 2 --dist loadfile
-# Frameworks, kubelets and API servers have time limits of their own: on a busy machine what failed is tried again, by
-# itself and visibly, at most twice.
-AGAIN = $(1) -rs $(2) || { for try in 2 3; do echo "== try $$try of what failed"; \
-	$(1) -rs --last-failed --last-failed-no-failures none $(2) && exit 0; done; exit 1; }
-
-help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: install-demo ## Start the orchestrator and run the main job on real data (under a minute)
 	@$(RUN) python examples/demo.py
@@ -41,16 +34,16 @@ demo-picture: setup ## Run the demo and draw docs/demo.svg
 test: lint types contracts pytest cluster-test integrations-core ## Everything that a change must pass; skipped tests are listed with the reason
 
 pytest: setup
-	@$(RUN) pytest -rs -m "not ecosystem and not cluster" $(PYTEST_ARGS)
+	@tools/again "unit and end-to-end tests" $(RUN) pytest -m "not ecosystem and not cluster" $(PYTEST_ARGS)
 
 # Each file in one process: the frameworks' servers are heavy.
 # Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
 integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real MLflow and Kubeflow, and a real virtual machine
-	@$(call AGAIN,.venv-ecosystems/bin/python -m pytest,-m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name)))
-	@$(call AGAIN,.venv-kubeflow/bin/python -m pytest,-W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem integrations/kubeflow)
+	@tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name))
+	@tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem integrations/kubeflow
 
 integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
-	@$(call AGAIN,.venv-ecosystems/bin/python -m pytest,-m ecosystem $(foreach name,airflow ray spark,integrations/$(name)))
+	@tools/again "Airflow, Ray and Spark" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,airflow ray spark,integrations/$(name))
 
 check: setup ## The quick part of it: lint and the unit tests that take no time
 	@$(RUN) ruff check --quiet
@@ -90,7 +83,7 @@ cluster-down: setup ## Remove it
 
 # One process: the suite shares one cluster. RUNAI_TEST_CLUSTER=DIR keeps it between runs.
 cluster-test: setup ## The tests on a real API server and real kubelets
-	@$(call AGAIN,$(RUN) pytest,-m cluster -p no:xdist tests)
+	@tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests
 
 bench-cluster: setup ## Benchmarks of the scheduler on a cluster of fake nodes
 	@$(RUN) python benchmarks/cluster.py
