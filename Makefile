@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-integrations demo-picture java test check bench lint types contracts docs format coverage pytest integrations integrations-core cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
+.PHONY: help demo demo-integrations demo-picture java programs test check bench lint types contracts docs format coverage pytest integrations integrations-core cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -33,8 +33,13 @@ demo-picture: setup ## Run the demo and draw docs/demo.svg
 
 test: lint types contracts pytest cluster-test integrations-core ## Everything that a change must pass; skipped tests are listed with the reason
 
-pytest: setup
+pytest: setup programs
 	@tools/again "unit and end-to-end tests" $(RUN) pytest -m "not ecosystem and not cluster" $(PYTEST_ARGS)
+
+# A browser for the tests of the pages and a database server; where they cannot be installed those tests are skipped, visibly.
+programs:
+	@command -v chromium >/dev/null || tools/debian install chromium || true
+	@command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/debian install postgresql || true
 
 # Each file in one process: the frameworks' servers are heavy.
 # Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
@@ -47,7 +52,7 @@ integrations: integrations-core java ## All plug-ins with the real frameworks: a
 
 check: setup ## The quick part of it: lint and the unit tests that take no time
 	@$(RUN) ruff check --quiet
-	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu and not ecosystem" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
+	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu and not ecosystem and not browser" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
 
 lint: setup ## Style and format (ruff)
 	@$(RUN) ruff check
