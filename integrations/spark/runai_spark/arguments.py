@@ -93,6 +93,7 @@ class Application:
     """What is to be submitted."""
 
     master: str = "runai"
+    deploy_mode: str = "client"
     project: str = ""
     name: str = ""
     executors: int = 2
@@ -155,18 +156,44 @@ def request_of(memory: str, option: str) -> str:
     Raises:
         InvalidRequest: it is not an amount of memory as Spark writes it.
     """
+    heap = bytes_of(memory, option)
+    return f"{(heap + max(heap // 10, MIN_OVERHEAD)) >> 20}Mi"
+
+
+def bytes_of(memory: str, option: str) -> int:
+    """Return an amount of memory as Spark writes it (a number alone is MiB).
+
+    Raises:
+        InvalidRequest: it is none.
+    """
     found = _MEMORY.match(memory)
     if found is None:
         raise InvalidRequest.of(FieldError(option, "must be an amount such as 512m or 4g", memory))
-    heap = int(found[1]) << _UNITS[found[2].lower()]
-    return f"{(heap + max(heap // 10, MIN_OVERHEAD)) >> 20}Mi"
+    return int(found[1]) << _UNITS[found[2].lower()]
+
+
+def setting_of(application: "Application", key: str, default: str = "") -> str:
+    """Return what the user says a setting of Spark's is; the last word counts."""
+    pairs = zip(application.options, application.options[1:], strict=False)
+    said = [value.partition("=") for name, value in pairs if name in ("--conf", "-c")]
+    return next((value for found, _, value in reversed(said) if found.strip() == key), default)
 
 
 def _application(
     said: Mapping[str, str], options: tuple[str, ...], words: tuple[str, ...], *, asks_only: bool
 ) -> Application:
     numbers = ("executors", "executor_cores", "executor_gpu", "driver_cores", "time_to_live")
-    texts = ("master", "project", "name", "executor_memory", "driver_memory", "priority", "workload_name", "image")
+    texts = (
+        "master",
+        "deploy_mode",
+        "project",
+        "name",
+        "executor_memory",
+        "driver_memory",
+        "priority",
+        "workload_name",
+        "image",
+    )
     values: dict[str, Any] = {name: said[name] for name in texts if name in said}
     values |= {name: _number(name, said[name]) for name in numbers if name in said}
     for option in ("executor_memory", "driver_memory"):

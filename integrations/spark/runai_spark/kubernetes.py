@@ -1,5 +1,6 @@
 """`--master k8s://...`: Spark's own submission to Kubernetes, with our scheduler, labels and pod templates."""
 
+import json
 import os
 import subprocess
 import tempfile
@@ -11,14 +12,30 @@ from typing import Any
 import yaml
 
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_spark.arguments import FLAGS, OURS, Application
+from runai_spark.arguments import FLAGS, MIN_OVERHEAD, OURS, Application, bytes_of, setting_of
 from runai_spark.home import find_spark
 
 SCHEDULER = "runai-scheduler"
 ROLES = ("driver", "executor")
 CONTAINERS = {"driver": "spark-kubernetes-driver", "executor": "spark-kubernetes-executor"}
-EXECUTORS = "run.ai/reserved-members"
-"""Annotation of the driver's pod: how many pods of the application the admission is for."""
+MEMBERS = "run.ai/reserved-members"
+"""Annotation of the driver's pod: how many pods the application has with it; it starts when there is room for all."""
+
+REQUEST = "run.ai/reserved-request"
+"""Annotation beside it: what each executor asks for, as JSON."""
+
+MIN_MEMBER = "kai.scheduler/min-member"
+"""Annotation of executors whose driver is no pod: how many of them start together."""
+
+DISCOVERY = "/opt/spark/examples/src/main/scripts/getGpusResources.sh"
+"""What tells an executor which GPUs it has, in Spark's own images."""
+
+GPU = "spark.executor.resource.gpu"
+SCRIPTED = (".py", ".R", ".r")
+"""Endings of applications beside whose JVM another interpreter runs."""
+
+SCRIPTED_OVERHEAD, JVM_OVERHEAD = 0.4, 0.1
+"""Part of the heap that Spark adds for what is not heap (Spark 4, Running on Kubernetes: memoryOverheadFactor)."""
 
 
 def conf_for(application: Application, templates: Path, *, scheduler: str = SCHEDULER) -> dict[str, str]:
@@ -33,13 +50,60 @@ def conf_for(application: Application, templates: Path, *, scheduler: str = SCHE
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.scheduler.maxRegisteredResourcesWaitingTime": "1h",
         "spark.kubernetes.allocation.batch.size": str(application.executors),
+        **_gpu_settings(application),
     }
     for role in ROLES:
         settings |= {f"spark.kubernetes.{role}.label.{name}": value for name, value in labels.items()}
         settings[f"spark.kubernetes.{role}.podTemplateFile"] = str(templates / f"{role}.yaml")
         settings[f"spark.kubernetes.{role}.podTemplateContainerName"] = CONTAINERS[role]
-    settings[f"spark.kubernetes.driver.annotation.{EXECUTORS}"] = str(1 + application.executors)
+    if application.deploy_mode == "cluster":
+        settings[f"spark.kubernetes.driver.annotation.{MEMBERS}"] = str(1 + application.executors)
+        settings[f"spark.kubernetes.driver.annotation.{REQUEST}"] = json.dumps(executor_request(application))
+    else:
+        settings[f"spark.kubernetes.executor.annotation.{MIN_MEMBER}"] = str(application.executors)
     return settings
+
+
+def executor_request(application: Application) -> dict[str, str]:
+    """Return what the pod of an executor asks for, as Spark reckons it: nobody has made it yet.
+
+    Raises:
+        InvalidRequest: a setting is no amount; names it.
+    """
+    heap = bytes_of(application.executor_memory, "--executor-memory")
+    scripted = bool(application.words) and application.words[0].endswith(SCRIPTED)
+    given = setting_of(application, "spark.executor.memoryOverhead")
+    factor = _factor(application, SCRIPTED_OVERHEAD if scripted else JVM_OVERHEAD)
+    beside = bytes_of(given, "spark.executor.memoryOverhead") if given else max(int(heap * factor), MIN_OVERHEAD)
+    python = bytes_of(setting_of(application, "spark.executor.pyspark.memory", "0"), "spark.executor.pyspark.memory")
+    cores = setting_of(application, "spark.kubernetes.executor.request.cores", str(application.executor_cores))
+    request = {"cpu": cores, "memory": f"{(heap + beside + python) >> 20}Mi"}
+    if application.executor_gpu:
+        request[f"{setting_of(application, f'{GPU}.vendor', 'nvidia.com')}/gpu"] = str(application.executor_gpu)
+    return request
+
+
+def _factor(application: Application, default: float) -> float:
+    for key in ("spark.executor.memoryOverheadFactor", "spark.kubernetes.memoryOverheadFactor"):
+        if text := setting_of(application, key):
+            try:
+                return float(text)
+            except ValueError:
+                raise InvalidRequest.of(FieldError(f"--conf {key}", "must be a number such as 0.1", text)) from None
+    return default
+
+
+def _gpu_settings(application: Application) -> dict[str, str]:
+    """Return the settings with which executors, and not the driver, have GPUs."""
+    if not application.executor_gpu:
+        return {}
+    amount = str(application.executor_gpu)
+    return {
+        f"{GPU}.amount": amount,
+        f"{GPU}.vendor": "nvidia.com",
+        f"{GPU}.discoveryScript": DISCOVERY,
+        "spark.task.resource.gpu.amount": amount,
+    }
 
 
 def pod_template(role: str, application: Application, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -51,7 +115,7 @@ def pod_template(role: str, application: Application, own: Mapping[str, Any] | N
     ]
     template: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", **deepcopy(dict(own or {}))}
     spec = template.setdefault("spec", {})
-    name = _setting(application, f"spark.kubernetes.{role}.podTemplateContainerName")
+    name = setting_of(application, f"spark.kubernetes.{role}.podTemplateContainerName")
     containers = spec.setdefault("containers", [])
     main = next((item for item in containers if name and item.get("name") == name), containers[0] if containers else {})
     if not containers:
@@ -77,13 +141,8 @@ def submit_to_kubernetes(application: Application, words: Sequence[str]) -> int:
             (Path(folder) / f"{role}.yaml").write_text(yaml.safe_dump(template))
         conf = conf_for(application, Path(folder))
         ours = [word for key, value in conf.items() for word in ("--conf", f"{key}={value}")]
-        gpus = (
-            ["--conf", f"spark.executor.resource.gpu.amount={application.executor_gpu}"]
-            if application.executor_gpu
-            else []
-        )
         words = without_templates(native(words))
-        return subprocess.run([program, *ours, *gpus, *words], check=False).returncode  # noqa: S603
+        return subprocess.run([program, *ours, *words], check=False).returncode  # noqa: S603
 
 
 def without_templates(words: Sequence[str]) -> list[str]:
@@ -99,7 +158,7 @@ def without_templates(words: Sequence[str]) -> list[str]:
 
 def _own_template(application: Application, role: str) -> dict[str, Any] | None:
     key = f"spark.kubernetes.{role}.podTemplateFile"
-    path = _setting(application, key)
+    path = setting_of(application, key)
     if not path:
         return None
     try:
@@ -109,13 +168,6 @@ def _own_template(application: Application, role: str) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise InvalidRequest.of(FieldError(f"--conf {key}", "must be the YAML of a pod", path))
     return found
-
-
-def _setting(application: Application, key: str) -> str:
-    """Return a setting of the user's; the last word counts."""
-    pairs = zip(application.options, application.options[1:], strict=False)
-    said = [value.partition("=") for name, value in pairs if name in ("--conf", "-c")]
-    return next((value for found, _, value in reversed(said) if found.strip() == key), "")
 
 
 def native(words: Sequence[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """The words of spark-submit become one workload; nothing runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runai_spark.arguments import parse, request_of
-from runai_spark.kubernetes import conf_for, native, pod_template
+from runai_spark.kubernetes import conf_for, executor_request, native, pod_template
 from runai_spark.workload import gang_options, job_of, spark_options, workload_name
 
 from runai_core.model.errors import InvalidRequest
@@ -150,3 +151,42 @@ def test_the_users_own_pod_template_is_kept_and_completed() -> None:
     assert [item["name"] for item in spec["containers"]] == ["side", "spark-kubernetes-driver"]
     assert [item["name"] for item in spec["containers"][1]["env"]][:2] == ["A", "RUNAI_PROJECT"]
     assert own["spec"]["containers"][1]["name"] == "main"
+
+
+SIZES = {
+    "of a program for the JVM": ("--executor-memory 4g job.jar", {"cpu": "1", "memory": "4505Mi"}),
+    "of a program in Python": ("--executor-memory 4g job.py", {"cpu": "1", "memory": "5734Mi"}),
+    "of a small one": ("--executor-memory 512m --executor-cores 2 job.py", {"cpu": "2", "memory": "896Mi"}),
+    "as settings say": (
+        "--conf spark.executor.memoryOverhead=1g --conf spark.executor.pyspark.memory=1g"
+        " --conf spark.kubernetes.executor.request.cores=500m job.py",
+        {"cpu": "500m", "memory": "3072Mi"},
+    ),
+    "with GPUs": (
+        "--executor-gpu 2 --conf spark.executor.memoryOverheadFactor=0.5 job.jar",
+        {"cpu": "1", "memory": "1536Mi", "nvidia.com/gpu": "2"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "amounts"), SIZES.values(), ids=SIZES)
+def test_the_size_of_an_executor_that_is_to_come(words: str, amounts: dict[str, str]) -> None:
+    assert executor_request(parse(["--master", "k8s://x", *words.split()])) == amounts
+
+
+def test_a_driver_in_the_cluster_reserves_for_its_executors_and_one_outside_makes_them_a_gang() -> None:
+    words = "--master k8s://x --project team-a --executors 3 --executor-gpu 1"
+    inside = conf_for(parse([*words.split(), "--deploy-mode", "cluster", "job.py"]), Path("/t"))
+    outside = conf_for(parse([*words.split(), "job.py"]), Path("/t"))
+
+    driver, executor = "spark.kubernetes.driver.annotation.", "spark.kubernetes.executor.annotation."
+    assert inside[f"{driver}run.ai/reserved-members"] == "4"
+    assert json.loads(inside[f"{driver}run.ai/reserved-request"])["nvidia.com/gpu"] == "1"
+    assert outside[f"{executor}kai.scheduler/min-member"] == "3"
+    assert not [key for key in inside if key.startswith("spark.driver.resource")], "a driver has no GPU unasked"
+
+
+def test_a_factor_that_is_no_number_is_named() -> None:
+    words = "--master k8s://x --conf spark.executor.memoryOverheadFactor=much job.py"
+    with pytest.raises(InvalidRequest, match="memoryOverheadFactor: must be a number"):
+        executor_request(parse(words.split()))
