@@ -237,6 +237,32 @@ class KnowsAddresses(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A credential as pods see it: members by key, in plain text. Never stored and never shown."""
+
+    name: str
+    type: str = "Opaque"  # as in core/v1 Secret
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Secrets(Protocol):
+    """Opens the credentials that the workloads of a project may use."""
+
+    async def secret(self, project: str, name: str) -> Secret | None:
+        """Return the secret of this name, of the nearest scope; None: there is none of ours. Raise Unavailable."""
+        ...
+
+
+@runtime_checkable
+class TakesSecrets(Protocol):
+    """Capability of a `Cluster`: it gives pods the secrets that their specifications name."""
+
+    def take_secrets(self, secrets: Secrets) -> None:
+        """Take where to find them; called once, before the first pod is launched."""
+        ...
+
+
 class ExecSession(Protocol):
     """A command that runs beside a pod's process."""
 

@@ -22,6 +22,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_KUBECONFIG": "kubeconfig",
     "RUNAI_KUBE_CONTEXT": "kube_context",
     "RUNAI_ROLE": "role",
+    "RUNAI_SECRETS_KEY_FILE": "secrets_key_file",
 }
 """Environment variable -> field."""
 
@@ -61,6 +62,7 @@ class Settings:
     kubeconfig: Path | None = None  # None = in the cluster, or else as kubectl finds it; giving one means kubernetes
     kube_context: str = ""  # empty = the current one
     role: str = "all"  # which loops run here; only on Kubernetes anything but all makes sense
+    secrets_key_file: Path | None = None  # keys of credentials; None = in the data directory. Replicas share one
     max_body_bytes: int = 4 * 1024**2
     deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
 
@@ -68,6 +70,11 @@ class Settings:
     def database(self) -> str:
         """The database's URL, in SQLAlchemy's form."""
         return self.database_url or f"sqlite:///{self.data_dir / 'runai.db'}"
+
+    @property
+    def secrets_key(self) -> Path:
+        """Where the keys that encrypt credentials are kept, mode 0600."""
+        return self.secrets_key_file or self.data_dir / "secrets.key"
 
     @property
     def credentials_file(self) -> Path:
@@ -104,7 +111,7 @@ def load_settings(environ: Mapping[str, str], **given: Any) -> Settings:
 def _parsed(name: str, value: Any) -> Any:
     if name in ("port", "simulated_gpus", "max_body_bytes"):
         return _integer(name, value, high=65535 if name == "port" else 2**31)
-    if name in ("data_dir", "nodes_file", "kubeconfig"):
+    if name in ("data_dir", "nodes_file", "kubeconfig", "secrets_key_file"):
         return Path(value).expanduser().absolute()
     if name in ("plugins", "allowed_hosts") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())

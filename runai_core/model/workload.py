@@ -172,7 +172,8 @@ class Workload:
     api_version: str = ""  # External: the framework object
     kind: str = ""
     manifest: Mapping[str, object] | None = None
-    template: str = ""
+    template: str = ""  # uid of the template that it was submitted with
+    assets: tuple[str, ...] = ()  # uids of the assets whose fields are in its specification
     # resolved at submission
     priority_class: str = "low"
     priority: int = 40
