@@ -128,6 +128,15 @@ class AccessService:
             f"{actor.name} may not {action} {resource}{where}: ask an administrator for a role that allows it"
         )
 
+    async def visible(self, actor: Actor, action: Action, resource: str) -> frozenset[str] | None:
+        """Return the names of the projects in which the actor may do it; None: in all.
+
+        Raises:
+            Forbidden: it may nowhere.
+        """
+        await self.require(actor, action, resource)
+        return None
+
 
 def _hash(secret: str) -> str:
     # A plain hash is enough for secrets of 256 random bits: there is nothing to guess.
