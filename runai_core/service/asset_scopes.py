@@ -1,0 +1,55 @@
+"""Where an asset, a template or a policy holds: everything below its scope. Pure."""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from runai_core.model.organization import Project
+
+NEAREST_FIRST = ("project", "department", "cluster", "tenant", "system")
+EVERYWHERE = frozenset({"system", "tenant", "cluster"})
+"""Scopes that hold for every project: an installation has one cluster."""
+
+
+class Scoped(Protocol):
+    """Something that belongs to a scope."""
+
+    @property
+    def scope_type(self) -> str:
+        """system, tenant, cluster, department or project."""
+        ...
+
+    @property
+    def scope(self) -> str:
+        """Name of the department or project."""
+        ...
+
+
+def covers(item: Scoped, project: Project) -> bool:
+    """Return whether workloads of the project may use it."""
+    if item.scope_type in EVERYWHERE:
+        return True
+    return item.scope == (project.name if item.scope_type == "project" else project.department)
+
+
+def nearness(item: Scoped) -> int:
+    """Return a number that is smaller the nearer the scope is to a workload."""
+    return NEAREST_FIRST.index(item.scope_type)
+
+
+def is_visible(item: Scoped, projects: Collection[str] | None, departments: Mapping[str, str]) -> bool:
+    """Return whether somebody who may read in these projects sees it; None means all projects.
+
+    `departments` has the department of each project, by the project's name.
+    """
+    if projects is None:
+        return True
+    if item.scope_type in EVERYWHERE:
+        return bool(projects)
+    if item.scope_type == "project":
+        return item.scope in projects
+    return any(departments.get(name) == item.scope for name in projects)
+
+
+def stored_name(item: str, scope_type: str, scope: str, title: str) -> str:
+    """Return the name under which it is stored: one for each kind, scope and title."""
+    return "/".join(part for part in (item, scope_type, scope, title) if part)
