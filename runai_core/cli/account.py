@@ -48,7 +48,7 @@ login = click.Group("login", help="Keep the address and token of an orchestrator
 @click.pass_context
 def login_application(ctx: click.Context, /, url: str, client_id: str, client_secret: str) -> None:
     """Log in as a service account."""
-    _log_in(app_of(ctx), url=url.rstrip("/"), client_id=client_id, client_secret=client_secret)
+    log_in(app_of(ctx), url=url.rstrip("/"), client_id=client_id, client_secret=client_secret)
 
 
 @login.command("access-key")
@@ -57,10 +57,10 @@ def login_application(ctx: click.Context, /, url: str, client_id: str, client_se
 @click.pass_context
 def login_access_key(ctx: click.Context, /, url: str, token: str) -> None:
     """Log in with a token."""
-    _log_in(app_of(ctx), url=url.rstrip("/"), token=token)
+    log_in(app_of(ctx), url=url.rstrip("/"), token=token)
 
 
-def _log_in(app: App, **values: str) -> None:
+def log_in(app: App, **values: str) -> None:
     """Keep an address and its secrets, after they were seen to work."""
     from runai_core.client.sync.client import Client
 

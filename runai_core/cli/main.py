@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, Entry] = {
     "simulate": Entry("runai_core.cli.simulate:simulate", "Replay a trace of jobs through the engine.", HOST),
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
     "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", CLUSTER),
+    "connect": Entry("runai_core.cli.connect:connect", "Use the orchestrator that runs on a cluster.", CLUSTER),
     "operator": Entry("runai_core.cli.cluster:operator", "Run the operator of a cluster.", CLUSTER),
     "scheduler": Entry("runai_core.cli.scheduler:scheduler", "Run the scheduler of a cluster.", CLUSTER),
     "api": Entry("runai_core.cli.cluster:api", "Run the API server of a cluster.", CLUSTER),
