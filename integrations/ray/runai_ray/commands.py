@@ -53,12 +53,20 @@ def down(file: Path, project: str | None) -> None:
     click.echo(f"{provider.cluster_name} {'was ended' if ended else 'does not run'}")
 
 
+LAUNCH_FAILED = "LaunchFailed"
+"""Ray's word, in `ray status`, for a node that it asked for in vain."""
+
+
 @ray_group.command("status", short_help="Show a cluster as its autoscaler sees it.")
 @FILE
 @click.option("-p", "--project", help="Project, where the file names none.")
 def status(file: Path, project: str | None) -> None:
     """Show nodes, resources and recent failures of a cluster."""
-    click.echo(_provider(file, project).on_head("ray status -v"), nl=False)
+    provider = _provider(file, project)
+    said = provider.on_head("ray status -v")
+    click.echo(said, nl=False)
+    if LAUNCH_FAILED in said:  # Ray does not show the reason of a failure that it shows
+        click.echo(f"Last look: a further worker found no place: {provider.why_no_place(1)}")
 
 
 @ray_group.command("submit", short_help="Run a job on a cluster of its own.")

@@ -239,6 +239,16 @@ class NodeProvider(RayNodeProvider):
         said: str = self.get_command_runner("", heads[0]).run(command, exit_on_fail=True, with_output=True)
         return said
 
+    def why_no_place(self, count: int) -> str:
+        """Return the scheduler's sentence on so many further workers."""
+        words = {files.NODE_KEYS[key]: value for key, value in (self._gang.get("worker") or {}).items()}
+        options = {**words, "command": "true", "parallelism": count, "runs": count, "project": self._project}
+        try:
+            preview = self._client.preview("Training", f"{self._name}-more", options)
+        except RunaiError as error:
+            return error.message
+        return str((preview.raw.get("verdict") or {}).get("message") or "the cluster is full")
+
     # -- the workload
 
     def _submit(self, tags: Mapping[str, str]) -> Workload:
@@ -327,18 +337,8 @@ class NodeProvider(RayNodeProvider):
             names = [pod.name for pod in self._client.pods(workload) if pod.k8s_phase == "Pending"]
             self._client.transport.call(requests.scale(self._workload(), remove=names))
             self._forget(request)
-        reason = self._reason(count)
+        reason = self.why_no_place(count)
         raise NodeLaunchException("NoPlace", f"{waiting} of {count} workers found no place: {reason}", None)
-
-    def _reason(self, count: int) -> str:
-        """Return the scheduler's sentence on such workers."""
-        words = {files.NODE_KEYS[key]: value for key, value in (self._gang.get("worker") or {}).items()}
-        options = {**words, "command": "true", "parallelism": count, "runs": count, "project": self._project}
-        try:
-            preview = self._client.preview("Training", f"{self._name}-more", options)
-        except RunaiError as error:
-            return error.message
-        return str((preview.raw.get("verdict") or {}).get("message") or "the cluster is full")
 
     def _forget(self, request: str) -> None:
         with self._lock:

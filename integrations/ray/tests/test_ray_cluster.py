@@ -27,7 +27,7 @@ NODES = [{"name": "node-a", "cpu": 8, "memory": "16Gi", "gpus": 3}]
 
 CLUSTER: dict[str, Any] = {
     "cluster_name": "lab",
-    "max_workers": 3,
+    "max_workers": 4,
     "provider": {"type": "external", "module": "runai_ray.NodeProvider", "project": "default", "launch_seconds": 3},
     "idle_timeout_minutes": 0.15,
     "upscaling_speed": 100,
@@ -164,7 +164,7 @@ def _grows_and_shrinks(tools: Tools, file: Path) -> None:
     assert tools.workload("lab")["requestedPods"]["number"] == 3
 
     _ask_for(tools, file, gpus=4)
-    assert "found no place" in tools.until(lambda: _seen(tools, file, "NoPlace"), 300)
+    assert "needs 1 GPU" in tools.until(lambda: _seen(tools, file, "found no place"), 300)
     _ask_for(tools, file, gpus=0)
     tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 2, 300)
 
