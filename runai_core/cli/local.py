@@ -28,6 +28,11 @@ STOP_TIMEOUT = 45.0
 """Seconds for pods to end by themselves (their grace period is 30) before the orchestrator is killed."""
 
 LOOK_AGAIN = 0.02
+
+NO_WEBHOOKS = (
+    "Admission webhooks are not served from here: what kubectl creates is judged when it is taken up, not refused at "
+    "once, and pods that name no scheduler are not given ours. `runai admin install` serves them on the cluster."
+)
 SUPERVISOR_SOCKET = "supervisor.sock"
 SECRET_VARIABLES = ("RUNAI_TOKEN", "RUNAI_CLIENT_SECRET")
 
@@ -187,6 +192,8 @@ def announce(app: App, settings: Settings, running: Running, *, as_json: bool) -
     app.say(f"The orchestrator runs at {running.url} (process {running.pid}).\n")
     for name, value in rows.items():
         app.say(f"  {name + ':':<17}{value}")
+    if settings.backend == "kubernetes":
+        app.say(f"\n{NO_WEBHOOKS}")
     if settings.data_dir != data_dir(app.environ):
         app.say(f"\nFirst:             export RUNAI_DATA_DIR={settings.data_dir}")
     app.say("\nSubmit something:  runai training submit hello -- echo hello")

@@ -29,7 +29,11 @@ WATCH_SECONDS = 300
 """Seconds after which the server ends a watch, so that watches spread over the servers."""
 
 SILENCE = 100.0
-"""Seconds without a word, not even a bookmark (they come every minute), after which a watch is thought dead."""
+"""Seconds without a word, not even a bookmark, after which a watch is thought dead.
+
+Bookmarks come every minute, but for a kind of which nothing ever changed since the server started there are none: a
+watch that has not heard a word yet is given its whole time.
+"""
 
 ANSWER_SECONDS = 60.0
 """Seconds that the server has for an answer."""
@@ -260,9 +264,14 @@ class Api:
         raise AssertionError  # the loop returns or raises
 
     async def _lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        rest = b""
-        async with self._open("GET", path, query=query, silence=SILENCE) as answer:
-            async for piece in answer.content.iter_any():
+        rest, silence = b"", WATCH_SECONDS + SILENCE
+        async with self._open("GET", path, query=query, silence=None) as answer:
+            while True:
+                async with asyncio.timeout(silence):
+                    piece = await answer.content.readany()
+                if not piece:
+                    return
+                silence = SILENCE
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     if line:
