@@ -9,7 +9,7 @@ from runai_core.backends.kubernetes.names import WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import DEPLOYMENTS
 from runai_core.lifecycle.phases import CLAIMS_QUOTA
 from runai_core.model.errors import Conflict, NotFound
-from runai_core.model.workload import Gang, Pod, Workload
+from runai_core.model.workload import Gang, Phase, Pod, Workload
 
 ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -31,7 +31,7 @@ async def wind_down(api: Api, workload: Workload, place: Place, items: Sequence[
 
     While the workload has a claim, pods of older attempts are the rollout's.
     Afterwards the Deployment gets no replicas: it stays, as its pods that have
-    ended do, for their logs.
+    ended do, for their logs, until the workload is deleted.
     """
     rolled = [item for item in items if is_rolled(item)]
     rest = [item for item in items if not is_rolled(item)]
@@ -40,7 +40,9 @@ async def wind_down(api: Api, workload: Workload, place: Place, items: Sequence[
     known = await _known(api, workload, place)
     if known is None:
         return list(items)
-    if known["spec"].get("replicas") != 0:
+    if workload.phase is Phase.DELETING:
+        await api.delete(DEPLOYMENTS, workload.name, place.namespace, uid=known["metadata"]["uid"])
+    elif known["spec"].get("replicas") != 0:
         await api.patch(DEPLOYMENTS, workload.name, {"spec": {"replicas": 0}}, place.namespace)
     return [*rest, *(item for item in rolled if (item.get("status") or {}).get("phase") in ENDED)]
 

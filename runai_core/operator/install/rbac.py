@@ -119,7 +119,7 @@ OPERATOR: tuple[Right, ...] = (
     Right(resources=("services", "configmaps", "persistentvolumeclaims"), verbs=ALL,
           reason="to make what the pods of workloads need"),
     right(resources.SECRETS, ("create",), "to give the pods of an MPI workload keys for each other"),
-    right(resources.DEPLOYMENTS, ("get", "create", "patch"), "to make the replicas of inference servers"),
+    right(resources.DEPLOYMENTS, ("get", *MAKE), "to make the replicas of inference servers"),
     right(resources.NAMESPACES, ("create", "patch", "update"), "to make the namespaces of projects"),
     right(resources.NODES, ("patch",), "to label the nodes of node pools"),
     right(resources.ROLE_BINDINGS, ALL, "to give people their rights in projects"),
