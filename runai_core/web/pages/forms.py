@@ -15,6 +15,7 @@ from runai_core.model.organization import Actor, Project
 from runai_core.model.workload import POLICY_TYPES, PolicyType, Workload, WorkloadType
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
+from runai_core.policy.scheduling_rules import FAMILIES, effective_rules
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
@@ -212,7 +213,9 @@ async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, projec
     except Forbidden:
         policies = ()  # they are applied all the same, when it is submitted
     pools = await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))
-    types = project.node_types_workspace if form.policy is PolicyType.WORKSPACE else project.node_types_training
+    department = await door.organization.get_department(actor, project.department)
+    family = FAMILIES.get(form.paths.kind, "")
+    types = effective_rules(department, project).node_types.get(family, ())
     return Surroundings(
         effective=effective_of(form.policy, policies),
         filled=evaluate(form.policy, {}, policies),

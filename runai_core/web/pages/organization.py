@@ -1,0 +1,377 @@
+"""Projects and departments: who holds and deserves how much, and forms to change it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
+from runai_core.model.meta import Meta, to_camel
+from runai_core.model.organization import DEFAULT_DEPARTMENT, Actor, Department, Project, default_resources
+from runai_core.model.workload import Workload
+from runai_core.policy.scheduling_rules import EffectiveRules, effective_rules
+from runai_core.ports import Query
+from runai_core.service.organization import UnitStatus
+from runai_core.web import lookup
+from runai_core.web.changes import (
+    change_of,
+    changed_department,
+    changed_project,
+    new_department,
+    new_project,
+    resources_of,
+)
+from runai_core.web.context import Door
+from runai_core.web.pages import unit_form
+from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.frame import Viewer, go_to, page, page_router
+from runai_core.web.pages.inputs import Posted, posted_of, with_errors
+from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.quotas import UNITS, Quota, pools_of, quotas_in, quotas_of
+from runai_core.web.pages.tables import Cell, Column
+from runai_core.web.schemas import DepartmentCreate, DepartmentUpdate, ProjectCreate, ProjectUpdate
+
+Unit = Department | Project
+Statuses = Mapping[str, Mapping[str, UnitStatus]]
+
+router = page_router()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What differs between the pages of projects and of departments."""
+
+    word: str
+    path: str
+    loses: str  # what deleting one takes along
+
+
+PROJECT = Kind(
+    word="project",
+    path="/projects",
+    loses="its quota, its scheduling rules, and the history of its ended workloads will no longer have a project",
+)
+DEPARTMENT = Kind(word="department", path="/departments", loses="its quota and its scheduling rules")
+
+FIGURES = tuple(
+    Column(f"{resource}:{member}", f"{UNITS[resource][0]} {member} ({UNITS[resource][1]})", hidden=True)
+    for resource in UNITS
+    for member in ("allocated", "requested", "deserved", "limit", "fair")
+)
+"""The numbers of the bars, for the CSV file."""
+
+COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "project": (
+        Column("name", "Project"),
+        Column("department", "Department"),
+        Column("gpu", "GPU"),
+        Column("cpu", "CPU"),
+        Column("memory", "Memory"),
+        Column("pools", "Node pools"),
+        Column("created", "Created"),
+        *FIGURES,
+    ),
+    "department": (
+        Column("name", "Department"),
+        Column("projects", "Projects"),
+        Column("gpu", "GPU"),
+        Column("cpu", "CPU"),
+        Column("memory", "Memory"),
+        Column("pools", "Node pools"),
+        Column("created", "Created"),
+        *FIGURES,
+    ),
+}
+
+
+@router.get("/projects")
+async def list_projects(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show all projects with what they hold, deserve and would get."""
+    projects = (await door.organization.list_projects(actor, Query(sort_by="meta.name"))).items
+    statuses = await door.organization.statuses(actor)
+    rows = [
+        unit_row(item, statuses, door)
+        | {"department": Cell(text=item.department, link=f"/departments/{item.department}")}
+        for item in projects
+    ]
+    return table_page(request, "units.html", "Projects", COLUMNS["project"], rows, kind=PROJECT)
+
+
+@router.get("/departments")
+async def list_departments(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show all departments with what they hold, deserve and would get."""
+    departments = (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
+    projects = (await door.organization.list_projects(actor, Query(sort_by="meta.name"))).items
+    statuses = await door.organization.statuses(actor)
+    rows = []
+    for item in departments:
+        names = [project.name for project in projects if project.department == item.name]
+        cell = Cell(text=str(len(names)), value=len(names), note=", ".join(names[:5]) + (" ..." if names[5:] else ""))
+        rows.append(unit_row(item, statuses, door) | {"projects": cell})
+    return table_page(request, "units.html", "Departments", COLUMNS["department"], rows, kind=DEPARTMENT)
+
+
+@router.get("/projects/new")
+@router.get("/departments/new")
+async def new(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the form of a new project or department."""
+    return await _form(request, door, actor)
+
+
+@router.post("/projects/new")
+@router.post("/departments/new")
+async def create(request: Request, door: Door, actor: Viewer) -> Response:
+    """Create it, or show the form again with what is wrong."""
+    kind = _kind(request)
+    posted = posted_of((await request.form()).multi_items())
+    pools = await _pools(door, actor)
+    body, errors = unit_form.body_of(posted, _empty(kind, pools), pools)
+    body = {"name": "", **body}
+    if not errors:
+        try:
+            created = await _create(door, actor, kind, body)
+        except InvalidRequest as error:
+            errors = unit_form.at_pools(error.errors, body) or [FieldError("", error.message)]
+        except AlreadyExists as error:
+            errors = [FieldError("name", error.message)]
+        else:
+            return go_to(
+                request, f"{kind.path}/{created.meta.uid}", f"{kind.word.capitalize()} {created.name} is there."
+            )
+    return await _form(request, door, actor, posted=posted, errors=errors)
+
+
+@router.get("/projects/{ref}")
+@router.get("/departments/{ref}")
+async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Show one project or department: quota in each node pool, rules with their origin, who belongs to it."""
+    kind = _kind(request)
+    unit = await _find(door, actor, kind, ref)
+    statuses = await door.organization.unit_status(actor, unit)
+    shares = door.scheduling.shares
+    pools = [
+        (pool, quotas_in(pool, unit, statuses, shares), unit.resources.get(pool)) for pool in pools_of(unit, statuses)
+    ]
+    inside = [] if isinstance(unit, Project) else await _projects_of(door, actor, unit)
+    return page(
+        request,
+        "unit.html",
+        kind=kind,
+        unit=unit,
+        pools=pools,
+        words=UNITS,
+        rules=_rules_of(await _rules(door, actor, unit)),
+        inside=inside,
+    )
+
+
+@router.get("/projects/{ref}/edit")
+@router.get("/departments/{ref}/edit")
+async def edit(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Show the form of one that exists."""
+    return await _form(request, door, actor, await _find(door, actor, _kind(request), ref))
+
+
+@router.post("/projects/{ref}/edit")
+@router.post("/departments/{ref}/edit")
+async def update(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Change it, or show the form again with what is wrong."""
+    kind = _kind(request)
+    unit = await _find(door, actor, kind, ref)
+    posted = posted_of((await request.form()).multi_items())
+    pools = await _pools(door, actor)
+    body, errors = unit_form.body_of(posted, unit_form.posted_unit(unit, pools), pools)
+    if not errors:
+        try:
+            await _change(door, actor, unit, body)
+        except InvalidRequest as error:
+            errors = unit_form.at_pools(error.errors, body) or [FieldError("", error.message)]
+        else:
+            return go_to(request, f"{kind.path}/{unit.meta.uid}", f"{kind.word.capitalize()} {unit.name} is changed.")
+    return await _form(request, door, actor, unit, posted=posted, errors=errors)
+
+
+@router.get("/projects/{ref}/delete")
+@router.get("/departments/{ref}/delete")
+async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Say what deleting it would mean."""
+    kind = _kind(request)
+    unit = await _find(door, actor, kind, ref)
+    return page(request, "delete.html", **await _question(door, actor, kind, unit), error="")
+
+
+@router.post("/projects/{ref}/delete")
+@router.post("/departments/{ref}/delete")
+async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Delete it, or say why that cannot be."""
+    kind = _kind(request)
+    unit = await _find(door, actor, kind, ref)
+    try:
+        await _delete(door, actor, unit)
+    except Conflict as error:
+        question = await _question(door, actor, kind, unit)
+        return page(request, "delete.html", status=409, **question, error=error.message)
+    return go_to(request, kind.path, f"{kind.word.capitalize()} {unit.name} is deleted.")
+
+
+def unit_row(unit: Unit, statuses: Statuses, door: Orchestrator) -> dict[str, Cell]:
+    """Return the cells that projects and departments have in common."""
+    kind = DEPARTMENT if isinstance(unit, Department) else PROJECT
+    held = statuses.get(f"{kind.word}/{unit.name}", {})
+    quotas = quotas_of(unit, held, door.scheduling.shares)
+    return {
+        "name": Cell(text=unit.name, link=f"{kind.path}/{unit.meta.uid}", note=unit.description),
+        **{resource: quota_cell(quota) for resource, quota in quotas.items()},
+        "pools": Cell(text=", ".join(pools_of(unit, held)) or "none"),
+        "created": Cell(time=unit.meta.created_at),
+        **{column.key: Cell(value=_figure(quotas, column.key)) for column in FIGURES},
+    }
+
+
+def _figure(quotas: Mapping[str, Quota], key: str) -> float | None:
+    resource, _, member = key.partition(":")
+    value: float | None = getattr(quotas[resource], member)
+    return value
+
+
+def quota_cell(quota: Quota) -> Cell:
+    """Return the cell of one resource: a bar, and the same in words."""
+    return Cell(text=quota.sentence, value=quota.allocated, quota=quota)
+
+
+def _kind(request: Request) -> Kind:
+    return DEPARTMENT if request.url.path.startswith(DEPARTMENT.path) else PROJECT
+
+
+async def _find(door: Orchestrator, actor: Actor, kind: Kind, ref: str) -> Unit:
+    if kind is DEPARTMENT:
+        return await door.organization.get_department(actor, ref)
+    return await door.organization.get_project(actor, ref)
+
+
+async def _pools(door: Orchestrator, actor: Actor) -> tuple[str, ...]:
+    found = await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))
+    return tuple(pool.name for pool in found.items)
+
+
+async def _projects_of(door: Orchestrator, actor: Actor, department: Department) -> list[Project]:
+    found = await door.organization.list_projects(actor, Query(sort_by="meta.name"))
+    return [item for item in found.items if item.department == department.name]
+
+
+async def _rules(door: Orchestrator, actor: Actor, unit: Unit) -> EffectiveRules:
+    if isinstance(unit, Department):
+        return effective_rules(unit, Project(meta=Meta(name="")))
+    try:
+        return effective_rules(await door.organization.get_department(actor, unit.department), unit)
+    except NotFound:
+        return effective_rules(Department(meta=Meta(name=unit.department)), unit)
+
+
+def _rules_of(found: EffectiveRules) -> list[tuple[str, str, str]]:
+    """Return label, value and origin of each rule in force."""
+    said = {f"schedulingRules.{to_camel(name)}": label for name, label in unit_form.RULES.items()}
+    values = {
+        f"schedulingRules.{to_camel(name)}": unit_form.length_text(getattr(found.rules, name))
+        for name in unit_form.RULES
+    }
+    said |= {
+        "nodeTypes.workspace": "Node types of workspaces",
+        "nodeTypes.training": "Node types of trainings",
+        "defaultNodePools": "Default node pools",
+    }
+    values |= {f"nodeTypes.{word}": ", ".join(names) for word, names in found.node_types.items()}
+    values["defaultNodePools"] = ", ".join(found.default_node_pools)
+    return [(said[name], values[name], origin.replace("/", " ")) for name, origin in found.origins.items()]
+
+
+def _empty(kind: Kind, pools: Sequence[str]) -> Posted:
+    if kind is DEPARTMENT:
+        return unit_form.posted_unit(Department(meta=Meta(name=""), resources=default_resources()), pools)
+    return unit_form.posted_unit(Project(meta=Meta(name=""), department="", resources=default_resources()), pools)
+
+
+async def _form(
+    request: Request,
+    door: Orchestrator,
+    actor: Actor,
+    unit: Unit | None = None,
+    *,
+    posted: Posted | None = None,
+    errors: Sequence[FieldError] = (),
+) -> Response:
+    kind, pools = _kind(request), await _pools(door, actor)
+    departments = (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
+    as_it_is = unit_form.posted_unit(unit, pools) if unit else _empty(kind, pools)
+    if unit is None and posted is None and any(item.name == DEFAULT_DEPARTMENT for item in departments):
+        as_it_is = {**as_it_is, "parentId": [DEFAULT_DEPARTMENT]}
+    context = unit_form.UnitContext(
+        kind=kind.word,
+        pools=pools,
+        departments=tuple(item.name for item in departments),
+        inherited=await _rules(door, actor, unit) if unit else EffectiveRules(),
+    )
+    sections, problems = with_errors(
+        unit_form.sections_of({**as_it_is, **(posted or {})}, context, is_new=unit is None), errors
+    )
+    return page(
+        request,
+        "edit.html",
+        status=422 if errors else 200,
+        title=f"Edit {kind.word} {unit.name}" if unit else f"New {kind.word}",
+        sections=sections,
+        problems=problems,
+        back=f"{kind.path}/{unit.meta.uid}" if unit else kind.path,
+        save="Save" if unit else "Create",
+    )
+
+
+async def _create(door: Orchestrator, actor: Actor, kind: Kind, body: Mapping[str, Any]) -> Unit:
+    names = lookup.pool_names(door, actor)
+    if kind is DEPARTMENT:
+        department = validated(DepartmentCreate, body)
+        resources = await resources_of(change_of(department), default_resources(), names)
+        return await door.organization.create_department(actor, new_department(department, resources))
+    project = validated(ProjectCreate, body)
+    resources = await resources_of(change_of(project), default_resources(), names)
+    return await door.organization.create_project(actor, new_project(project, resources))
+
+
+async def _change(door: Orchestrator, actor: Actor, unit: Unit, body: Mapping[str, Any]) -> Unit:
+    names = lookup.pool_names(door, actor)
+    if isinstance(unit, Department):
+        department = validated(DepartmentUpdate, body)
+        resources = await resources_of(change_of(department), unit.resources, names)
+        return await door.organization.update_department(actor, changed_department(unit, department, resources))
+    project = validated(ProjectUpdate, body)
+    resources = await resources_of(change_of(project), unit.resources, names)
+    return await door.organization.update_project(actor, changed_project(unit, project, resources))
+
+
+async def _delete(door: Orchestrator, actor: Actor, unit: Unit) -> None:
+    if isinstance(unit, Department):
+        await door.organization.delete_department(actor, unit.meta.uid)
+    else:
+        await door.organization.delete_project(actor, unit.meta.uid)
+
+
+async def _question(door: Orchestrator, actor: Actor, kind: Kind, unit: Unit) -> dict[str, Any]:
+    if isinstance(unit, Department):
+        inside = [f"project {item.name}" for item in await _projects_of(door, actor, unit)]
+    else:
+        found = await door.workloads.list(actor, Query(project=unit.name, limit=10))
+        inside = [_said(item) for item in found.items]
+        inside += [f"and {found.total - len(inside)} more"] if found.total > len(inside) else []
+    return {
+        "title": f"Delete {kind.word} {unit.name}?",
+        "text": f"Lost are {kind.loses}. This cannot be undone.",
+        "inside": inside,
+        "back": f"{kind.path}/{unit.meta.uid}",
+    }
+
+
+def _said(workload: Workload) -> str:
+    return f"{workload.type.value.lower()} {workload.name} ({workload.phase.value})"
