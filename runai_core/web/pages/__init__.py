@@ -6,11 +6,17 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 
 from fastapi import APIRouter
 
-from runai_core.web.pages import forms, frame
+from runai_core.web.pages import actions, details, forms, frame, workloads
 
 __all__ = ["routers"]
 
 
 def routers() -> tuple[APIRouter, ...]:
     """Return the routes of all pages, in the order in which they are tried."""
-    return (frame.router, forms.router)
+    return (
+        frame.router,
+        forms.router,
+        actions.router,
+        workloads.router,
+        details.router,  # last: /workloads/{uid} would take what is new or a file
+    )
