@@ -22,13 +22,17 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_KUBECONFIG": "kubeconfig",
     "RUNAI_KUBE_CONTEXT": "kube_context",
     "RUNAI_ROLE": "role",
+    "RUNAI_CONTROL_PLANE_URL": "control_plane_url",
+    "RUNAI_JOIN_TOKEN_FILE": "join_token_file",
+    "RUNAI_CONTROL_PLANE_CA": "control_plane_ca",
+    "RUNAI_PROMETHEUS_URL": "prometheus_url",
     "RUNAI_SECRETS_KEY_FILE": "secrets_key_file",
 }
 """Environment variable -> field."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-BACKENDS = ("local", "kubernetes")
+BACKENDS = ("local", "kubernetes", "control-plane")
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "all": ("scheduler", "operator"),
@@ -63,6 +67,10 @@ class Settings:
     kube_context: str = ""  # empty = the current one
     role: str = "all"  # which loops run here; only on Kubernetes anything but all makes sense
     secrets_key_file: Path | None = None  # keys of credentials; None = in the data directory. Replicas share one
+    prometheus_url: str | None = None  # where GPUs and processors are measured; None = by ourselves, as far as we can
+    control_plane_url: str = ""  # of the control plane that this cluster is linked to; empty: none
+    join_token_file: Path | None = None  # needed for the first connection
+    control_plane_ca: Path | None = None  # authorities that may sign its certificate; None = those of this machine
     max_body_bytes: int = 4 * 1024**2
     deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
 
@@ -111,10 +119,12 @@ def load_settings(environ: Mapping[str, str], **given: Any) -> Settings:
 def _parsed(name: str, value: Any) -> Any:
     if name in ("port", "simulated_gpus", "max_body_bytes"):
         return _integer(name, value, high=65535 if name == "port" else 2**31)
-    if name in ("data_dir", "nodes_file", "kubeconfig", "secrets_key_file"):
+    if name in ("data_dir", "nodes_file", "kubeconfig", "join_token_file", "control_plane_ca", "secrets_key_file"):
         return Path(value).expanduser().absolute()
     if name in ("plugins", "allowed_hosts") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    if name == "prometheus_url" and not str(value).startswith(("http://", "https://")):
+        raise InvalidRequest.of(FieldError(name, "must begin with http:// or https://", value))
     if name in CHOICES and value not in CHOICES[name]:
         raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(CHOICES[name])}", value))
     return value

@@ -38,7 +38,17 @@ class Delete:
     uid: str
 
 
-Write = Create | Update | Delete
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Keep an object as another store has it: uid, age and deletion are as given, only the version is ours.
+
+    Nothing is written where it is kept like that already.
+    """
+
+    item: Any
+
+
+Write = Create | Update | Delete | Put
 
 
 @dataclass(slots=True)
@@ -143,6 +153,8 @@ def apply(batch: Batch, write: Write) -> Any:
             return _update(batch, item)
         case Delete(kind, uid):
             return _delete(batch, kind, uid)
+        case Put(item):
+            return _put(batch, item)
 
 
 def _create(batch: Batch, item: Any) -> Any:
@@ -193,6 +205,63 @@ def _update(batch: Batch, item: Any) -> Any:
     item = replace(item, meta=replace(item.meta, created_at=created_at))
     batch.record(kind, ChangeType.MODIFIED, item, document)
     return item
+
+
+def _put(batch: Batch, item: Any) -> Any:
+    kind = type(item)
+    meta = item.meta
+    kept = batch.connection.execute(select(*ROW, OBJECTS.c.kind).where(OBJECTS.c.uid == meta.uid)).one_or_none()
+    if kept is not None and kept.kind != kind_name(kind):
+        raise AlreadyExists(f"the id {meta.uid} belongs to a {kept.kind}", {"uid": meta.uid})
+    item = replace(item, meta=replace(meta, version=batch.version + 1, updated_at=batch.now))
+    if kept is not None and _same(restored(kind, kept), item):
+        return restored(kind, kept)
+    _require_free_name(batch, kind, item.meta)
+    document = document_of(item)
+    row = {
+        "kind": kind_name(kind),
+        "project": meta.project,
+        "name": meta.name,
+        "version": item.meta.version,
+        "created_at": meta.created_at,
+        "updated_at": batch.now,
+        "deleted_at": meta.deleted_at,
+        "owner": meta.owner,
+        "document": document,
+    }
+    if kept is None:
+        batch.connection.execute(OBJECTS.insert().values(uid=meta.uid, **row))
+    else:
+        batch.connection.execute(update(OBJECTS).where(OBJECTS.c.uid == meta.uid).values(**row))
+    if meta.deleted_at is not None:
+        change = ChangeType.DELETED
+    else:
+        change = ChangeType.ADDED if kept is None or kept.deleted_at is not None else ChangeType.MODIFIED
+    batch.record(kind, change, item, document)
+    return item
+
+
+def _same(kept: Any, item: Any) -> bool:
+    """Return whether an object differs from what is kept in nothing but what the store sets."""
+    return bool(
+        replace(item, meta=replace(item.meta, version=kept.meta.version, updated_at=kept.meta.updated_at)) == kept
+    )
+
+
+def _require_free_name(batch: Batch, kind: type[Any], meta: Any) -> None:
+    if meta.deleted_at is not None:
+        return
+    taken = batch.connection.execute(
+        select(OBJECTS.c.uid).where(
+            OBJECTS.c.kind == kind_name(kind),
+            OBJECTS.c.project == meta.project,
+            OBJECTS.c.name == meta.name,
+            OBJECTS.c.uid != meta.uid,
+            LIVE,
+        )
+    ).scalar_one_or_none()
+    if taken is not None:
+        raise AlreadyExists(f"{kind_name(kind)} {meta.name} exists already, as {taken}", {"uid": taken})
 
 
 def _why_not_updated(batch: Batch, kind: type[Any], meta: Any) -> RunaiError:

@@ -1,0 +1,97 @@
+"""What a control plane can ask a cluster while it is connected: logs, commands, why a workload waits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from runai_core import wire
+from runai_core.controlplane.applying import Applier
+from runai_core.controlplane.channels import Channel
+from runai_core.controlplane.site import Site, asked_by
+from runai_core.model.decision import Verdict
+from runai_core.model.errors import RunaiError, Unavailable, Unsupported
+from runai_core.model.workload import Workload
+from runai_core.ports import ExecSession, LogOptions
+
+STREAMS = {"stdout": 1, "stderr": 2}
+"""Stream of a command's output -> its number on a channel; 0 is its input."""
+
+PIECE = 64 * 1024
+
+Arguments = Mapping[str, Any]
+
+
+class Answers:
+    """Answers the control plane's questions about this cluster."""
+
+    def __init__(self, site: Site, applier: Applier) -> None:
+        self._site = site
+        self._applier = applier
+        self._operations: dict[str, Callable[[Channel, Arguments], Awaitable[Mapping[str, Any]]]] = {
+            "logs": self._logs,
+            "exec": self._exec,
+            "why": self._why,
+            "try": self._try,
+        }
+
+    async def answer(self, channel: Channel, operation: str, arguments: Arguments) -> None:
+        """Answer one question on its channel; ends when the other side wants no more."""
+        act = self._operations.get(operation)
+        try:
+            if act is None:
+                raise Unsupported(f"this cluster does not know {operation[:80]}: upgrade it")
+            work = asyncio.ensure_future(act(channel, arguments))
+            unwanted = asyncio.create_task(channel.closed.wait())
+            await asyncio.wait((work, unwanted), return_when=asyncio.FIRST_COMPLETED)
+            unwanted.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                return
+            await channel.end(work.result())
+        except Unavailable:
+            raise
+        except RunaiError as error:
+            await channel.fail(error)
+
+    async def _logs(self, channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        uid = await self._applier.own_id(given["workload"])
+        options = wire.decode(LogOptions, given["options"])
+        stream = await self._site.workloads.logs(asked_by(""), uid, given["pod"], options)
+        async for piece in stream:
+            for start in range(0, len(piece), PIECE):
+                await channel.write(piece[start : start + PIECE])
+        return {}
+
+    async def _exec(self, channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        uid = await self._applier.own_id(given["workload"])
+        context = await self._site.workloads.exec(
+            asked_by(given["actor"]), uid, given["pod"], given["argv"], tty=given["tty"], stdin=given["stdin"]
+        )
+        async with context as session:
+            await channel.write(b"", 3)  # it runs
+            reading = asyncio.create_task(_pass_input(channel, session))
+            try:
+                while (piece := await session.read()) is not None:
+                    await channel.write(piece[1], STREAMS[piece[0]])
+                return {"exitCode": await session.wait()}
+            finally:
+                reading.cancel()
+
+    async def _why(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        uid = await self._applier.own_id(given["workload"])
+        explanation = await self._site.workloads.why(asked_by(""), uid)
+        return _verdict(explanation.verdict)
+
+    async def _try(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        workload = wire.decode(Workload, given["workload"])
+        return _verdict(await self._site.reconciler.would_wait(workload))
+
+
+def _verdict(verdict: Verdict | None) -> Mapping[str, Any]:
+    return {"verdict": None if verdict is None else wire.encode(verdict)}
+
+
+async def _pass_input(channel: Channel, session: ExecSession) -> None:
+    while (piece := await channel.read()) is not None:
+        await session.write(piece[1])
