@@ -22,10 +22,15 @@ from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend
 from runai_core.service.access import AccessService, Credentials
 from runai_core.service.journal import Journal
+from runai_core.service.limits import LimitsService
+from runai_core.service.meters import Meter, NvmlMeter, ProcessMeter, SimulatedMeter, nvml_module
+from runai_core.service.metrics import MetricsService
 from runai_core.service.organization import OrganizationService
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
+from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.reconciling import Reconciler
+from runai_core.service.sampling import Sampler
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.sessions import SessionService
 from runai_core.service.sign_in import SignInService
@@ -64,6 +69,9 @@ class Orchestrator:
     sign_in: SignInService
     journal: Journal
     scheduling: SchedulingService
+    sampler: Sampler
+    metrics: MetricsService
+    limits: LimitsService
     plugins: Registry
     started_at: float
 
@@ -178,6 +186,8 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
             await _ensure_defaults(orchestrator)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(reconciler.run())
+            tasks.create_task(orchestrator.sampler.run())
+            tasks.create_task(orchestrator.limits.run())
             if also is not None:
                 tasks.create_task(also(orchestrator))
 
@@ -193,11 +203,14 @@ def build(
     scheduling = SchedulingService(backend, journal, registry.rules)
     policies = PolicyService(backend, access, registry.policy_rules)
     reconciler = Reconciler(backend, journal, scheduling, registry)
+    workloads = WorkloadService(backend, access, journal, Submissions(backend, policies), reconciler)
+    prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
+    sampler = Sampler(backend, sources=registry.metric_sources, meters=_meters(settings, backend, prometheus))
     orchestrator = Orchestrator(
         settings=settings,
         backend=backend,
         cluster_id=identity.cluster_id,
-        workloads=WorkloadService(backend, access, journal, Submissions(backend, policies), reconciler),
+        workloads=workloads,
         organization=OrganizationService(backend, access, scheduling),
         policies=policies,
         access=access,
@@ -205,10 +218,23 @@ def build(
         sign_in=SignInService(backend, access, Passwords()),
         journal=journal,
         scheduling=scheduling,
+        sampler=sampler,
+        metrics=MetricsService(backend, access, workloads, sampler, prometheus),
+        limits=LimitsService(backend, journal, sampler, reconciler.poke),
         plugins=registry,
         started_at=backend.clock.now(),
     )
     return orchestrator, reconciler
+
+
+def _meters(settings: Settings, backend: Backend, prometheus: PrometheusServer | None) -> tuple[Meter, ...]:
+    """Return who measures: on this machine its processes and GPUs, elsewhere Prometheus where one is configured."""
+    found: list[Meter] = []
+    if backend.name == "local":
+        found += [ProcessMeter(is_node=settings.nodes_file is None), SimulatedMeter()]
+        nvml = nvml_module()
+        found += [] if nvml is None or settings.nodes_file is not None else [NvmlMeter(nvml)]
+    return (*found, *([] if prometheus is None else [PrometheusMeter(prometheus)]))
 
 
 def load_identity(data_dir: Path) -> Identity:

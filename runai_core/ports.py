@@ -60,6 +60,8 @@ class Query:
 
     filters: tuple[Filter, ...] = ()  # all must hold
     project: str | None = None
+    projects: frozenset[str] | None = None  # only objects in these projects: those that the asking actor may see
+    names: frozenset[str] | None = None  # only objects of these names
     owner: str | None = None  # uid
     search: str = ""  # part of the name, ignoring case
     sort_by: str = "meta.created_at"  # ties by uid, so that paging is stable
@@ -160,9 +162,14 @@ class KeepsSamples(Protocol):
     """Capability of a `Store`: it keeps measurements too."""
 
     @property
-    def samples(self) -> SampleStore:
-        """Where they are."""
+    def samples(self) -> SampleStore | None:
+        """Where they are; None: a store behind this one keeps none."""
         ...
+
+
+def samples_of(store: Store) -> SampleStore | None:
+    """Return where a store keeps measurements; None where it keeps none."""
+    return store.samples if isinstance(store, KeepsSamples) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,3 +374,4 @@ class Backend:
     ignores: tuple[str, ...] = ()  # fields of a specification that are kept but have no effect here, by their path
     requires: tuple[str, ...] = ()  # fields that a specification must have here, by their path
     resolves: frozenset[str] = frozenset()  # kinds of references in variables that it follows itself: secret, ...
+    knows_secrets: bool = False  # every secret is ours; False: the cluster may have further ones

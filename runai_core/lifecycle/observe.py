@@ -72,6 +72,8 @@ Found = str | tuple[str, int] | None
 def _gone(seen: Seen) -> Found:
     if any(map(is_live, seen.pods)):
         return None
+    if seen.workload.phase is Phase.STOPPING and seen.workload.phase_message:  # who stopped it is still the reason
+        return f"All of its pods have ended: {seen.workload.phase_message}."
     return "All of its pods have ended."
 
 

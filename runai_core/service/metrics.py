@@ -1,244 +1,219 @@
-"""Measurements: what workloads ask for, hold and use, kept in memory for a while.
+"""Answers what was measured: stored samples, one taken now where the newest is old, else Prometheus where it knows."""
 
-Samples are taken every few seconds while workloads run, and when somebody asks
-and the newest is old. They are not stored: a restart begins anew. Sources are
-the state of the workload, the processes of this host, and plug-ins.
-"""
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import asyncio
-import logging
-import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import psutil
-
-from runai_core.model.errors import NotFound
-from runai_core.model.organization import Actor
-from runai_core.model.resources import MIB, MILLI
-from runai_core.model.snapshot import HOLDS_RESOURCES, PodState
-from runai_core.model.workload import Phase, Pod, Workload, gpu_charge
-from runai_core.plugins.types import MetricSource
-from runai_core.ports import Backend, Filter, Op, Query
+from runai_core.model.errors import NotFound, Unavailable
+from runai_core.model.organization import TENANT, Action, Actor, Department, Project
+from runai_core.model.samples import LEVELS, Point, added_up, level_for
+from runai_core.model.workload import Workload
+from runai_core.ports import Backend
+from runai_core.service.access import AccessService
+from runai_core.service.meters import Values
+from runai_core.service.prometheus import PrometheusServer
+from runai_core.service.sampling import RUNS, Sampler
 from runai_core.service.workloads import WorkloadService
 
-log = logging.getLogger(__name__)
-
-SAMPLE_EVERY = 10.0
-"""Seconds between samples."""
-
 FRESH = 2.0
-"""Seconds after which a question takes a new sample first."""
+"""Seconds after which a question about something that runs takes a new sample first."""
 
-KEPT = 360
-"""Samples of one workload: an hour."""
+MOST_POINTS = 4000
+"""Points of one entity that are read for one answer at most; a longer time is read coarser."""
 
-POD_VARIABLE = "POD_UUID"
-"""Variable in the environment of a pod's processes that holds the pod's uid."""
+DEFAULT_WINDOW = 24 * 3600.0
+"""Seconds that are answered where a question names no start and the thing has no beginning of its own."""
 
-RUNS = (Phase.RUNNING, Phase.DEGRADED, Phase.INITIALIZING)
-"""Phases in which there is something to measure."""
-
-Values = dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What was known of a workload at one moment; seconds since the epoch, UTC."""
-
-    time: float
-    workload: Values
-    pods: Mapping[str, Values]  # by pod uid
+HIDDEN = frozenset({"ATTEMPT", "GPU_USED", "GPU_MEASURED", "RUNNING_WORKLOADS", "PENDING_WORKLOADS"})
+"""Values that are kept to compute others from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Which time, and how many samples of it at most. Seconds since the epoch, UTC."""
 
-    start: float
+    start: float | None
     end: float
     samples: int
 
 
-@dataclass(slots=True)
-class _Use:
-    """What the processes of one pod use now."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The values of one metric over time."""
 
-    cpu_seconds: float = 0.0
-    memory: int = 0  # bytes
-    oldest: float = field(default_factory=time.time)  # when its first process began
+    type: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    values: Sequence[tuple[float, float]] = ()  # time and value
 
 
 class MetricsService:
-    """Takes samples and answers what was measured."""
+    """Answers questions about the past and the present."""
 
-    def __init__(self, backend: Backend, workloads: WorkloadService, sources: Sequence[MetricSource] = ()) -> None:
-        self._store = backend.store
+    def __init__(
+        self,
+        backend: Backend,
+        access: AccessService,
+        workloads: WorkloadService,
+        sampler: Sampler,
+        prometheus: PrometheusServer | None = None,
+    ) -> None:
         self._cluster = backend.cluster
         self._clock = backend.clock
-        self._is_local = backend.name == "local"
+        self._access = access
         self._workloads = workloads
-        self._sources = tuple(sources)
-        self._points: dict[str, deque[Point]] = {}
-        self._cpu: dict[str, tuple[float, float]] = {}  # pod uid -> (time, CPU seconds) of the newest sample
-        self._sampling = asyncio.Lock()
+        self._sampler = sampler
+        self._prometheus = prometheus
 
-    async def run(self) -> None:
-        """Take samples until cancelled."""
-        while True:
-            try:
-                await self.sample()
-            except Exception:  # the top of a loop: one bad sample is not the last
-                log.exception("a sample failed")
-            await self._clock.sleep(SAMPLE_EVERY)
-
-    async def sample(self) -> None:
-        """Measure every workload that runs now; forget those that are over."""
-        async with self._sampling:
-            running = await self._running()
-            pods = {item.meta.uid: await self._cluster.pods(item) for item in running}
-            used = await self._used({pod.meta.uid for found in pods.values() for pod in found})
-            now = self._clock.now()
-            for workload in running:
-                point = await self._point(workload, pods[workload.meta.uid], used, now)
-                self._points.setdefault(workload.meta.uid, deque(maxlen=KEPT)).append(point)
-            await self._forget({workload.meta.uid for workload in running}, set(used))
-
-    async def of_workload(self, actor: Actor, uid: str, types: Sequence[str], window: Window) -> dict[str, list[Any]]:
-        """Return (time, value) by metric; empty for one that nobody measured. Raise NotFound."""
+    async def of_workload(self, actor: Actor, uid: str, types: Sequence[str], window: Window) -> list[Series]:
+        """Return the series of a workload; one without values for a metric that nobody measured. Raise NotFound."""
         workload = await self._workloads.get(actor, uid)
-        points = await self._fresh(workload)
-        return _series(((point.time, point.workload) for point in points), types, window)
+        await self._freshen(workload)
+        window = _begun(window, workload.meta.created_at - 1)
+        found = series_of(await self.points(f"workload/{uid}", window), types, window)
+        return await self._completed(workload, found, window)
 
-    async def of_pod(
-        self, actor: Actor, uid: str, pod_uid: str, types: Sequence[str], window: Window
-    ) -> dict[str, list[Any]]:
+    async def of_pod(self, actor: Actor, uid: str, pod_uid: str, types: Sequence[str], window: Window) -> list[Series]:
         """Return the same for one pod, named by its id.
 
         Raises:
             NotFound: the workload has, and had in the time that is kept, no such pod.
         """
         workload = await self._workloads.get(actor, uid)
-        points = await self._fresh(workload)
-        known = {pod.meta.uid for pod in await self._cluster.pods(workload)}
-        if pod_uid not in known and not any(pod_uid in point.pods for point in points):
+        await self._freshen(workload)
+        window = _begun(window, workload.meta.created_at - 1)
+        points = await self.points(f"pod/{uid}/{pod_uid}", window)
+        if not points and pod_uid not in {pod.meta.uid for pod in await self._cluster.pods(workload)}:
             raise NotFound(f"{workload.key} has no pod with the id {pod_uid[:80]}")
-        return _series(((point.time, point.pods.get(pod_uid, {})) for point in points), types, window)
+        return series_of(points, types, window)
 
-    async def _running(self) -> list[Workload]:
-        found: list[Workload] = []
-        for phase in RUNS:
-            only = Query(filters=(Filter("phase", Op.EQ, phase.value),))
-            found += (await self._store.list(Workload, only)).items
+    async def of_node(self, actor: Actor, ref: str, types: Sequence[str], window: Window) -> list[Series]:
+        """Return the series of a node, by name or id. Raise NotFound."""
+        await self._access.require(actor, Action.READ, "nodes")
+        nodes = await self._cluster.nodes()
+        node = next((node for node in nodes if ref in (node.name, node.meta.uid)), None)
+        if node is None:
+            has = ", ".join(item.name for item in nodes[:20]) or "none"
+            raise NotFound(f"there is no node {ref[:80]}; there are: {has}")
+        window = _begun(window, window.end - DEFAULT_WINDOW)
+        return series_of(await self.points(f"node/{node.name}", window), types, window)
+
+    async def of_unit(
+        self,
+        unit: Project | Department,
+        types: Sequence[str],
+        window: Window,
+        *,
+        node_pool: str | None = None,
+        present: Values | None = None,
+    ) -> list[Series]:
+        """Return the series of a project or department, in one node pool or all; the caller has checked the right.
+
+        `present` is what holds now, where the caller knows.
+        """
+        kind = "department" if isinstance(unit, Department) else "project"
+        window = _begun(window, window.end - DEFAULT_WINDOW)
+        prefix = f"{kind}/{unit.name}/"
+        points = await self._sums(prefix + (node_pool or ""), window, whole=node_pool is not None)
+        now = self._clock.now()
+        if present is not None and window.end >= now and (not points or now - points[-1].time > FRESH):
+            newest = points[-1].values if points else {}
+            points = [*points, Point(prefix, now, {**newest, **present})]
+        return series_of([_derived(point) for point in points], types, window)
+
+    async def of_pool(self, actor: Actor, name: str | None, types: Sequence[str], window: Window) -> list[Series]:
+        """Return the series of a node pool, or of the whole cluster."""
+        await self._access.require(actor, Action.READ, "nodepools" if name else "clusters", TENANT)
+        window = _begun(window, window.end - DEFAULT_WINDOW)
+        points = await self._sums(f"pool/{name or ''}", window, whole=name is not None)
+        return series_of([_derived(point) for point in points], types, window)
+
+    async def points(self, entity: str, window: Window) -> list[Point]:
+        """Return the points of an entity, as fine as its age allows; what is not yet rolled up is added finer."""
+        found = await self._stitched(entity, window)
+        return [point for point in found if point.entity == entity]
+
+    async def _sums(self, prefix: str, window: Window, *, whole: bool) -> list[Point]:
+        """Return the points of one entity, or the sums of all that are below the prefix."""
+        if whole:
+            return await self.points(prefix, window)
+        by_entity: dict[str, list[Point]] = {}
+        for point in await self._stitched(prefix, window):
+            by_entity.setdefault(point.entity, []).append(point)
+        return added_up([by_entity[name] for name in sorted(by_entity)], prefix)
+
+    async def _stitched(self, name: str, window: Window) -> list[Point]:
+        samples, start, end = self._sampler.samples, window.start or 0.0, window.end
+        if samples is None:  # the store keeps none: what is known is what was measured last
+            newest = [point for entity, point in self._sampler.newest.items() if entity.startswith(name)]
+            return [point for point in newest if start <= point.time <= end]
+        ask = samples.below if name.endswith("/") else samples.series
+        found: list[Point] = []
+        for level in range(level_for(start, end, self._clock.now(), MOST_POINTS), -1, -1):
+            more = await ask(name, start, end, level)
+            found += more
+            if more and level:
+                start = max(point.time for point in more) + LEVELS[level].seconds
         return found
 
-    async def _fresh(self, workload: Workload) -> Sequence[Point]:
-        points = self._points.get(workload.meta.uid, ())
-        newest = points[-1].time if points else 0.0
-        if workload.phase in RUNS and self._clock.now() - newest > FRESH:
-            await self.sample()
-        return tuple(self._points.get(workload.meta.uid, ()))
+    async def _freshen(self, workload: Workload) -> None:
+        if workload.phase not in RUNS:
+            return
+        newest = self._sampler.newest.get(f"workload/{workload.meta.uid}")
+        if newest is None or self._clock.now() - newest.time > FRESH:
+            await self._sampler.sample_of(workload)
 
-    async def _forget(self, running: set[str], measured: set[str]) -> None:
-        """Drop what was kept of workloads that are gone for as long as samples are kept, and of ended pods."""
-        before = self._clock.now() - KEPT * SAMPLE_EVERY
-        for uid in [uid for uid, points in self._points.items() if uid not in running and points[-1].time < before]:
-            del self._points[uid]
-        self._cpu = {uid: last for uid, last in self._cpu.items() if uid in measured}
+    async def _completed(self, workload: Workload, found: list[Series], window: Window) -> list[Series]:
+        """Ask Prometheus for what was not measured here, where there is one."""
+        if self._prometheus is None:
+            return found
+        return [await self._asked(workload, series, window) for series in found]
 
-    async def _used(self, pods: set[str]) -> dict[str, _Use]:
-        if not pods or not self._is_local:
-            return {}
-        return await asyncio.to_thread(processes_of, pods)
-
-    async def _point(self, workload: Workload, pods: Sequence[Pod], used: Mapping[str, _Use], now: float) -> Point:
-        by_pod = {pod.meta.uid: _state(pod) | self._usage(pod, used, now) for pod in pods}
-        whole = _sum(by_pod.values())
-        whole |= {
-            "POD_COUNT": float(len(pods)),
-            "RUNNING_POD_COUNT": float(sum(pod.status.state is PodState.RUNNING for pod in pods)),
-        }
-        for source in self._sources:
-            await _add_samples(source, workload, whole, {pod.name: by_pod[pod.meta.uid] for pod in pods})
-        return Point(now, whole, by_pod)
-
-    def _usage(self, pod: Pod, used: Mapping[str, _Use], now: float) -> Values:
-        use = used.get(pod.meta.uid)
-        if use is None:
-            return {}
-        before, seconds = self._cpu.get(pod.meta.uid, (use.oldest, 0.0))
-        self._cpu[pod.meta.uid] = (now, use.cpu_seconds)
-        # A process that ended since takes its CPU time with it: usage is never below 0.
-        cores = max(use.cpu_seconds - seconds, 0.0) / max(now - before, 0.001)
-        return {"CPU_USAGE_CORES": round(cores, 3), "CPU_MEMORY_USAGE_BYTES": float(use.memory)}
-
-
-def processes_of(pods: set[str]) -> dict[str, _Use]:
-    """Return what the processes of each pod use, found by the pod's uid in their environment."""
-    found: dict[str, _Use] = {}
-    for process in psutil.process_iter():
+    async def _asked(self, workload: Workload, series: Series, window: Window) -> Series:
+        if series.values or series.type not in RANGES or self._prometheus is None:
+            return series
+        selector = f'namespace="runai-{workload.meta.project}",pod=~"{re.escape(workload.name)}-.*"'
+        query = RANGES[series.type].format(pods=selector, gpus=selector.replace("namespace=", "exported_namespace=", 1)
+                                           .replace("pod=~", "exported_pod=~", 1))  # fmt: skip
+        start, step = window.start or 0.0, (window.end - (window.start or 0.0)) / max(window.samples, 1)
         try:
-            uid = process.environ().get(POD_VARIABLE, "")
-            if uid not in pods:
-                continue
-            with process.oneshot():
-                times, memory, began = process.cpu_times(), process.memory_info().rss, process.create_time()
-        except (psutil.Error, OSError):
-            continue  # it ended, or belongs to somebody else
-        use = found.setdefault(uid, _Use())
-        use.cpu_seconds += times.user + times.system
-        use.memory += memory
-        use.oldest = min(use.oldest, began)
+            rows = await self._prometheus.range(query, start, window.end, step)
+        except Unavailable:  # no value is a true answer; the sampler's log says why
+            return series
+        return replace(series, values=thin(rows[0][1], window.samples)) if rows else series
+
+
+RANGES: Mapping[str, str] = {
+    "GPU_UTILIZATION": "avg(DCGM_FI_DEV_GPU_UTIL{{{gpus}}})",
+    "GPU_MEMORY_USAGE_BYTES": "sum(DCGM_FI_DEV_FB_USED{{{gpus}}}) * 1048576",
+    "CPU_USAGE_CORES": 'sum(rate(container_cpu_usage_seconds_total{{{pods},container!=""}}[2m]))',
+    "CPU_MEMORY_USAGE_BYTES": 'sum(container_memory_working_set_bytes{{{pods},container!=""}})',
+}
+"""Metric of a workload -> what is asked of Prometheus for its past."""
+
+
+def _begun(window: Window, begin: float) -> Window:
+    return window if window.start is not None else replace(window, start=min(begin, window.end))
+
+
+def series_of(points: Sequence[Point], types: Sequence[str], window: Window) -> list[Series]:
+    """Return the series of these metrics, or of all that there are; of devices one series for each."""
+    start = window.start or 0.0
+    inside = [point for point in points if start <= point.time <= window.end]
+    known = sorted({name for point in inside for name in point.values} - HIDDEN)
+    found: list[Series] = []
+    for wanted in types or sorted({name.partition("/")[0] for name in known}):
+        names = [name for name in known if name == wanted or name.startswith(f"{wanted}/")]
+        found += [_one(name, inside, window) for name in names] or [Series(type=wanted)]
     return found
 
 
-def _state(pod: Pod) -> Values:
-    """Return what a pod asks for and holds, in the API's units: devices, cores, bytes."""
-    request = pod.spec.request
-    values = {
-        "CPU_REQUEST_CORES": request.cpu / MILLI,
-        "CPU_MEMORY_REQUEST_BYTES": float(request.memory),
-        "GPU_ALLOCATION": gpu_charge(request) / MILLI if pod.status.state in HOLDS_RESOURCES else 0.0,
-    }
-    if request.gpu_memory_mib:
-        values["GPU_MEMORY_REQUEST_BYTES"] = float(request.gpu_memory_mib * MIB * max(request.gpu_devices, 1))
-    if pod.spec.cpu_limit:
-        values["CPU_LIMIT_CORES"] = pod.spec.cpu_limit / MILLI
-    if pod.spec.memory_limit:
-        values["CPU_MEMORY_LIMIT_BYTES"] = float(pod.spec.memory_limit)
-    return values
+def _one(name: str, points: Iterable[Point], window: Window) -> Series:
+    kind, _, device = name.partition("/")
+    values = [(point.time, point.values[name]) for point in points if name in point.values]
+    return Series(type=kind, labels={"gpu": device} if device else {}, values=thin(values, window.samples))
 
 
-async def _add_samples(source: MetricSource, workload: Workload, whole: Values, pods: Mapping[str, Values]) -> None:
-    try:
-        samples = await source.sample(workload)
-    except Exception:  # a plug-in: its failure never fails a sample
-        log.exception("metric source %s failed", source.name)
-        return
-    for sample in samples:
-        pods.get(sample.pod, whole)[sample.name] = sample.value
-
-
-def _sum(pods: Iterable[Values]) -> Values:
-    total: Values = {}
-    for values in pods:
-        for name, value in values.items():
-            total[name] = total.get(name, 0.0) + value
-    return total
-
-
-def _series(points: Iterable[tuple[float, Values]], types: Sequence[str], window: Window) -> dict[str, list[Any]]:
-    inside = [(moment, values) for moment, values in points if window.start <= moment <= window.end]
-    names = types or sorted({name for _, values in inside for name in values})
-    return {
-        name: thin([(moment, values[name]) for moment, values in inside if name in values], window.samples)
-        for name in names
-    }
-
-
-def thin(series: Sequence[Any], samples: int) -> list[Any]:
+def thin(series: Sequence[tuple[float, float]], samples: int) -> list[tuple[float, float]]:
     """Return at most so many of the series, evenly spread, the newest always among them."""
     if len(series) <= samples:
         return list(series)
@@ -246,3 +221,25 @@ def thin(series: Sequence[Any], samples: int) -> list[Any]:
         return []
     step = len(series) / samples
     return [series[-1 - int(step * index)] for index in reversed(range(samples))]
+
+
+def _derived(point: Point) -> Point:
+    """Return the point with what follows from its sums: parts of a whole, in percent."""
+    values = dict(point.values)
+    for name, read in DERIVED.items():
+        try:
+            values[name] = read(values)
+        except (KeyError, ZeroDivisionError):
+            continue  # it has no meaning here: nothing was measured, or there is nothing of it
+    return replace(point, values=values)
+
+
+DERIVED: Mapping[str, Callable[[Values], float]] = {
+    "GPU_UTILIZATION": lambda row: 100 * row["GPU_USED"] / row["GPU_MEASURED"],
+    "GPU_MEMORY_UTILIZATION": lambda row: 100 * row["GPU_MEMORY_USAGE_BYTES"] / row["TOTAL_GPU_MEMORY_BYTES"],
+    "CPU_UTILIZATION": lambda row: 100 * row["CPU_USAGE_CORES"] / row["TOTAL_CPU_CORES"],
+    "CPU_MEMORY_UTILIZATION": lambda row: 100 * row["CPU_MEMORY_USAGE_BYTES"] / row["TOTAL_CPU_MEMORY_BYTES"],
+    "ALLOCATED_GPU": lambda row: row["GPU_ALLOCATION"] + 0 * row["TOTAL_GPU"],
+    "UNALLOCATED_GPU": lambda row: row["TOTAL_GPU"] - row["GPU_ALLOCATION"],
+    "WORKLOADS_COUNT": lambda row: row.get("RUNNING_WORKLOADS", 0.0) + row.get("PENDING_WORKLOADS", 0.0),
+}

@@ -1,9 +1,5 @@
 """The web application: routes, checks before them, and one table of errors."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -13,7 +9,6 @@ from starlette.responses import HTMLResponse
 from runai_core import __version__
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import RunaiError
-from runai_core.service.metrics import MetricsService
 from runai_core.web import openapi, pages
 from runai_core.web.errors import Json, on_error, on_http, on_invalid
 from runai_core.web.gate import Authenticate
@@ -63,13 +58,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 def create_app(orchestrator: Orchestrator) -> FastAPI:
     """Return the application that serves this orchestrator; it can be called in process or by uvicorn."""
-    app = FastAPI(
-        title=openapi.TITLE, version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_sampling
-    )
+    app = FastAPI(title=openapi.TITLE, version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.orchestrator = orchestrator
-    app.state.metrics = MetricsService(
-        orchestrator.backend, orchestrator.workloads, orchestrator.plugins.metric_sources
-    )
     for router in ROUTERS:
         app.include_router(router)
     _add_documentation(app)
@@ -78,18 +68,6 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     app.add_exception_handler(HTTPException, on_http)
     _add_checks(app, orchestrator)
     return app
-
-
-@contextlib.asynccontextmanager
-async def _sampling(app: FastAPI) -> AsyncIterator[None]:
-    """Measure while a server runs the application; in process, samples are taken when somebody asks."""
-    task = asyncio.create_task(app.state.metrics.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:

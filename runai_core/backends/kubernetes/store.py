@@ -37,7 +37,7 @@ from runai_core.model.errors import (
     Unsupported,
 )
 from runai_core.model.workload import Workload, WorkloadType
-from runai_core.ports import Change, Clock, KeepsSamples, Page, Query, SampleStore, Store, Stored
+from runai_core.ports import Change, Clock, Page, Query, SampleStore, Store, Stored, samples_of
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,9 @@ class KubernetesStore:
         self._last = 0.0
 
     @property
-    def samples(self) -> SampleStore:
+    def samples(self) -> SampleStore | None:
         """Where measurements are kept: the database of the records."""
-        if isinstance(self._records, KeepsSamples):
-            return self._records.samples
-        raise Unsupported("measurements need a database of records that keeps them")
+        return samples_of(self._records)
 
     async def start(self) -> None:
         """Follow all kinds; return when the copy of each is complete."""

@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import to_camel
 from runai_core.model.organization import Actor, Department, Project
 from runai_core.model.workload import Phase, WorkloadType
 from runai_core.ports import Query as StoreQuery
-from runai_core.service.metrics import MetricsService, Window
+from runai_core.service.metrics import Series, Window
 from runai_core.web import telemetry
 from runai_core.web.answers.metrics import Measurement, Metrics, MetricValue, Telemetry, TelemetryGroup, TelemetryValue
 from runai_core.web.context import Door, Names, Who
@@ -54,12 +54,6 @@ class TelemetryQuery(BaseModel):
     filter_by_phases: Annotated[tuple[str, ...], Field(max_length=20)] = ()
 
 
-def service(request: Request) -> MetricsService:
-    """Return the service that takes the samples."""
-    return cast("MetricsService", request.app.state.metrics)
-
-
-Samples = Annotated[MetricsService, Depends(service)]
 Asked = Annotated[MetricQuery, Query()]
 AskedNow = Annotated[TelemetryQuery, Query()]
 
@@ -81,32 +75,50 @@ async def workloads_telemetry(door: Door, actor: Who, names: Names, given: Asked
 
 
 @workloads.get("/{workload_id}/metrics", summary="Measurements of a workload")
-async def workload_metrics(
-    workload_id: str, samples: Samples, door: Door, actor: Who, given: Asked, response: Response
-) -> Metrics:
-    """What its pods ask for, hold and use; kept for an hour, not across restarts."""
+async def workload_metrics(workload_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
+    """What its pods ask for, hold and use."""
     window = _window(given, door.backend.clock.now())
-    found = await samples.of_workload(actor, workload_id, _types(given), window)
-    return _metrics(found, given, response)
+    return _metrics(await door.metrics.of_workload(actor, workload_id, _types(given), window), response)
 
 
 @workloads.get("/{workload_id}/pods/{pod_id}/metrics", summary="Measurements of a pod")
-async def pod_metrics(  # noqa: PLR0913  each is a part of the request
-    workload_id: str, pod_id: str, samples: Samples, door: Door, actor: Who, given: Asked, response: Response
+async def pod_metrics(
+    workload_id: str, pod_id: str, door: Door, actor: Who, given: Asked, response: Response
 ) -> Metrics:
     """The same for one pod, by its id."""
     window = _window(given, door.backend.clock.now())
-    found = await samples.of_pod(actor, workload_id, pod_id, _types(given), window)
-    return _metrics(found, given, response)
+    return _metrics(await door.metrics.of_pod(actor, workload_id, pod_id, _types(given), window), response)
 
 
 @workloads.get("/inferences/{workload_id}/metrics", summary="Measurements of an inference workload")
-async def inference_metrics(
-    workload_id: str, samples: Samples, door: Door, actor: Who, given: Asked, response: Response
-) -> Metrics:
+async def inference_metrics(workload_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
     """The same as for any workload."""
     await typed(door.workloads, actor, workload_id, WorkloadType.INFERENCE)
-    return await workload_metrics(workload_id, samples, door, actor, given, response)
+    return await workload_metrics(workload_id, door, actor, given, response)
+
+
+@organization.get("/nodes/{node_id}/metrics", summary="Measurements of a node")
+async def node_metrics(node_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
+    """What it holds and uses, and what each of its GPUs does."""
+    window = _window(given, door.backend.clock.now())
+    return _metrics(await door.metrics.of_node(actor, node_id, _types(given), window), response)
+
+
+@organization.get("/clusters/{cluster_id}/metrics", summary="Measurements of the cluster")
+async def cluster_metrics(cluster_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
+    """GPUs, processors and memory of all node pools together, or of the one that is named."""
+    _own(door, cluster_id)
+    window = _window(given, door.backend.clock.now())
+    return _metrics(await door.metrics.of_pool(actor, given.nodepool_name, _types(given), window), response)
+
+
+@organization.get("/clusters/{cluster_id}/nodepools/{pool}/metrics", summary="Measurements of a node pool")
+async def pool_metrics(cluster_id: str, pool: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
+    """The same of one node pool."""
+    _own(door, cluster_id)
+    found = await door.organization.get_node_pool(actor, pool)
+    window = _window(given, door.backend.clock.now())
+    return _metrics(await door.metrics.of_pool(actor, found.name, _types(given), window), response)
 
 
 @organization.get("/nodes/telemetry", summary="Present numbers of nodes")
@@ -138,13 +150,13 @@ async def departments_telemetry(door: Door, actor: Who, names: Names, given: Ask
 
 @organization.get("/org-unit/projects/{project_id}/metrics", summary="Measurements of a project")
 async def project_metrics(project_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
-    """The present sample; no older ones are kept."""
+    """Quota, what is held and used, and what stays idle, over time."""
     return await _unit_metrics(door, actor, await door.organization.get_project(actor, project_id), given, response)
 
 
 @organization.get("/org-unit/departments/{department_id}/metrics", summary="Measurements of a department")
 async def department_metrics(department_id: str, door: Door, actor: Who, given: Asked, response: Response) -> Metrics:
-    """The present sample; no older ones are kept."""
+    """Quota, what is held and used, and what stays idle, over time."""
     found = await door.organization.get_department(actor, department_id)
     return await _unit_metrics(door, actor, found, given, response)
 
@@ -154,9 +166,9 @@ def _types(given: MetricQuery) -> list[str]:
 
 
 def _window(given: MetricQuery, now: float) -> Window:
-    start = 0.0 if given.start is None else _moment(given.start, "start")
+    start = None if given.start is None else _moment(given.start, "start")
     end = now if given.end is None else _moment(given.end, "end")
-    if end < start:
+    if start is not None and end < start:
         raise InvalidRequest.of(FieldError("end", "must not be before start", given.end))
     return Window(start=start, end=end, samples=given.number_of_samples)
 
@@ -169,15 +181,17 @@ def _moment(text: str, field: str) -> float:
         raise InvalidRequest.of(FieldError(field, message, text)) from None
 
 
-def _metrics(found: Mapping[str, Sequence[tuple[float, float]]], given: MetricQuery, response: Response) -> Metrics:
-    if any(not found.get(name) for name in _types(given)):
+def _metrics(found: Sequence[Series], response: Response) -> Metrics:
+    if any(not series.values for series in found):
         response.status_code = PARTIAL
     return Metrics(
         measurements=tuple(
             Measurement(
-                type=name, values=tuple(MetricValue(value=f"{value:.12g}", timestamp=iso(at)) for at, value in series)
+                type=series.type,
+                labels=dict(series.labels) or None,
+                values=tuple(MetricValue(value=f"{value:.12g}", timestamp=iso(at)) for at, value in series.values),
             )
-            for name, series in found.items()
+            for series in found
         )
     )
 
@@ -185,15 +199,20 @@ def _metrics(found: Mapping[str, Sequence[tuple[float, float]]], given: MetricQu
 async def _unit_metrics(
     door: Orchestrator, actor: Actor, unit: Project | Department, given: MetricQuery, response: Response
 ) -> Metrics:
-    now = door.backend.clock.now()
+    window = _window(given, door.backend.clock.now())
     loads = telemetry.unit_loads(unit, await door.organization.unit_status(actor, unit))
     wanted = [load for load in loads if given.nodepool_name in (None, load.pool)]
-    found = {
-        name: [(now, sum(telemetry.UNIT_TYPES[telemetry.UNIT_METRICS[name]](load) for load in wanted))]
-        for name in _types(given) or telemetry.UNIT_METRICS
-        if name in telemetry.UNIT_METRICS
+    present = {
+        name: sum(telemetry.UNIT_TYPES[source](load) for load in wanted)
+        for name, source in telemetry.UNIT_METRICS.items()
     }
-    return _metrics(found, given, response)
+    found = await door.metrics.of_unit(unit, _types(given), window, node_pool=given.nodepool_name, present=present)
+    return _metrics(found, response)
+
+
+def _own(door: Orchestrator, cluster_id: str) -> None:
+    if cluster_id != door.cluster_id:
+        raise NotFound(f"there is no cluster {cluster_id[:80]}; there is: {door.cluster_id}")
 
 
 async def _units_telemetry(

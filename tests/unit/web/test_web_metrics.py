@@ -11,7 +11,8 @@ import pytest
 
 from runai_core.model.workload import Workload
 from runai_core.plugins.types import Sample
-from runai_core.service.metrics import POD_VARIABLE, MetricsService, processes_of, thin
+from runai_core.service.meters import POD_VARIABLE, processes_of
+from runai_core.service.metrics import thin
 
 GPUS = {"command": "true", "compute": {"gpuDevicesRequest": 1, "cpuCoreRequest": 2}}
 
@@ -44,7 +45,7 @@ class Broken:
     ],
 )
 def test_a_series_is_thinned(length: int, samples: int, expected: list[int]) -> None:
-    assert thin(range(length), samples) == expected
+    assert [at for at, _ in thin([(float(at), 0.0) for at in range(length)], samples)] == expected
 
 
 def test_processes_are_found_by_the_pod_in_their_environment() -> None:
@@ -114,8 +115,7 @@ async def test_one_pod_is_measured(api: Any) -> None:
 async def test_plug_ins_measure_and_a_broken_one_harms_nobody(api: Any) -> None:
     created = await api.submit("a", spec=GPUS)
     await api.run(created["id"])
-    found = api.orchestrator
-    api.app.state.metrics = MetricsService(found.backend, found.workloads, (Broken(), Steps()))
+    api.orchestrator.sampler.use((Broken(), Steps()))
 
     answer = await api.get(f"/api/v1/workloads/{created['id']}/metrics", metricType="STEPS")
 
