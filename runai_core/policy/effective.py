@@ -13,7 +13,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.workload import GRACE_PERIOD, Policy, PolicyType
 from runai_core.policy.document import Document, FieldRules, ItemDefaults, ItemRules, Part, read
 from runai_core.policy.fields import fields_of, higher_scope_wins
-from runai_core.policy.scopes import nearest_first
+from runai_core.policy.scopes import name_of, nearest_first
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Effective:
     item_defaults: Mapping[str, tuple[Held[ItemDefaults], ...]] = field(default_factory=dict)  # nearest scope first
     rules: Mapping[str, Held[FieldRules]] = field(default_factory=dict)
     item_rules: Mapping[str, Held[ItemRules]] = field(default_factory=dict)
-    imposed_assets: tuple[str, ...] = ()
+    imposed_assets: Mapping[str, str] = field(default_factory=dict)  # id -> name of the policy, nearest first
 
 
 def effective_of(workload: PolicyType, policies: Sequence[Policy], *, part: str = "worker") -> Effective:
@@ -67,7 +67,9 @@ def effective_of(workload: PolicyType, policies: Sequence[Policy], *, part: str 
         },
         rules=rules,
         item_rules=_by_scope(parts, lambda of: of.item_rules),
-        imposed_assets=tuple(dict.fromkeys(asset for _, document in documents for asset in document.imposed_assets)),
+        imposed_assets={
+            asset: name_of(policy) for policy, document in reversed(documents) for asset in document.imposed_assets
+        },
     )
 
 

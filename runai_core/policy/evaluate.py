@@ -28,7 +28,7 @@ class Evaluation:
     spec: dict[str, Any]
     violations: tuple[FieldError, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)  # path -> policy that set the value
-    imposed_assets: tuple[str, ...] = ()
+    imposed_assets: Mapping[str, str] = field(default_factory=dict)  # id -> name of the policy
 
 
 def evaluate(

@@ -4,9 +4,9 @@ Everything that can be wrong is found here, before anything is kept.
 """
 
 import re
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from secrets import token_hex
 from typing import Any
 
 from runai_core import wire
@@ -35,8 +35,12 @@ from runai_core.model.workload import (
 )
 from runai_core.policy.scheduling_rules import EffectiveRules, check_node_type, effective_rules, limits_of
 from runai_core.policy.tree import get_at
-from runai_core.ports import Backend, Query
+from runai_core.ports import Backend, Query, Secrets
+from runai_core.service.composing import Composer
 from runai_core.service.policies import PolicyService
+from runai_core.service.submission import Submission
+
+__all__ = ["Preview", "Submission", "Submissions"]
 
 MAX_NAME = 63
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -56,23 +60,6 @@ NOT_APPLICABLE: Mapping[WorkloadType, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What a user sends: the specification is still in the API's own form, as policies judge it."""
-
-    name: str
-    project: str
-    type: WorkloadType
-    spec: Mapping[str, Any] = field(default_factory=dict)
-    master_spec: Mapping[str, Any] | None = None
-    has_master: bool = True
-    name_is_prefix: bool = False
-    source: str = "Control-plane"
-    api_version: str = ""  # External: the framework object
-    kind: str = ""
-    manifest: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What a submission would become: the completed specification, and what stands against it."""
 
@@ -83,13 +70,27 @@ class Preview:
     verdict: Verdict | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What policies made of a specification."""
+
+    fields: Mapping[str, Any]
+    spec: WorkloadSpec
+    master_spec: WorkloadSpec | None
+    origins: Mapping[str, str]
+    violations: tuple[FieldError, ...]
+    assets: tuple[str, ...]  # imposed ones
+
+
 class Submissions:
     """Resolves submissions against policies, projects and node pools."""
 
-    def __init__(self, backend: Backend, policies: PolicyService) -> None:
+    def __init__(self, backend: Backend, policies: PolicyService, secrets: Secrets | None = None) -> None:
         self._store = backend.store
         self._clock = backend.clock
         self._policies = policies
+        self._composer = Composer(backend.store, secrets)
+        self._knows_secrets = backend.knows_secrets and secrets is not None
         self._requires = backend.requires
         self._resolves = backend.resolves
 
@@ -101,48 +102,46 @@ class Submissions:
         """
         name = _checked_name(submission)
         project = await self._project(submission.project)
+        composed = await self._composer.compose(submission, project)
+        judged = await self._judged(composed.submission, project)
+        rules = effective_rules(await self._department(project), project)
+        if wrong := check_node_type(rules, submission.type, judged.spec.node_type):
+            raise InvalidRequest.of(*wrong)
+        pools = await self._node_pools(judged.spec, rules)
+        workload = _workload_of(
+            replace(submission, name=name), judged, project, actor.name, pools=pools, now=self._clock.now()
+        )
+        workload = replace(
+            workload,
+            template=composed.template,
+            assets=tuple(dict.fromkeys((*composed.assets, *judged.assets))),
+            limits=limits_of(rules, submission.type, workload.preemptibility),
+        )
+        await self._check_runnable(workload, judged.fields)
+        return workload, Preview(spec=judged.fields, origins=judged.origins, violations=judged.violations)
+
+    async def _judged(self, submission: Submission, project: Project) -> "_Judged":
+        """Return the specification completed by policies, with what they impose."""
         policy_type = POLICY_TYPES.get(submission.type)
         evaluation = await self._policies.evaluate(policy_type, submission.spec, project)
-        spec = wire.decode(WorkloadSpec, evaluation.spec, at="spec")
+        imposed = await self._composer.impose(evaluation.spec, evaluation.imposed_assets)
+        spec = wire.decode(WorkloadSpec, imposed.spec, at="spec")
         _check_fields(submission.type, spec)
-        violations, master_spec = evaluation.violations, None
+        violations, master_spec = (*evaluation.violations, *imposed.violations), None
         if submission.master_spec is not None:
             master = await self._policies.evaluate(policy_type, submission.master_spec, project, part="master")
             master_spec = wire.decode(WorkloadSpec, master.spec, at="masterSpec")
             violations += master.violations
-        rules = effective_rules(await self._department(project), project)
-        if wrong := check_node_type(rules, submission.type, spec.node_type):
-            raise InvalidRequest.of(*wrong)
-        pools = await self._node_pools(spec, rules)
-        defaults = TYPE_DEFAULTS[submission.type]
-        preemptibility = _preemptibility(spec, defaults.preemptibility)
-        priority_class = spec.priority_class or defaults.priority_class
-        workload = Workload(
-            meta=Meta(name=name, project=project.name, created_by=actor.name),
-            department=project.department,
-            type=submission.type,
+        return _Judged(
+            fields=imposed.spec,
             spec=spec,
             master_spec=master_spec,
-            has_master=submission.has_master,
-            api_version=submission.api_version,
-            kind=submission.kind,
-            manifest=submission.manifest,
-            priority_class=priority_class,
-            priority=_priority(priority_class),
-            preemptibility=preemptibility,
-            limits=limits_of(rules, submission.type, preemptibility),
-            category=spec.category or defaults.category,
-            node_pools=pools,
-            node_pool=pools[0],
-            origins=evaluation.origins,
-            source=submission.source,
-            attempt=1,
-            phase_updated_at=self._clock.now(),
+            origins={**evaluation.origins, **imposed.origins},
+            violations=violations,
+            assets=imposed.assets,
         )
-        self._check_runnable(workload, evaluation.spec)
-        return workload, Preview(spec=evaluation.spec, origins=evaluation.origins, violations=violations)
 
-    def _check_runnable(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+    async def _check_runnable(self, workload: Workload, spec: Mapping[str, Any]) -> None:
         """Refuse contradictions, and what the backend lacks, now and not when it would start."""
         if workload.type is WorkloadType.EXTERNAL:
             return
@@ -150,6 +149,8 @@ class Submissions:
         if missing:
             raise InvalidRequest.of(*(FieldError(f"spec.{path}", "is required on a cluster") for path in missing))
         gang_of(workload, run_context=RunContext(deferred=self._resolves))
+        if self._knows_secrets and (wrong := await self._composer.missing_secrets(workload)):
+            raise InvalidRequest.of(*wrong)
 
     async def _project(self, name: str) -> Project:
         try:
@@ -175,10 +176,38 @@ class Submissions:
         return tuple(wanted)
 
 
+def _workload_of(
+    submission: Submission, judged: _Judged, project: Project, author: str, *, pools: tuple[str, ...], now: float
+) -> Workload:
+    spec, defaults = judged.spec, TYPE_DEFAULTS[submission.type]
+    priority_class = spec.priority_class or defaults.priority_class
+    return Workload(
+        meta=Meta(name=submission.name, project=project.name, created_by=author),
+        department=project.department,
+        type=submission.type,
+        spec=spec,
+        master_spec=judged.master_spec,
+        has_master=submission.has_master,
+        api_version=submission.api_version,
+        kind=submission.kind,
+        manifest=submission.manifest,
+        priority_class=priority_class,
+        priority=_priority(priority_class),
+        preemptibility=_preemptibility(spec, defaults.preemptibility),
+        category=spec.category or defaults.category,
+        node_pools=pools,
+        node_pool=pools[0],
+        origins=judged.origins,
+        source=submission.source,
+        attempt=1,
+        phase_updated_at=now,
+    )
+
+
 def _checked_name(submission: Submission) -> str:
     name = submission.name
     if submission.name_is_prefix:
-        name = f"{name}-{secrets.token_hex(3)}"
+        name = f"{name}-{token_hex(3)}"
     if len(name) > MAX_NAME or not NAME.fullmatch(name):
         raise InvalidRequest.of(FieldError("name", NAME_RULE, submission.name[:80]))
     return name

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from runai_core import wire
 from runai_core.lifecycle.machine import advance
@@ -16,9 +16,11 @@ from runai_core.model.errors import (
     NotFound,
     PolicyViolation,
     StaleVersion,
+    Unavailable,
     Unsupported,
 )
 from runai_core.model.organization import TENANT, Action, Actor, Scope
+from runai_core.model.roles import resource_of
 from runai_core.model.workload import (
     TYPE_DEFAULTS,
     HistoryRecord,
@@ -28,11 +30,11 @@ from runai_core.model.workload import (
     WorkloadType,
 )
 from runai_core.policy.tree import get_at
-from runai_core.ports import Backend, Change, ExecSession, Frameworks, LogOptions, Page, Query, RemovesPods
+from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
-from runai_core.service.reconciling import Reconciler
-from runai_core.service.submissions import Preview, Submission, Submissions
+from runai_core.service.submission import Submission
+from runai_core.service.submissions import Preview, Submissions
 
 RESOURCE = "workloads"
 INFERENCE = frozenset({WorkloadType.INFERENCE, WorkloadType.DISTRIBUTED_INFERENCE})
@@ -48,6 +50,22 @@ class Explanation:
     position: int | None = None  # among the waiting workloads of its project, 1 = next
 
 
+class Judge(Protocol):
+    """Who looks at workloads after a request: the reconciler, or who asks the cluster that has it."""
+
+    def poke(self, uid: str) -> None:
+        """Ask for a look at a workload."""
+        ...
+
+    async def explain(self, workload: Workload) -> Verdict | None:
+        """Return why the workload waits, and what would start it."""
+        ...
+
+    async def would_wait(self, workload: Workload) -> Verdict | None:
+        """Return why the workload would wait if it were submitted now; None if it would start."""
+        ...
+
+
 class WorkloadService:
     """What can be done with workloads."""
 
@@ -57,7 +75,7 @@ class WorkloadService:
         access: AccessService,
         journal: Journal,
         submissions: Submissions,
-        reconciler: Reconciler,
+        reconciler: "Judge",
     ) -> None:
         self._store = backend.store
         self._cluster = backend.cluster
@@ -78,7 +96,7 @@ class WorkloadService:
             InvalidRequest: a field is wrong. PolicyViolation: a policy forbids a value.
             NotFound: no such project or node pool. AlreadyExists: the name is taken.
         """
-        await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", submission.project))
+        await self._access.require(actor, Action.CREATE, resource_of(submission.type), _in(submission.project))
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
@@ -92,22 +110,36 @@ class WorkloadService:
         self._reconciler.poke(created.meta.uid)
         return created
 
+    async def take_over(self, actor: Actor, workload: Workload) -> Workload:
+        """Keep a workload that a control plane has completed and judged, under its id if this store can.
+
+        Idempotent by the id. Raises:
+            AlreadyExists: the name is taken by another workload.
+        """
+        await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", workload.meta.project))
+        created = await self._store.create(workload)
+        message = f"received from the control plane, where {workload.meta.created_by or actor.name} submitted it"
+        await self._journal.event(created, "Received", message)
+        self._reconciler.poke(created.meta.uid)
+        return created
+
     async def check(self, actor: Actor, submission: Submission) -> Preview:
         """Say what a submission would become, without keeping anything."""
-        await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", submission.project))
+        await self._access.require(actor, Action.CREATE, resource_of(submission.type), _in(submission.project))
         workload, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             return preview
         if self._frameworks_of(workload) is not None:
             return preview  # what pods its controller will make is not known before
-        verdict = await self._reconciler.would_wait(workload)
+        try:
+            verdict = await self._reconciler.would_wait(workload)
+        except Unavailable:
+            return preview  # the cluster that would run it cannot be asked now
         return replace(preview, starts_now=verdict is None, verdict=verdict)
 
     async def get(self, actor: Actor, uid: str) -> Workload:
         """Return the workload with this id, also a deleted one that is still kept."""
-        workload = await self._store.get_by_uid(Workload, uid)
-        await self._access.require(actor, Action.READ, RESOURCE, Scope("project", workload.meta.project))
-        return workload
+        return await self._owned(actor, Action.READ, uid)
 
     async def find(self, actor: Actor, name: str, project: str, of_type: WorkloadType | None = None) -> Workload:
         """Return the workload of this name.
@@ -115,8 +147,9 @@ class WorkloadService:
         Raises:
             NotFound: no such workload in the project, or it is of another type.
         """
-        await self._access.require(actor, Action.READ, RESOURCE, Scope("project", project))
+        await self._access.require(actor, Action.READ, RESOURCE, _in(project))
         workload = await self._store.get(Workload, name, project)
+        await self._access.require(actor, Action.READ, resource_of(workload.type), _in(workload.meta.project))
         if of_type is not None and workload.type != of_type:
             raise NotFound(f"{workload.key} is a {workload.type} workload, not {of_type}")
         return workload
@@ -124,7 +157,13 @@ class WorkloadService:
     async def list(self, actor: Actor, query: Query) -> Page[Workload]:
         """Return the workloads that match."""
         await self._access.require(actor, Action.READ, RESOURCE, _scope(query))
-        return await self._store.list(Workload, query)
+        hidden = tuple(
+            Filter("type", Op.NE, kind.value)
+            for kind in WorkloadType
+            if not self._access.scopes(actor, Action.READ, resource_of(kind))
+        )
+        query = replace(query, filters=(*query.filters, *hidden))
+        return await self._store.list(Workload, await self._seen(actor, query))
 
     async def stop(self, actor: Actor, uid: str) -> Workload:
         """Stop a workload: its pods end, its resources are free, the object stays. Idempotent."""
@@ -213,7 +252,7 @@ class WorkloadService:
     async def all_pods(self, actor: Actor, query: Query) -> Page[Pod]:
         """Return the pods of all workloads that match."""
         await self._access.require(actor, Action.READ, RESOURCE, _scope(query))
-        return await self._store.list(Pod, query)
+        return await self._store.list(Pod, await self._seen(actor, query))
 
     async def history(self, actor: Actor, uid: str, query: Query) -> Page[HistoryRecord]:
         """Return the story of a workload: changes of phase and events."""
@@ -277,12 +316,21 @@ class WorkloadService:
         """Yield each change of a workload after the version."""
         await self._access.require(actor, Action.READ, RESOURCE)
         async for change in self._store.watch(Workload, from_version):
-            yield change
+            workload = change.object
+            if await self._access.allows(actor, Action.READ, resource_of(workload.type), _in(workload.meta.project)):
+                yield change
 
     async def _owned(self, actor: Actor, action: Action, uid: str) -> Workload:
+        """Return the workload; what the actor may not see is as if it were not there."""
         workload = await self._store.get_by_uid(Workload, uid)
-        await self._access.require(actor, action, RESOURCE, Scope("project", workload.meta.project))
+        missing = NotFound(f"there is no Workload {uid[:80]}")
+        resource = resource_of(workload.type)
+        await self._access.require_seen(actor, action, resource, _in(workload.meta.project), missing)
         return workload
+
+    async def _seen(self, actor: Actor, query: Query) -> Query:
+        """Return the query for projects that the actor may see."""
+        return replace(query, projects=await self._access.visible(actor, Action.READ, RESOURCE))
 
     def _frameworks_of(self, workload: Workload) -> Frameworks | None:
         """Return who acts on the workload's object, where others' controllers make its pods."""
@@ -334,5 +382,9 @@ class WorkloadService:
         return len(ahead) + 1
 
 
+def _in(project: str) -> Scope:
+    return Scope("project", project)
+
+
 def _scope(query: Query) -> Scope:
-    return Scope("project", query.project) if query.project else TENANT
+    return _in(query.project) if query.project else TENANT

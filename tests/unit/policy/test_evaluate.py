@@ -440,7 +440,8 @@ def test_what_applies_is_shown_with_its_origin() -> None:
     effective = effective_of(TRAINING, [AT_MOST_FIVE, ONE_BY_DEFAULT, policy("tenant", imposedAssets=["a1"])])
     assert effective.defaults["compute.gpuDevicesRequest"].policy is ONE_BY_DEFAULT
     assert effective.rules["compute.gpuDevicesRequest"].policy is AT_MOST_FIVE
-    assert effective.imposed_assets == judged({}, policy("tenant", imposedAssets=["a1"])).imposed_assets == ("a1",)
+    judgement = judged({}, policy("tenant", imposedAssets=["a1"]))
+    assert effective.imposed_assets == judgement.imposed_assets == {"a1": "training of the tenant"}
 
 
 # properties
