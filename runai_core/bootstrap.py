@@ -9,7 +9,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
 from runai_core.service.meters import Meter, NvmlMeter, ProcessMeter, SimulatedMeter, nvml_module
 from runai_core.service.metrics import MetricsService
+from runai_core.service.noting import NotingStore
 from runai_core.service.organization import OrganizationService
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
@@ -198,17 +199,20 @@ def build(
     settings: Settings, backend: Backend, identity: Identity, registry: Registry
 ) -> tuple[Orchestrator, Reconciler]:
     """Join the services over an open backend; nothing runs yet."""
-    access = AccessService(backend, identity.signing_key)
     journal = Journal(backend, registry.observers)
     scheduling = SchedulingService(backend, journal, registry.rules)
-    policies = PolicyService(backend, access, registry.policy_rules)
     reconciler = Reconciler(backend, journal, scheduling, registry)
+    store = NotingStore(backend.store)
+    open_backend, backend = backend, replace(backend, store=store)  # services write where it is noted
+    access = AccessService(backend, identity.signing_key, identity.cluster_id)
+    store.listen(access.places.forget)
+    policies = PolicyService(backend, access, registry.policy_rules)
     workloads = WorkloadService(backend, access, journal, Submissions(backend, policies), reconciler)
     prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
     sampler = Sampler(backend, sources=registry.metric_sources, meters=_meters(settings, backend, prometheus))
     orchestrator = Orchestrator(
         settings=settings,
-        backend=backend,
+        backend=open_backend,
         cluster_id=identity.cluster_id,
         workloads=workloads,
         organization=OrganizationService(backend, access, scheduling),

@@ -158,6 +158,7 @@ class AccessRule:
     role: str
     scope_type: str  # system | tenant | cluster | department | project
     scope: str
+    number: int = 0  # the API's id of the rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +169,10 @@ class ServiceAccount:
     meta: Meta
     client_id: str
     secret_hash: str
+    kind: str = "service-account"  # or app, as the first versions of the API call them
+    enabled: bool = True
+    generation: int = 0  # raised by a new secret or a logout: tokens of earlier generations are no good
+    last_login: float | None = None
 
 
 def default_resources(node_pools: tuple[str, ...] = (DEFAULT_NODE_POOL,)) -> dict[str, QueueResources]:

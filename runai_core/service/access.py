@@ -1,143 +1,183 @@
-"""Who asks, and whether they may."""
+"""Whether somebody may do something: the one place where rights are checked.
 
-import hashlib
-import hmac
-import secrets
-from collections.abc import Mapping
+An actor has grants: roles, each in a scope. A grant holds in its scope and all
+that lies below. To read, it is enough that the thing lies above it: who works
+in a project may see its department, the node pools and the clusters.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import jwt
+from runai_core.model.errors import Forbidden, NotFound, RunaiError, Unauthenticated
+from runai_core.model.identity import SubjectType, User
+from runai_core.model.organization import (
+    TENANT,
+    AccessRule,
+    Action,
+    Actor,
+    Department,
+    Grant,
+    Project,
+    Scope,
+    ServiceAccount,
+)
+from runai_core.model.roles import ADMINISTRATOR, UNSCOPED, changes_of, resource_type, rights_of
+from runai_core.ports import Backend
+from runai_core.service.places import Places
+from runai_core.service.tokens import TOKEN_SECONDS, Claims, Credentials, Token, Tokens
 
-from runai_core.model.errors import Forbidden, NotFound, Unauthenticated
-from runai_core.model.meta import Meta
-from runai_core.model.organization import TENANT, Action, Actor, Grant, Scope, ServiceAccount
-from runai_core.ports import Backend, Filter, Op, Query
+__all__ = ["ADMINISTRATOR", "TOKEN_SECONDS", "AccessService", "Credentials", "Token"]
 
-TOKEN_SECONDS = 3600 * 12
-"""How long an issued token is good for."""
+PRIVATE = frozenset({"events-history", "users", "apps", "service-account", "access-keys"})
+"""Resource types that lie in the tenant and are read by whoever has the right there, not from below."""
 
-ADMINISTRATOR = "System administrator"
-
-RIGHTS: Mapping[str, Mapping[str, frozenset[Action]]] = {
-    ADMINISTRATOR: {"*": frozenset(Action)},
-    "Viewer": {"*": frozenset({Action.READ})},
-}
-"""Role -> resource -> what it may do; ``*`` stands for every resource."""
+MACHINES = (SubjectType.SERVICE_ACCOUNT.value, SubjectType.APP.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token and the seconds it is good for."""
+class Visible:
+    """What an actor sees of the organization; None stands for everything."""
 
-    access_token: str
-    expires_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A service account's id and secret; the secret is shown once and kept as a hash."""
-
-    client_id: str
-    client_secret: str
+    projects: frozenset[str] | None
+    departments: frozenset[str] | None
 
 
 class AccessService:
     """Checks tokens and rights; every use case asks here, and nowhere else."""
 
-    def __init__(self, backend: Backend, signing_key: str) -> None:
+    def __init__(self, backend: Backend, signing_key: str, cluster_id: str = "") -> None:
         self._store = backend.store
-        self._clock = backend.clock
-        self._key = signing_key
+        self.places = Places(backend, cluster_id)
+        self.tokens = Tokens(backend, signing_key)
+
+    # -- who it is
 
     async def create_service_account(self, name: str, role: str = ADMINISTRATOR) -> Credentials:
-        """Create a machine identity with a new secret, or give an existing one a new secret."""
-        secret = secrets.token_urlsafe(32)
-        account = ServiceAccount(meta=Meta(name=name, labels={"role": role}), client_id=name, secret_hash=_hash(secret))
-        try:
-            old = await self._store.get(ServiceAccount, name)
-        except NotFound:
-            await self._store.create(account)
-        else:
-            await self._store.update(ServiceAccount(meta=old.meta, client_id=name, secret_hash=account.secret_hash))
-        return Credentials(name, secret)
+        """Create a machine identity that has a role everywhere, or give an existing one a new secret."""
+        return await self.tokens.create_service_account(name, role)
 
     async def issue(self, client_id: str, client_secret: str, *, seconds: int = TOKEN_SECONDS) -> Token:
-        """Exchange a service account's id and secret for a token.
+        """Exchange the id and secret of a service account or an access key for a token.
 
         Raises:
             Unauthenticated: the pair is not known.
         """
-        found = await self._store.list(ServiceAccount, Query(filters=(Filter("client_id", Op.EQ, client_id),), limit=1))
-        expected = found.items[0].secret_hash if found.items else _hash("")
-        if not hmac.compare_digest(expected, _hash(client_secret)) or not found.items:
-            raise Unauthenticated("client id or client secret is wrong: see the credentials file that `runai up` wrote")
-        return self.sign(found.items[0], seconds=seconds)
-
-    def sign(self, account: ServiceAccount, *, seconds: int) -> Token:
-        """Return a token for the account."""
-        claims = {
-            "sub": account.client_id,
-            "roles": [[account.meta.labels.get("role", ADMINISTRATOR), "tenant"]],
-            "iat": int(self._clock.now()),
-            "exp": int(self._clock.now()) + seconds,
-        }
-        return Token(jwt.encode(claims, self._key, algorithm="HS256"), seconds)
-
-    async def actor(self, subject_type: str, subject: str) -> Actor:
-        """Return somebody with all that was granted.
-
-        Raises:
-            Unauthenticated: there is no such account, or not any more.
-        """
-        found = await self._store.list(ServiceAccount, Query(filters=(Filter("client_id", Op.EQ, subject),), limit=1))
-        if subject_type != "service-account" or not found.items:
-            raise Unauthenticated(f"there is no {subject_type} {subject} any more")
-        role = found.items[0].meta.labels.get("role", ADMINISTRATOR)
-        return Actor(name=subject, kind=subject_type, grants=(Grant(role),))
+        return await self.tokens.issue(client_id, client_secret, seconds=seconds)
 
     async def authenticate(self, token: str) -> Actor:
         """Return who the token stands for.
 
         Raises:
-            Unauthenticated: the token is not ours, was changed, or has expired.
+            Unauthenticated: the token is not ours, was changed or revoked, or has expired.
         """
+        claims = await self.tokens.read(token)
+        return await self.actor(claims.subject_type, claims.subject, claims=claims)
+
+    async def actor(self, subject_type: str, subject: str, *, claims: Claims | None = None) -> Actor:
+        """Return somebody with all that was granted.
+
+        Raises:
+            Unauthenticated: there is no such account, not any more, or it was disabled.
+        """
+        if subject_type in MACHINES:
+            return await self._machine(subject, claims)
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=["HS256"],
-                options={"require": ["sub", "exp"], "verify_exp": False, "verify_iat": False},
-            )
-        except jwt.InvalidTokenError:
-            raise Unauthenticated("the token is not valid: use the one of the credentials file") from None
-        if claims["exp"] < self._clock.now():
-            raise Unauthenticated("the token has expired: ask for a new one with POST /api/v1/token")
-        grants = tuple(Grant(str(role), Scope(str(scope))) for role, scope in claims.get("roles", ()))
-        return Actor(name=str(claims["sub"]), kind="service-account", grants=grants)
+            user = await self._store.get(User, subject)
+        except NotFound:
+            raise Unauthenticated(f"there is no user {subject[:80]} any more") from None
+        if user.disabled:
+            raise Unauthenticated(f"user {user.name} was disabled: ask an administrator")
+        subjects = [
+            (SubjectType.USER.value, user.name),
+            *((SubjectType.GROUP.value, group) for group in user.groups),
+        ]
+        rules = await self.places.rules_for(subjects)
+        return Actor(name=user.name, kind=SubjectType.USER.value, grants=_grants(rules))
+
+    async def _machine(self, subject: str, claims: Claims | None) -> Actor:
+        try:
+            account = await self._store.get(ServiceAccount, subject)
+        except NotFound:
+            raise Unauthenticated(f"there is no service account {subject[:80]} any more") from None
+        if not account.enabled:
+            raise Unauthenticated(f"service account {subject} was disabled: ask an administrator")
+        if claims is not None and not claims.key and claims.generation != account.generation:
+            raise Unauthenticated("the token was revoked: ask for a new one")
+        rules = await self.places.rules_for([(kind, account.client_id) for kind in MACHINES])
+        role = account.meta.labels.get("role")  # made by the orchestrator itself, or before there were access rules
+        given = (Grant(role),) if role else ()
+        return Actor(name=account.client_id, kind=account.kind, grants=(*given, *_grants(rules)))
+
+    # -- what they may do
 
     async def require(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> None:
         """Raise Forbidden unless one of the actor's grants allows the action on the resource in the scope."""
-        if actor.kind == "system":
+        if await self.allows(actor, action, resource, scope):
             return
-        for grant in actor.grants:
-            rights = RIGHTS.get(grant.role, {})
-            if action in rights.get(resource, rights.get("*", frozenset())):
-                return
         where = f" in {scope.type} {scope.name}" if scope.name else ""
         raise Forbidden(
             f"{actor.name} may not {action} {resource}{where}: ask an administrator for a role that allows it"
         )
 
+    async def require_seen(
+        self, actor: Actor, action: Action, resource: str, scope: Scope, missing: RunaiError
+    ) -> None:
+        """Raise `missing` where the actor may not even read, so that nobody learns what exists; else as `require`."""
+        if not await self.allows(actor, Action.READ, resource, scope):
+            raise missing
+        await self.require(actor, action, resource, scope)
+
+    async def allows(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> bool:
+        """Return whether one of the actor's grants allows the action on the resource in the scope."""
+        if actor.kind == "system":
+            return True
+        path: tuple[Scope, ...] = ()
+        for grant in actor.grants:
+            if action not in rights_of(grant.role, resource):
+                continue
+            path = path or await self.places.path(scope)
+            if await self.places.normal(grant.scope) in path:
+                return True
+            if self._from_below(action, resource) and path[0] in await self.places.path(grant.scope):
+                return True
+        return False
+
+    async def require_anywhere(self, actor: Actor, action: Action, resource: str) -> None:
+        """Raise Forbidden unless the actor may do it in some scope: the first check of every request."""
+        if actor.kind != "system" and not any(action in rights_of(grant.role, resource) for grant in actor.grants):
+            raise Forbidden(f"{actor.name} may not {action} {resource}: ask an administrator for a role that allows it")
+
     async def visible(self, actor: Actor, action: Action, resource: str) -> frozenset[str] | None:
-        """Return the names of the projects in which the actor may do it; None: in all.
+        """Return the names of the projects in which the actor may do it; None for everywhere, also in new ones."""
+        return await self.places.below(self.scopes(actor, action, resource), Project)
 
-        Raises:
-            Forbidden: it may nowhere.
-        """
-        await self.require(actor, action, resource)
-        return None
+    async def visible_departments(self, actor: Actor, action: Action, resource: str) -> frozenset[str] | None:
+        """Return the names of the departments in which the actor may do it; to read, those of its projects too."""
+        scopes = self.scopes(actor, action, resource)
+        found = await self.places.below(scopes, Department)
+        if found is None or action is not Action.READ:
+            return found
+        projects = await self.places.below(scopes, Project)
+        return found | await self.places.departments_of(projects or ())
+
+    def scopes(self, actor: Actor, action: Action, resource: str) -> tuple[Scope, ...]:
+        """Return the scopes of the grants that allow the action on the resource."""
+        if actor.kind == "system":
+            return (Scope("system"),)
+        found = (grant.scope for grant in actor.grants if action in rights_of(grant.role, resource))
+        return tuple(dict.fromkeys(found))
+
+    async def require_grantable(self, actor: Actor, role: str, scope: Scope) -> None:
+        """Raise Forbidden unless the actor may change there what the role may change: no gift exceeds its giver."""
+        for resource in sorted(changes_of(role)):
+            if not await self.allows(actor, Action.UPDATE, resource, scope):
+                raise Forbidden(f"{actor.name} cannot give the role {role} there: it may change {resource}")
+
+    @staticmethod
+    def _from_below(action: Action, resource: str) -> bool:
+        kind = resource_type(resource)
+        return (action is Action.READ and kind not in PRIVATE) or (action is Action.CREATE and kind in UNSCOPED)
 
 
-def _hash(secret: str) -> str:
-    # A plain hash is enough for secrets of 256 random bits: there is nothing to guess.
-    return hashlib.sha256(secret.encode()).hexdigest()
+def _grants(rules: Iterable[AccessRule]) -> tuple[Grant, ...]:
+    return tuple(Grant(rule.role, Scope(rule.scope_type, rule.scope)) for rule in rules)

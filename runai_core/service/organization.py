@@ -1,14 +1,13 @@
 """Use cases of departments, projects, node pools and nodes."""
 
 import contextlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool, PlacementStrategy, WindowType
+from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
 from runai_core.model.organization import (
     DEFAULT_DEPARTMENT,
     DEFAULT_PROJECT,
@@ -21,23 +20,20 @@ from runai_core.model.organization import (
     ResourceQuota,
     Scope,
 )
-from runai_core.model.resources import MB, MILLI, Resources, total
+from runai_core.model.resources import Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState, Preemptibility
 from runai_core.model.workload import TERMINAL, Pod, Workload, gpu_charge
 from runai_core.policy import scheduling_rules
 from runai_core.ports import Backend, Filter, Op, Page, Query
+from runai_core.service import unit_checks as checks
 from runai_core.service.access import AccessService
 from runai_core.service.scheduling import SchedulingService
 
-UNIT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-UNIT_NAME_RULE = (
-    "must be 1 to 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
-)
-
-SHORTEST_WINDOW, LONGEST_WINDOW = 600.0, 366 * 86400.0
-"""Bounds of the past, in seconds, that time-based fair share may look at."""
-
 _WORDS = {"Department": "department", "Project": "project", "NodePool": "node pool"}
+_SCOPES = {"Department": "department", "Project": "project", "NodePool": "cluster"}
+_RESOURCES = {"Department": "departments", "Project": "projects", "NodePool": "nodepools"}
+
+CLUSTER = Scope("cluster")  # the only one
 
 Unit = TypeVar("Unit", Department, Project)
 Named = TypeVar("Named", Department, Project, NodePool)
@@ -91,12 +87,12 @@ class OrganizationService:
     async def list_departments(self, actor: Actor, query: Query) -> Page[Department]:
         """Return the departments that match."""
         await self._access.require(actor, Action.READ, "departments")
-        return await self._store.list(Department, query)
+        seen = await self._access.visible_departments(actor, Action.READ, "departments")
+        return await self._store.list(Department, named(query, seen))
 
     async def get_department(self, actor: Actor, ref: str) -> Department:
         """Return the department of this name or id."""
-        await self._access.require(actor, Action.READ, "departments", Scope("department", ref))
-        return await self._find(Department, ref)
+        return await self._find(actor, Action.READ, Department, ref)
 
     async def create_department(self, actor: Actor, department: Department) -> Department:
         """Create a department.
@@ -104,7 +100,7 @@ class OrganizationService:
         Raises:
             InvalidRequest: name or quota is wrong. AlreadyExists: the name is taken.
         """
-        await self._access.require(actor, Action.CREATE, "departments")
+        await self._access.require(actor, Action.CREATE, "departments", CLUSTER)
         await self._check(department)
         return await self._created(actor, department)
 
@@ -116,20 +112,19 @@ class OrganizationService:
 
     async def delete_department(self, actor: Actor, ref: str) -> Department:
         """Delete a department that has no project any more."""
-        await self._access.require(actor, Action.DELETE, "departments", Scope("department", ref))
-        department = await self._find(Department, ref)
+        department = await self._find(actor, Action.DELETE, Department, ref)
         await self.require_unused(department)
         return await self._store.delete(Department, department.meta.uid)
 
     async def list_projects(self, actor: Actor, query: Query) -> Page[Project]:
         """Return the projects that match."""
         await self._access.require(actor, Action.READ, "projects")
-        return await self._store.list(Project, query)
+        seen = await self._access.visible(actor, Action.READ, "projects")
+        return await self._store.list(Project, named(query, seen))
 
     async def get_project(self, actor: Actor, ref: str) -> Project:
         """Return the project of this name or id."""
-        await self._access.require(actor, Action.READ, "projects", Scope("project", ref))
-        return await self._find(Project, ref)
+        return await self._find(actor, Action.READ, Project, ref)
 
     async def create_project(self, actor: Actor, project: Project) -> Project:
         """Create a project in a department.
@@ -138,25 +133,25 @@ class OrganizationService:
             InvalidRequest: name or quota is wrong. NotFound: no such department. AlreadyExists: the name is taken.
         """
         await self._access.require(actor, Action.CREATE, "projects", Scope("department", project.department))
-        department = await self._find(Department, project.department)
+        department = await self._find(actor, Action.READ, Department, project.department)
         project = replace(project, department=department.name, namespace=project.namespace or f"runai-{project.name}")
-        _check_rules(department, project)
+        checks.check_rules(department, project)
         await self._check(project)
         return await self._created(actor, project)
 
     async def update_project(self, actor: Actor, project: Project) -> Project:
         """Change a project; its quota is used from the next cycle on."""
         await self._access.require(actor, Action.UPDATE, "projects", Scope("project", project.name))
-        department = await self._find(Department, project.department)
+        department = await self._find(actor, Action.READ, Department, project.department)
+        await self._require_move(actor, project, department)
         project = replace(project, department=department.name)
-        _check_rules(department, project)
+        checks.check_rules(department, project)
         await self._check(project)
         return await self._updated(actor, project)
 
     async def delete_project(self, actor: Actor, ref: str) -> Project:
         """Delete a project that has no workload in work any more."""
-        await self._access.require(actor, Action.DELETE, "projects", Scope("project", ref))
-        project = await self._find(Project, ref)
+        project = await self._find(actor, Action.DELETE, Project, ref)
         await self.require_unused(project)
         return await self._store.delete(Project, project.meta.uid)
 
@@ -167,32 +162,30 @@ class OrganizationService:
 
     async def get_node_pool(self, actor: Actor, ref: str) -> NodePool:
         """Return the node pool of this name or id."""
-        await self._access.require(actor, Action.READ, "nodepools")
-        return await self._find(NodePool, ref)
+        return await self._find(actor, Action.READ, NodePool, ref)
 
     async def create_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
         """Create a node pool; every project and department gets it with quota 0 (Run:ai docs 2.25, node pools)."""
-        await self._access.require(actor, Action.CREATE, "nodepools")
-        _check_name("name", pool.name)
+        await self._access.require(actor, Action.CREATE, "nodepools", CLUSTER)
+        checks.check_name("name", pool.name)
         if not pool.label_key or not pool.label_value:
             raise InvalidRequest.of(
                 FieldError("labelKey", "labelKey and labelValue are required: they say which nodes belong")
             )
-        _check_placement(pool)
-        _check_fair_share(pool)
+        checks.check_placement(pool)
+        checks.check_fair_share(pool)
         return await self._created(actor, pool)
 
     async def update_node_pool(self, actor: Actor, pool: NodePool) -> NodePool:
         """Change a node pool."""
-        await self._access.require(actor, Action.UPDATE, "nodepools")
-        _check_placement(pool)
-        _check_fair_share(pool)
+        await self._access.require(actor, Action.UPDATE, "nodepools", CLUSTER)
+        checks.check_placement(pool)
+        checks.check_fair_share(pool)
         return await self._updated(actor, pool)
 
     async def delete_node_pool(self, actor: Actor, ref: str) -> NodePool:
         """Delete a node pool; its nodes go back to the default pool."""
-        await self._access.require(actor, Action.DELETE, "nodepools")
-        pool = await self._find(NodePool, ref)
+        pool = await self._find(actor, Action.DELETE, NodePool, ref)
         await self.require_unused(pool)
         deleted = await self._store.delete(NodePool, pool.meta.uid)
         self._scheduling.wake()
@@ -204,14 +197,14 @@ class OrganizationService:
         Raises:
             InvalidRequest: a field is wrong.
         """
-        _check_name("name", unit.name)
+        checks.check_name("name", unit.name)
         if isinstance(unit, NodePool):
-            _check_placement(unit)
+            checks.check_placement(unit)
             return
-        _check_quotas(unit)
+        checks.check_quotas(unit)
         if isinstance(unit, Project):
             with contextlib.suppress(NotFound):
-                _check_rules(await self._store.get(Department, unit.department), unit)
+                checks.check_rules(await self._store.get(Department, unit.department), unit)
 
     async def require_unused(self, unit: Department | Project | NodePool) -> None:
         """Refuse to let a unit go that something depends on; raise Conflict."""
@@ -266,27 +259,58 @@ class OrganizationService:
                 continue
             for key in (f"project/{workload.meta.project}", f"department/{workload.department}"):
                 collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append((pod, workload))
-        return {key: {pool: _sum_up(pods) for pool, pods in pools.items()} for key, pools in collected.items()}
+        seen = await self._seen_keys(actor)
+        return {
+            key: {pool: _sum_up(pods) for pool, pods in pools.items()}
+            for key, pools in collected.items()
+            if seen is None or key in seen
+        }
 
-    async def _find(self, kind: type[Named], ref: str) -> Named:
+    async def _seen_keys(self, actor: Actor) -> frozenset[str] | None:
+        projects = await self._access.visible(actor, Action.READ, "projects")
+        departments = await self._access.visible_departments(actor, Action.READ, "projects")
+        if projects is None or departments is None:
+            return None
+        return frozenset({f"project/{name}" for name in projects} | {f"department/{name}" for name in departments})
+
+    async def _require_move(self, actor: Actor, project: Project, department: Department) -> None:
+        """Who moves a project into another department makes it there."""
+        if (await self._store.get_by_uid(Project, project.meta.uid)).department != department.name:
+            await self._access.require(actor, Action.CREATE, "projects", Scope("department", department.name))
+
+    async def _find(self, actor: Actor, action: Action, kind: type[Named], ref: str) -> Named:
+        """Return the unit of this name or id; what the actor may not see is as if it were not there."""
+        resource = _RESOURCES[kind.__name__]
+        found = await self._by_name_or_id(kind, ref)
+        scope = Scope(_SCOPES[kind.__name__], "" if kind is NodePool or found is None else found.meta.name)
+        if found is None or not await self._access.allows(actor, Action.READ, resource, scope):
+            await self._access.require_anywhere(actor, Action.READ, resource)
+            raise await self._missing(actor, kind, ref)
+        if found.meta.deleted_at is not None:
+            raise NotFound(f"{kind.__name__.lower()} {found.meta.name} was deleted")
+        await self._access.require(actor, action, resource, scope)
+        return found
+
+    async def _by_name_or_id(self, kind: type[Named], ref: str) -> Named | None:
         try:
             return await self._store.get(kind, ref)
         except NotFound:
-            found = await self._by_uid(kind, ref)
-        if found.meta.deleted_at is not None:
-            raise NotFound(f"{kind.__name__.lower()} {found.meta.name} was deleted")
-        return found
+            with contextlib.suppress(NotFound):
+                return await self._store.get_by_uid(kind, ref)
+        return None
 
-    async def _by_uid(self, kind: type[Named], uid: str) -> Named:
-        try:
-            return await self._store.get_by_uid(kind, uid)
-        except NotFound:
-            known = (await self._store.list(kind, Query(sort_by="meta.name", limit=20))).items
-            has = ", ".join(item.meta.name for item in known) or "none"
-            raise NotFound(f"there is no {_WORDS[kind.__name__]} {uid[:80]}; there are: {has}") from None
+    async def _missing(self, actor: Actor, kind: type[Named], ref: str) -> NotFound:
+        lists: Mapping[str, Callable[[Actor, Query], Awaitable[Page[Any]]]] = {
+            "Department": self.list_departments,
+            "Project": self.list_projects,
+            "NodePool": self.list_node_pools,
+        }
+        known = (await lists[kind.__name__](actor, Query(sort_by="meta.name", limit=20))).items
+        has = ", ".join(item.meta.name for item in known) or "none"
+        return NotFound(f"there is no {_WORDS[kind.__name__]} {ref[:80]}; there are: {has}")
 
     async def _check(self, unit: Unit) -> None:
-        _check_name("name", unit.name)
+        checks.check_name("name", unit.name)
         pools = {pool.name for pool in (await self._store.list(NodePool, Query())).items}
         named = [("resources.nodePool", pool) for pool in unit.resources]
         named += [(f"defaultNodePools.{index}", pool) for index, pool in enumerate(unit.default_node_pools)]
@@ -295,7 +319,7 @@ class OrganizationService:
                 raise InvalidRequest.of(
                     FieldError(where, f"no such node pool; there are: {', '.join(sorted(pools))}", pool)
                 )
-        _check_quotas(unit)
+        checks.check_quotas(unit)
         if errors := scheduling_rules.check_limits(unit.scheduling_rules):
             raise InvalidRequest.of(*errors)
 
@@ -316,6 +340,13 @@ class OrganizationService:
         return updated
 
 
+def named(query: Query, names: frozenset[str] | None) -> Query:
+    """Return the query for objects of these names only; None for any."""
+    if names is None:
+        return query
+    return replace(query, names=names if query.names is None else query.names & names)
+
+
 def _status_key(unit: Department | Project) -> str:
     return f"{'department' if isinstance(unit, Department) else 'project'}/{unit.name}"
 
@@ -333,67 +364,3 @@ def _sum_up(pods: Sequence[tuple[Pod, Workload]]) -> UnitStatus:
         ),
         requested=total(amount(pod) for pod, _ in pods),
     )
-
-
-def _check_rules(department: Department, project: Project) -> None:
-    errors = (
-        *scheduling_rules.check(department.scheduling_rules, project.scheduling_rules),
-        *scheduling_rules.check_node_types(department, project),
-    )
-    if errors:
-        raise InvalidRequest.of(*errors)
-
-
-def _check_name(where: str, name: str) -> None:
-    if len(name) > 63 or not UNIT_NAME.fullmatch(name):
-        raise InvalidRequest.of(FieldError(where, UNIT_NAME_RULE, name[:80]))
-
-
-def _check_quotas(unit: Department | Project) -> None:
-    for pool, resources in unit.resources.items():
-        for name, size in _UNITS.items():
-            _check_quota(f"resources.{pool}.{name}", getattr(resources, name), size)
-
-
-_UNITS: Mapping[str, int] = {"gpu": MILLI, "cpu": 1, "memory": MB}
-"""How many of our exact units one unit of the API is."""
-
-
-def _check_quota(where: str, quota: ResourceQuota, unit: int) -> None:
-    if quota.deserved is not None and quota.deserved < 0:
-        message = "must not be negative; leave it out for unlimited"
-        raise InvalidRequest.of(FieldError(f"{where}.deserved", message, f"{quota.deserved / unit:g}"))
-    if quota.limit is not None and quota.limit < 0:
-        message = "must not be negative; leave it out for no limit"
-        raise InvalidRequest.of(FieldError(f"{where}.limit", message, f"{quota.limit / unit:g}"))
-    if quota.limit is not None and quota.deserved is not None and quota.deserved > quota.limit:
-        message = f"must not be more than the limit {quota.limit / unit:g}"
-        raise InvalidRequest.of(FieldError(f"{where}.deserved", message, f"{quota.deserved / unit:g}"))
-    if not 0 <= quota.over_quota_weight < float("inf"):
-        raise InvalidRequest.of(
-            FieldError(f"{where}.overQuotaWeight", "must be a number from 0", quota.over_quota_weight)
-        )
-
-
-def _check_fair_share(pool: NodePool) -> None:
-    at = "schedulingConfiguration.timeBasedFairShare"
-    if not SHORTEST_WINDOW <= pool.fair_share_window <= LONGEST_WINDOW:
-        raise InvalidRequest.of(
-            FieldError(f"{at}.window", "must be from ten minutes to 366 days", f"{pool.fair_share_window:g} s")
-        )
-    if pool.fair_share_window_type not in tuple(WindowType):
-        raise InvalidRequest.of(
-            FieldError(f"{at}.windowType", f"must be one of {', '.join(WindowType)}", pool.fair_share_window_type)
-        )
-    for name, value in (("halfLife", pool.fair_share_half_life), ("historyWeight", pool.fair_share_history_weight)):
-        if not 0 <= value < float("inf"):
-            raise InvalidRequest.of(FieldError(f"{at}.{name}", "must be 0 or more", value))
-
-
-def _check_placement(pool: NodePool) -> None:
-    known = tuple(PlacementStrategy)
-    for name, value in (("gpu", pool.gpu_placement), ("cpu", pool.cpu_placement)):
-        if value not in known:
-            raise InvalidRequest.of(
-                FieldError(f"placementStrategy.{name}", f"must be one of {', '.join(known)}", value)
-            )

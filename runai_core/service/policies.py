@@ -29,7 +29,8 @@ class PolicyService:
         """Return all policies, or those for one type of workload."""
         await self._access.require(actor, Action.READ, RESOURCE)
         filters = () if policy_type is None else (Filter("type", Op.EQ, policy_type.value),)
-        return (await self._store.list(Policy, Query(filters=filters))).items
+        found = (await self._store.list(Policy, Query(filters=filters))).items
+        return [item for item in found if await self._access.allows(actor, Action.READ, RESOURCE, _scope(item))]
 
     async def get(self, actor: Actor, policy_type: PolicyType, scope_type: str, scope: str) -> Policy:
         """Return the policy of a type in a scope; raise NotFound."""
@@ -42,7 +43,7 @@ class PolicyService:
         Raises:
             InvalidRequest: the document is wrong; names each field.
         """
-        await self._access.require(actor, Action.UPDATE, RESOURCE, Scope(policy.scope_type, policy.scope))
+        await self._access.require(actor, Action.UPDATE, RESOURCE, _scope(policy))
         errors = await self.validate(policy)
         if errors:
             raise InvalidRequest.of(*errors)
@@ -120,6 +121,10 @@ class PolicyService:
         if set(scoped) == {"department", "project"}:
             return (await self._store.get(Project, scoped["project"])).department == scoped["department"]
         return True
+
+
+def _scope(policy: Policy) -> Scope:
+    return Scope(policy.scope_type, policy.scope)
 
 
 def policy_name(policy_type: PolicyType, scope_type: str, scope: str) -> str:

@@ -7,7 +7,6 @@ own and dies with the session.
 
 import hashlib
 import hmac
-import secrets
 from dataclasses import dataclass
 
 from runai_core.model.errors import NotFound, Unauthenticated
@@ -16,6 +15,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
+from runai_core.service.tokens import hash_of, new_secret
 
 SESSION_SECONDS = 12 * 3600.0
 """How long a browser stays signed in."""
@@ -45,9 +45,9 @@ class SessionService:
 
     async def open(self, actor: Actor) -> Opened:
         """Sign somebody in whose identity was proved."""
-        cookie = secrets.token_urlsafe(32)
+        cookie = new_secret()
         session = Session(
-            meta=Meta(name=_hash(cookie), created_by=actor.name),
+            meta=Meta(name=hash_of(cookie), created_by=actor.name),
             subject=actor.name,
             subject_type=actor.kind,
             expires_at=self._clock.now() + SESSION_SECONDS,
@@ -67,7 +67,7 @@ class SessionService:
     async def close(self, cookie: str) -> None:
         """Sign out; a session that is not there is as good as closed."""
         try:
-            session = await self._store.get(Session, _hash(cookie))
+            session = await self._store.get(Session, hash_of(cookie))
             await self._store.delete(Session, session.meta.uid)
         except NotFound:
             return
@@ -93,10 +93,10 @@ class SessionService:
 
     async def issue_ticket(self, actor: Actor) -> str:
         """Return what opens a session as the actor, once and soon."""
-        ticket = secrets.token_urlsafe(32)
+        ticket = new_secret()
         await self._store.create(
             Ticket(
-                meta=Meta(name=_hash(ticket), created_by=actor.name),
+                meta=Meta(name=hash_of(ticket), created_by=actor.name),
                 subject=actor.name,
                 subject_type=actor.kind,
                 expires_at=self._clock.now() + TICKET_SECONDS,
@@ -111,7 +111,7 @@ class SessionService:
             Unauthenticated: it is unknown, was used, or has expired.
         """
         try:
-            found = await self._store.get(Ticket, _hash(ticket))
+            found = await self._store.get(Ticket, hash_of(ticket))
             await self._store.delete(Ticket, found.meta.uid)  # of two at the same time, one finds it gone
         except NotFound:
             raise Unauthenticated(TICKET_GONE) from None
@@ -133,14 +133,9 @@ class SessionService:
 
     async def _session(self, cookie: str) -> Session:
         try:
-            session = await self._store.get(Session, _hash(cookie))
+            session = await self._store.get(Session, hash_of(cookie))
         except NotFound:
             raise Unauthenticated("you are not signed in any more: sign in again") from None
         if session.expires_at < self._clock.now():
             raise Unauthenticated("the session has expired: sign in again")
         return session
-
-
-def _hash(secret: str) -> str:
-    # Plain, as in `access`: 256 random bits cannot be guessed.
-    return hashlib.sha256(secret.encode()).hexdigest()

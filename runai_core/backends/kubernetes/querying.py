@@ -50,6 +50,10 @@ def _tests(kind: type[Any], query: Query) -> list[Test]:
     tests = [condition(kind, item) for item in query.filters]
     if query.project is not None:
         tests.append(lambda item: item.meta.project == query.project)
+    if (projects := query.projects) is not None:
+        tests.append(lambda item: item.meta.project in projects)
+    if (names := query.names) is not None:
+        tests.append(lambda item: item.meta.name in names)
     if query.owner is not None:
         tests.append(lambda item: item.meta.owner == query.owner)
     if query.search:

@@ -43,6 +43,10 @@ def conditions(kind: type[Any], kind_name: str, query: Query, dialect: str) -> C
     terms: list[ColumnElement[bool]] = [OBJECTS.c.kind == kind_name, not_(LIVE) if query.deleted else LIVE]
     if query.project is not None:
         terms.append(OBJECTS.c.project == query.project)
+    if query.projects is not None:
+        terms.append(OBJECTS.c.project.in_(sorted(query.projects)))
+    if query.names is not None:
+        terms.append(OBJECTS.c.name.in_(sorted(query.names)))
     if query.owner is not None:
         terms.append(OBJECTS.c.owner == query.owner)
     if query.search:
