@@ -13,19 +13,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runai_core import __version__
 from runai_core.backends.local.backend import open_local, open_records
+from runai_core.controlplane.backend import NAME as CONTROL_PLANE
+from runai_core.controlplane.backend import Door, LinkedJudge, open_tenant
+from runai_core.controlplane.links import Links
+from runai_core.controlplane.projects import tenant_defaults
+from runai_core.controlplane.store import TenantStore, store_identity
+from runai_core.model.clusters import ClusterFacts
 from runai_core.model.errors import RunaiError, Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.plugins.manager import load_plugins
 from runai_core.plugins.registry import Registry
-from runai_core.ports import Backend
+from runai_core.ports import Backend, TakesSecrets
 from runai_core.service.access import AccessService, Credentials
+from runai_core.service.assets import AssetService
+from runai_core.service.clusters import ClusterService, Own
 from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
 from runai_core.service.meters import Meter, NvmlMeter, ProcessMeter, SimulatedMeter, nvml_module
 from runai_core.service.metrics import MetricsService
-from runai_core.service.noting import NotingStore
+from runai_core.service.noting import Listener, NotingStore
 from runai_core.service.organization import OrganizationService
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
@@ -33,10 +42,12 @@ from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.sampling import Sampler
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.secrets import SecretService, Vault
 from runai_core.service.sessions import SessionService
 from runai_core.service.sign_in import SignInService
 from runai_core.service.submissions import Submissions
-from runai_core.service.workloads import WorkloadService
+from runai_core.service.templates import DataVolumeService, TemplateService
+from runai_core.service.workloads import Judge, WorkloadService
 from runai_core.settings import ROLES, Settings
 
 log = logging.getLogger(__name__)
@@ -65,6 +76,10 @@ class Orchestrator:
     workloads: WorkloadService
     organization: OrganizationService
     policies: PolicyService
+    assets: AssetService
+    templates: TemplateService
+    data_volumes: DataVolumeService
+    secrets: SecretService
     access: AccessService
     sessions: SessionService
     sign_in: SignInService
@@ -75,6 +90,8 @@ class Orchestrator:
     limits: LimitsService
     plugins: Registry
     started_at: float
+    clusters: ClusterService
+    links: Links | None = None  # of a control plane: the clusters that are connected to this process
 
     async def nodes(self) -> tuple[Node, ...]:
         """Return the nodes, for status pages."""
@@ -98,11 +115,16 @@ async def open_orchestrator(
         Unavailable: the data directory or the cluster cannot be used, or another orchestrator uses the directory.
         InvalidRequest: the nodes file is wrong.
     """
-    identity = load_identity(settings.data_dir)
+    is_cluster = settings.backend != CONTROL_PLANE
+    identity = load_identity(settings.data_dir) if is_cluster else None
+    door = None if is_cluster else Door()
     async with contextlib.AsyncExitStack() as stack:
         registry = load_plugins(settings.plugins)
-        backend = await stack.enter_async_context(_open_backend(settings, registry, shutdown_pods=shutdown_pods))
-        orchestrator, reconciler = build(settings, backend, identity, registry)
+        backend = await stack.enter_async_context(_open_backend(settings, registry, door, shutdown_pods=shutdown_pods))
+        identity = identity or await _stored_identity(backend)
+        orchestrator, reconciler = build(settings, backend, identity, registry, door)
+        if not is_cluster:
+            await tenant_defaults(backend.store)
         if settings.backend == "local":
             await orchestrator.organization.ensure_defaults()
         async with asyncio.TaskGroup() as tasks:
@@ -118,8 +140,10 @@ async def open_orchestrator(
 
 
 def _open_backend(
-    settings: Settings, registry: Registry, *, shutdown_pods: bool
+    settings: Settings, registry: Registry, door: Door | None, *, shutdown_pods: bool
 ) -> AbstractAsyncContextManager[Backend]:
+    if door is not None:
+        return open_tenant(settings.data_dir, settings.database, door)
     if settings.backend == "kubernetes":
         return _open_kubernetes(settings, registry)
     return open_local(
@@ -191,12 +215,45 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
             tasks.create_task(orchestrator.limits.run())
             if also is not None:
                 tasks.create_task(also(orchestrator))
+            if orchestrator.settings.control_plane_url:
+                tasks.create_task(_agent(orchestrator, reconciler))
 
     return run
 
 
+async def _agent(orchestrator: Orchestrator, reconciler: Reconciler) -> None:
+    """Keep this cluster linked to its control plane."""
+    from runai_core.controlplane.agent import Agent, Upward
+    from runai_core.controlplane.site import Site
+
+    settings = orchestrator.settings
+    site = Site(
+        backend=orchestrator.backend,
+        workloads=orchestrator.workloads,
+        scheduling=orchestrator.scheduling,
+        reconciler=reconciler,
+        facts=_facts(orchestrator.backend),
+        data_dir=settings.data_dir,
+    )
+    upward = Upward(
+        url=settings.control_plane_url, token_file=settings.join_token_file, ca_file=settings.control_plane_ca
+    )
+    await Agent(site, upward).run()
+
+
+def _facts(backend: Backend) -> ClusterFacts:
+    platform = "vanilla" if backend.name == "kubernetes" else "embedded"
+    return ClusterFacts(version=__version__, platform=platform, kubernetes_version=backend.facts.get("Kubernetes", ""))
+
+
+async def _stored_identity(backend: Backend) -> Identity:
+    """Return the identity that is kept in the database: all replicas of a control plane have the same one."""
+    found = await store_identity(backend.store)
+    return Identity(cluster_id=found.meta.uid, signing_key=found.signing_key)
+
+
 def build(
-    settings: Settings, backend: Backend, identity: Identity, registry: Registry
+    settings: Settings, backend: Backend, identity: Identity, registry: Registry, door: Door | None = None
 ) -> tuple[Orchestrator, Reconciler]:
     """Join the services over an open backend; nothing runs yet."""
     journal = Journal(backend, registry.observers)
@@ -206,8 +263,20 @@ def build(
     open_backend, backend = backend, replace(backend, store=store)  # services write where it is noted
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.places.forget)
+    judge: Judge = reconciler
+    links: Links | None = None
+    own = Own(uid=identity.cluster_id, since=backend.clock.now(), facts=_facts(backend))
+    clusters = ClusterService(backend, access, own if door is None else None)
+    if door is not None:
+        links = _links(open_backend, clusters, identity, door, access.places.forget)
+        judge = LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
-    workloads = WorkloadService(backend, access, journal, Submissions(backend, policies), reconciler)
+    vault = Vault(settings.secrets_key)
+    opened = SecretService(backend.store, vault)
+    if isinstance(backend.cluster, TakesSecrets):
+        backend.cluster.take_secrets(opened)
+    assets = AssetService(backend, access, vault)
+    workloads = WorkloadService(backend, access, journal, Submissions(backend, policies, opened), judge)
     prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
     sampler = Sampler(backend, sources=registry.metric_sources, meters=_meters(settings, backend, prometheus))
     orchestrator = Orchestrator(
@@ -217,6 +286,10 @@ def build(
         workloads=workloads,
         organization=OrganizationService(backend, access, scheduling),
         policies=policies,
+        assets=assets,
+        templates=TemplateService(backend, access, assets),
+        data_volumes=DataVolumeService(backend, access),
+        secrets=opened,
         access=access,
         sessions=SessionService(backend, access, identity.signing_key),
         sign_in=SignInService(backend, access, Passwords()),
@@ -227,6 +300,8 @@ def build(
         limits=LimitsService(backend, journal, sampler, reconciler.poke),
         plugins=registry,
         started_at=backend.clock.now(),
+        clusters=clusters,
+        links=links,
     )
     return orchestrator, reconciler
 
@@ -239,6 +314,15 @@ def _meters(settings: Settings, backend: Backend, prometheus: PrometheusServer |
         nvml = nvml_module()
         found += [] if nvml is None or settings.nodes_file is not None else [NvmlMeter(nvml)]
     return (*found, *([] if prometheus is None else [PrometheusMeter(prometheus)]))
+
+
+def _links(backend: Backend, clusters: ClusterService, identity: Identity, door: Door, wrote: Listener) -> Links:
+    """Return the links of a control plane, which is open to its clusters from now on."""
+    if not isinstance(backend.store, TenantStore):
+        raise TypeError("only a control plane has clusters that connect to it")
+    links = Links(backend.store, clusters, backend.clock, identity.cluster_id, wrote=wrote)
+    door.install(links)
+    return links
 
 
 def load_identity(data_dir: Path) -> Identity:
