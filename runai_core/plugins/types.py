@@ -143,6 +143,15 @@ class Observes(Protocol):
         ...
 
 
+@runtime_checkable
+class Relays(Protocol):
+    """Capability: a pod of the object may take over from another while that still runs; both count as one."""
+
+    def relay_of(self, labels: Mapping[str, str]) -> str:
+        """Return what such pods share, by a pod's labels; empty for a pod that takes over from none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RbacRule:
     """A right that the operator needs for a kind (rbac.authorization.k8s.io PolicyRule)."""
@@ -334,6 +343,7 @@ __all__ = [
     "PolicyRule",
     "QueueOrder",
     "RbacRule",
+    "Relays",
     "RunContext",
     "RunsAsNative",
     "RunsLocally",

@@ -97,12 +97,35 @@ KINDS: tuple[WorkloadKind, ...] = (
     # The trainer makes a JobSet, which has a kind and gangs of its own.
     _training("TrainJob", Suspendable(of_its_children, "spec.suspend"), "trainer.kubeflow.org/v1alpha1"),
     # A notebook is somebody's desk: its class is not preemptible.
-    WorkloadKind(api_version="kubeflow.org/v1", kind="Notebook", adapter=Gangs(one_gang), priority_class="build"),
-    WorkloadKind(api_version="kubeflow.org/v1beta1", kind="Notebook", adapter=Gangs(one_gang), priority_class="build"),
-    WorkloadKind(api_version="kubeflow.org/v1alpha1", kind="ScheduledWorkflow", adapter=Gangs(one_gang)),
+    *(
+        WorkloadKind(
+            api_version=version,
+            kind="Notebook",
+            adapter=Gangs(one_gang),
+            priority_class="build",
+            category="Build",
+            serves=True,
+        )
+        for version in ("kubeflow.org/v1", "kubeflow.org/v1beta1")
+    ),
+    WorkloadKind(
+        api_version="kubeflow.org/v1alpha1",
+        kind="ScheduledWorkflow",
+        adapter=Gangs(one_gang),
+        category="Deploy",
+        serves=True,
+    ),
     # The steps of a pipeline run after each other: waiting for all of them would wait for ever.
     WorkloadKind(
-        api_version="argoproj.io/v1alpha1", kind="Workflow", adapter=Suspendable(of_its_children, "spec.suspend")
+        api_version="argoproj.io/v1alpha1",
+        kind="Workflow",
+        adapter=Suspendable(of_its_children, "spec.suspend"),
+        category="Deploy",
+    ),
+    # An experiment of Katib's is one workload, and each of its trials is a job with a gang of its own.
+    *(
+        WorkloadKind(api_version="kubeflow.org/v1beta1", kind=kind, adapter=Gangs(of_its_children))
+        for kind in ("Experiment", "Trial")
     ),
 )
 

@@ -135,7 +135,13 @@ def _adapter(kind: str) -> KindAdapter:
 
 
 KINDS: tuple[WorkloadKind, ...] = tuple(
-    WorkloadKind(api_version=version, kind=kind, adapter=_adapter(kind))
+    WorkloadKind(
+        api_version=version,
+        kind=kind,
+        adapter=_adapter(kind),
+        category="Deploy" if kind == "RayService" else "Train",
+        serves=kind != "RayJob",  # clusters and services go on until they are deleted
+    )
     for version in ("ray.io/v1", "ray.io/v1alpha1")
     for kind in CLUSTER_AT
 )

@@ -47,19 +47,24 @@ def predictor_place(labels: Mapping[str, str]) -> tuple[str, str]:
     return "", "worker" if labels.get("app", "").endswith("-worker") else "head"
 
 
-KINDS: tuple[WorkloadKind, ...] = (
-    WorkloadKind(
-        api_version="serving.knative.dev/v1", kind="Service", adapter=Gangs(revision_gang), priority_class="inference"
-    ),
-    WorkloadKind(
-        api_version="serving.kserve.io/v1beta1",
-        kind="InferenceService",
-        adapter=Divided(predictor_gang, predictor_place),
+def _server(api_version: str, kind: str, adapter: Gangs) -> WorkloadKind:
+    """Return a kind that answers requests until it is deleted."""
+    return WorkloadKind(
+        api_version=api_version,
+        kind=kind,
+        adapter=adapter,
         priority_class="inference",
-    ),
+        category="Deploy",
+        serves=True,
+    )
+
+
+KINDS: tuple[WorkloadKind, ...] = (
+    _server("serving.knative.dev/v1", "Service", Gangs(revision_gang)),
+    _server("serving.kserve.io/v1beta1", "InferenceService", Divided(predictor_gang, predictor_place)),
     # KAI has no rule for Seldon and would take its servers for training; they answer requests as the others do.
     *(
-        WorkloadKind(api_version=version, kind=kind, adapter=Gangs(each_pod), priority_class="inference")
+        _server(version, kind, Gangs(each_pod))
         for version, kind in (
             ("machinelearning.seldon.io/v1", "SeldonDeployment"),
             ("machinelearning.seldon.io/v1alpha2", "SeldonDeployment"),

@@ -1,61 +1,93 @@
-"""`--master k8s://` against a real API server: what Spark creates there when it is submitted through us.
+"""`--master k8s://` on a real API server and real nodes: driver and executors, submitted through us, placed by us.
 
-The driver is a real pod of the API server; without an image of Spark here, KWOK plays the node that it may get. Needs
-pyspark and Java, so it runs in the environment of the frameworks: ``-m cluster``.
+An image of Spark cannot be fetched here: the machine's own Java and the installed pyspark, mounted into real
+containers, are the stand-in for it (``image/``). Needs pyspark and Java, so it runs in the environment of the
+frameworks: ``-m cluster``.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from runai_core.model.errors import NotFound
+from runai_core.model.workload import Phase, Workload
 from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import cluster, kube, namespace, pytest_collection_finish  # noqa: F401 - fixtures by name
+from tests.cluster.conftest import (  # noqa: F401 - fixtures by name
+    cluster,
+    kube,
+    namespace,
+    pytest_collection_finish,
+    real_nodes,
+)
+from tests.cluster.images import HOST, a_container, a_real_pod, host_volumes
 from tests.cluster.kube import Kube
+from tests.cluster.running import Running, eventually, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
+IMAGE = Path(__file__).parent / "image"
+SLOW = 240.0
+"""Seconds for what starts Java machines, on a machine with other work."""
 
-def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:  # noqa: F811
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
+
+
+@pytest.fixture(scope="module")
+def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:  # noqa: F811
+    """An orchestrator, and a project whose pods may make pods, as Spark's drivers do."""
     pytest.importorskip("pyspark")
-    server = next(entry["cluster"]["server"] for entry in _kubeconfig(cluster)["clusters"])
-    command = [
-        sys.executable,
-        "-m",
-        "runai_spark.submit",
-        "--master",
-        f"k8s://{server}",
-        "--deploy-mode",
-        "cluster",
-        "--project",
-        "team-a",
-        "--executors",
-        "2",
-        "--priority",
-        "high",
-        "--name",
-        "squares",
-        "--conf",
-        f"spark.kubernetes.namespace={namespace}",
-        "--conf",
-        "spark.kubernetes.container.image=example/spark:4",
-        "--conf",
-        "spark.kubernetes.submission.waitAppCompletion=false",
-        "local:///opt/squares.py",
-    ]
+    if shutil.which("java") is None:
+        pytest.skip("Java is not installed: apt-get install openjdk-17-jre-headless")
+    with running(cluster, tmp_path_factory.mktemp("orchestrator")) as found:
+        account = {"kind": "ServiceAccount", "name": "default", "namespace": found.namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
+        body = {"metadata": {"name": "spark"}, "subjects": [account], "roleRef": role}
+        found.kube.post(f"{RBAC}/{found.namespace}/rolebindings", body)
+        yield found
 
+
+def template() -> dict[str, Any]:
+    """Return the user's own template of Spark's pods: what an image of Spark would bring is mounted."""
+    java = Path(shutil.which("java") or "").resolve().parents[1]
+    container, volumes = a_container(["python", str(IMAGE / "entrypoint.py")]), host_volumes()
+    container["env"].append({"name": "JAVA_HOME", "value": str(java)})
+    for path in (*sorted(Path("/etc").glob("java-*-openjdk")), Path("/etc/ssl/certs")):
+        name = path.name.replace("_", "-")
+        container["volumeMounts"].append({"name": name, "mountPath": str(path), "readOnly": True})
+        volumes.append({"name": name, "hostPath": {"path": str(path)}})
+    spec = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
+    return {"apiVersion": "v1", "kind": "Pod", "spec": spec}
+
+
+def submit(kubeconfig: Path, project: str, namespace: str, *words: str) -> None:  # noqa: F811
+    """Run our spark-submit against the API server; it returns when the driver's pod was made."""
+    server = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    settings = (f"spark.kubernetes.namespace={namespace}", "spark.kubernetes.submission.waitAppCompletion=false")
+    ours = ("--master", f"k8s://{server}", "--deploy-mode", "cluster", "--project", project, "--executors", "2")
+    conf = [word for setting in settings for word in ("--conf", setting)]
     done = subprocess.run(
-        command,
-        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig()), "SPARK_LOCAL_IP": "127.0.0.1"},
+        [sys.executable, "-m", "runai_spark.submit", *ours, *conf, *words],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig), "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
         timeout=800,
         check=False,
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:  # noqa: F811
+    pytest.importorskip("pyspark")
+    image = ("--conf", "spark.kubernetes.container.image=example/spark:4")
+    submit(cluster.kubeconfig(), "team-a", namespace, "--priority", "high", *image, "local:///opt/squares.py")
+
     (driver,) = kube.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
     labels = driver["metadata"]["labels"]
     variables = {item["name"]: item.get("value") for item in driver["spec"]["containers"][0]["env"]}
@@ -66,7 +98,80 @@ def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, name
     assert driver["metadata"]["annotations"]["run.ai/reserved-members"] == "3"
 
 
-def _kubeconfig(cluster: Cluster) -> dict[str, Any]:  # noqa: F811
-    import yaml
+def test_an_application_waits_for_room_for_all_and_then_runs_on_real_nodes(run: Running, tmp_path: Path) -> None:
+    """The driver alone would have a place all the time; its two executors have one when another pod has gone."""
+    pods = f"/api/v1/namespaces/{run.namespace}/pods"
+    for name, gpus, node in (("full", 4, "real-1"), ("nearly", 3, "real-2")):
+        held = a_real_pod(name, ["sleep", "600"], gpus=gpus, scheduler="runai-scheduler")
+        held["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+        run.kube.post(pods, held)
+    for name in ("full", "nearly"):
+        run.kube.wait(f"{pods}/{name}", lambda seen: seen["status"]["phase"] == "Running", seconds=60)
+    (tmp_path / "pod.yaml").write_text(yaml.safe_dump(template()))
+    files = {f"spark.kubernetes.{role}.podTemplateFile": tmp_path / "pod.yaml" for role in ("driver", "executor")}
+    settings = {
+        **files,
+        "spark.kubernetes.container.image": HOST,
+        "spark.kubernetes.container.image.pullPolicy": "Never",
+        "spark.kubernetes.authenticate.driver.serviceAccountName": "default",
+        "spark.kubernetes.node.selector.type": "real",
+        "spark.kubernetes.driver.request.cores": "0.2",
+        "spark.kubernetes.executor.request.cores": "0.2",
+        "spark.executor.resource.gpu.discoveryScript": IMAGE / "gpus.sh",
+        "spark.pyspark.python": sys.executable,
+        "spark.ui.enabled": "false",
+    }
+    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    sizes = ("--executor-gpu", "1", "--executor-memory", "512m", "--driver-memory", "512m", "--name", "squares")
+    submit(run.cluster.kubeconfig(), run.project, run.namespace, *sizes, *conf, f"local://{IMAGE / 'squares.py'}", "6")
 
-    return dict(yaml.safe_load(cluster.kubeconfig().read_text()))
+    driver = run.kube.get(pods, labelSelector="spark-role=driver")["items"][0]["metadata"]["name"]
+    waits = eventually(lambda: row_of(run, driver) if row_of(run, driver).verdict else None)
+    assert waits.phase is Phase.PENDING
+    assert waits.verdict is not None
+    assert waits.verdict.required == 3, waits.verdict
+    assert not run.kube.get(f"{pods}/{driver}")["spec"].get("nodeName")
+
+    run.kube.delete(f"{pods}/nearly")
+    seen = run.kube.wait(
+        f"{pods}", lambda found: len(placed(found, "executor")) == 2, seconds=SLOW, labelSelector="spark-app-name"
+    )
+    executors = placed(seen, "executor")
+    groups = {item["metadata"]["annotations"]["pod-group-name"] for item in seen["items"]}
+    assert len(groups) == 1
+    assert {item["spec"]["nodeName"] for item in executors} == {"real-2"}
+    assert {item["spec"]["schedulerName"] for item in seen["items"]} == {"runai-scheduler"}
+    assert row_of(run, driver).pods_requested == 3
+
+    ended = run.kube.wait(f"{pods}/{driver}", lambda it: it["status"]["phase"] in ("Succeeded", "Failed"), seconds=SLOW)
+    said = run.kube.http.get(f"{pods}/{driver}/log").text
+    assert ended["status"]["phase"] == "Succeeded", said[-5000:]
+    told = dict(
+        line.split(": ", 1) for line in said.splitlines() if line.startswith(("sum of", "executors", "driver's"))
+    )
+    assert told["sum of squares"] == "328350"
+    devices = [item.split("=")[1] for item in told["executors"].split()]
+    assert len(set(devices)) == 2, "each executor has a GPU of its own"
+    assert told["driver's GPUs"] in ("none", "void"), "a driver has no GPU unasked"
+    assert eventually(lambda: row_of(run, driver).phase is Phase.COMPLETED)
+
+
+def placed(pods: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    """Return the pods of a role that have a node."""
+    mine = (item for item in pods["items"] if item["metadata"]["labels"].get("spark-role") == role)
+    return [item for item in mine if item["spec"].get("nodeName")]
+
+
+def row_of(run: Running, name: str) -> Workload:
+    """Return the row of an application, when there is one."""
+    found: list[Workload] = []
+
+    def look() -> bool:
+        try:
+            found.append(run.workload(name))
+        except NotFound:
+            return False
+        return True
+
+    eventually(look)
+    return found[-1]

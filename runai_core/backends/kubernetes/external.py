@@ -276,7 +276,7 @@ class ExternalRows:
             owner=owner,
             kind=kind,
             groups=groups,
-            members=codec.members_of(self.pods_of(uid)),
+            members=codec.members_of(codec.counted(self.pods_of(uid), kind)),
             before=self._phases.get(uid),
         )
         namespace = about["metadata"].get("namespace", "")

@@ -10,11 +10,11 @@ from typing import Any
 
 from runai_core.backends.kubernetes.codec.requests import with_gpu_forms, without_gpus
 from runai_core.backends.kubernetes.codec.times import seconds_of
-from runai_core.backends.kubernetes.codec.values import created_at
+from runai_core.backends.kubernetes.codec.values import created_at, labels_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.snapshot import PodRequest
 from runai_core.model.workload import Phase
-from runai_core.plugins.types import Observes, Suspends, WorkloadKind
+from runai_core.plugins.types import Observes, Relays, Suspends, WorkloadKind
 
 Object = Mapping[str, Any]
 
@@ -60,6 +60,22 @@ class Seen:
     groups: tuple[Object, ...] = ()
     members: Members = field(default_factory=Members)
     before: Phase | None = None  # what it was seen as last
+
+
+def counted(pods: Iterable[Object], kind: WorkloadKind | None) -> list[Object]:
+    """Return the pods that count: of those that take over from each other, the oldest that lives, else the newest."""
+    adapter: object = kind.adapter if kind is not None else None
+    if not isinstance(adapter, Relays):
+        return list(pods)
+    rest: list[Object] = []
+    one_of: dict[str, Object] = {}
+    for pod in sorted(pods, key=_by_name):
+        relay = adapter.relay_of(labels_of(pod))
+        if not relay:
+            rest.append(pod)
+        elif relay not in one_of or not _lives(one_of[relay]):
+            one_of[relay] = pod
+    return [*rest, *one_of.values()]
 
 
 def members_of(pods: Iterable[Object]) -> Members:
@@ -195,6 +211,11 @@ def _told(seen: Seen) -> tuple[Phase, str] | None:
             if condition := condition_of(owner, name):
                 return phase, str(condition.get("message") or "")
     return None
+
+
+def _lives(pod: Object) -> bool:
+    ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return not ended and not pod["metadata"].get("deletionTimestamp")
 
 
 def _ended(seen: Seen) -> tuple[Phase, str] | None:
