@@ -102,7 +102,10 @@ class PodClass:
         self.fits_idle = self.fits_later = self.fits_shared = 0
         self.seen = self.seen_opened = 0
         # Where one pod's place changes what another may do, pods are looked at one by one.
-        self.solitary = bool(self.constraints.pod_affinity or self.constraints.host_ports or example.resource_claims)
+        own = self.constraints
+        self.solitary = bool(
+            own.pod_affinity or own.host_ports or own.node_preferences or own.spread or example.resource_claims
+        )
 
 
 def gpu_charge(request: PodRequest, device_mib: int) -> int:

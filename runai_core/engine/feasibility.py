@@ -217,11 +217,16 @@ def _affine(session: Session, constraints: PodConstraints) -> int:
     """Return the nodes that meet any term of the node affinity, all requirements of it."""
     mask = 0
     for term in constraints.node_affinity:
-        allowed = session.all_nodes if term else 0
-        for requirement in term:
-            allowed &= _meets(session, requirement)
-        mask |= allowed
+        mask |= nodes_that_meet(session, term)
     return mask
+
+
+def nodes_that_meet(session: Session, term: tuple[LabelRequirement, ...]) -> int:
+    """Return the nodes that meet all requirements of a term; one without requirements is met by none."""
+    allowed = session.all_nodes if term else 0
+    for requirement in term:
+        allowed &= _meets(session, requirement)
+    return allowed
 
 
 def _meets(session: Session, requirement: LabelRequirement) -> int:
@@ -312,9 +317,10 @@ def placed_pods(session: Session) -> list[int]:
     ]
 
 
-def _selected(term: PodAffinityTerm, labels: tuple[tuple[str, str], ...]) -> bool:
+def selects(selector: tuple[LabelRequirement, ...], labels: tuple[tuple[str, str], ...]) -> bool:
+    """Return whether a pod with these labels meets all requirements of a selector."""
     own = dict(labels)
-    for requirement in term.selector:
+    for requirement in selector:
         if requirement.key in own:
             if not matches(requirement, own[requirement.key]):
                 return False
@@ -330,21 +336,21 @@ def _same_domain(session: Session, key: str, one: int, other: int) -> bool:
 
 def _term_holds(session: Session, kind: PodClass, term: PodAffinityTerm, node: int) -> bool:
     """Return whether a required term holds on a node; a first pod may match its own affinity."""
-    matching = [pod for pod in placed_pods(session) if _selected(term, session.pods[pod].labels)]
+    matching = [pod for pod in placed_pods(session) if selects(term.selector, session.pods[pod].labels)]
     near = any(_same_domain(session, term.topology_key, node, session.pod_node[pod]) for pod in matching)
     if term.anti:
         return not near
     if near:
         return True
     has_domain = term.topology_key in session.nodes[node].labels
-    return not matching and has_domain and _selected(term, kind.example.labels)
+    return not matching and has_domain and selects(term.selector, kind.example.labels)
 
 
 def _repelled(session: Session, kind: PodClass, node: int) -> bool:
     return any(
         term.anti
         and term.required
-        and _selected(term, kind.example.labels)
+        and selects(term.selector, kind.example.labels)
         and _same_domain(session, term.topology_key, node, session.pod_node[pod])
         for pod in placed_pods(session)
         for term in session.pod_class[pod].constraints.pod_affinity
@@ -366,7 +372,7 @@ def preferred_affinity(session: Session, kind: PodClass, node: int) -> int:
     for term in kind.constraints.pod_affinity:
         if not term.required:
             for pod in placed_pods(session):
-                if _selected(term, session.pods[pod].labels) and _same_domain(
+                if selects(term.selector, session.pods[pod].labels) and _same_domain(
                     session, term.topology_key, node, session.pod_node[pod]
                 ):
                     score += -term.weight if term.anti else term.weight
@@ -383,8 +389,12 @@ __all__ = [
     "bits",
     "can_join",
     "choose_devices",
+    "label_values",
+    "nodes_that_meet",
     "passes_neighbours",
+    "placed_pods",
     "preferred_affinity",
     "prepare",
     "room",
+    "selects",
 ]

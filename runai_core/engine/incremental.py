@@ -244,7 +244,7 @@ def _by_name(item: PodEntry | PodGroup) -> str:
 
 def _plain(pods: Iterable[PodEntry]) -> bool:
     """Return whether no pod makes the session look at the pods of others."""
-    return not any(pod.constraints.pod_affinity or pod.resource_claims for pod in pods)
+    return not any(pod.constraints.pod_affinity or pod.constraints.spread or pod.resource_claims for pod in pods)
 
 
 def next_moment(snapshot: Snapshot) -> float:

@@ -19,12 +19,12 @@ from runai_core.engine.feasibility import (
     NOW,
     bits,
     can_join,
-    passes_neighbours,
     preferred_affinity,
     prepare,
     room,
 )
 from runai_core.engine.session import Session
+from runai_core.engine.spread import kept_off, preference
 
 NOMINATED, AFFINITY, DOMAIN, SHARING, AVAILABLE, NODE_KIND, FULLNESS = 1_000_000, 100_000, 10_000, 1_000, 100, 10, 9
 """Weights of the built-in scores."""
@@ -249,7 +249,7 @@ def _best_by_score(session: Session, kind: PodClass, layers: Layers, nominated: 
     for bonus, mask in layers:
         for node in bits(mask & kind.static):
             answer = room(session, kind, node)
-            if not answer or passes_neighbours(session, kind, node):
+            if not answer or kept_off(session, kind, node):
                 continue
             score = _total_score(session, kind, node, answer) + DOMAIN * bonus + NOMINATED * (node == nominated)
             score += _fullness(session, node, column, strategy, (low, high))
@@ -260,7 +260,7 @@ def _best_by_score(session: Session, kind: PodClass, layers: Layers, nominated: 
 
 def _total_score(session: Session, kind: PodClass, node: int, answer: int) -> float:
     off = session.settings.disabled_rules
-    score: float = AFFINITY * preferred_affinity(session, kind, node)
+    score: float = AFFINITY * (preferred_affinity(session, kind, node) + preference(session, kind, node))
     if kind.form == SHARED and _sharing_first(session) and can_join(session, kind, node):
         score += SHARING
     if answer == NOW and "idle_first" not in off:

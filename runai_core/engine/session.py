@@ -111,7 +111,9 @@ class Session(Books):
         self.unplaced: dict[str, Job] = {}  # groups of which some pod had no place of its own as the cycle began
         self._begin()
         self._by_identity: dict[tuple[int, int], PodClass] = {}
-        self._labels_matter = any(term.constraints.pod_affinity for term in _distinct_constraints(pods))
+        self._labels_matter = any(
+            term.constraints.pod_affinity or term.constraints.spread for term in _distinct_constraints(pods)
+        )
         for pod in pods:
             self._open_pod(pod)
         self.later = [row.copy() for row in self.idle]

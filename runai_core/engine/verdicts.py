@@ -12,6 +12,7 @@ from runai_core.engine.feasibility import bits, prepare
 from runai_core.engine.ordering import Blocked, blocked_by_queue, is_ready, refresh
 from runai_core.engine.scoring import index_for
 from runai_core.engine.session import Session
+from runai_core.engine.spread import kept_off
 from runai_core.engine.topology import copies_on, copies_when_empty, exists
 from runai_core.model.decision import QueueShare, Reason, Verdict
 
@@ -298,10 +299,13 @@ def _refusals(session: Session, job: Job) -> tuple[dict[str, int], int]:
             refused["not enough GPUs"] = refused.get("not enough GPUs", 0) + short_of_gpus.bit_count()
         for node in bits(kind.static & ~short_of_gpus):
             copies = copies_on(session, kind, node)
-            fitting += copies
-            if not copies:
-                words = _shortage(session, kind, node)
+            words = "" if copies else _shortage(session, kind, node)
+            if copies and kind.solitary:
+                words = kept_off(session, kind, node)
+            if words:
                 refused[words] = refused.get(words, 0) + 1
+            else:
+                fitting += copies
         placeable += min(fitting, count)
     return dict(sorted(refused.items())), placeable
 

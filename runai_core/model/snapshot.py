@@ -88,6 +88,17 @@ class PodAffinityTerm:
     weight: int = 0  # of a preferred term, 1..100
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SpreadConstraint:
+    """Pods that are to be spread evenly over topology domains (Kubernetes: topologySpreadConstraints)."""
+
+    selector: tuple[LabelRequirement, ...]
+    topology_key: str
+    max_skew: int = 1
+    required: bool = True  # False: only preferred (ScheduleAnyway)
+    min_domains: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class PodConstraints:
     """Where a pod may run. Equal constraints should be one shared object: the engine works by class."""
@@ -98,6 +109,8 @@ class PodConstraints:
     tolerations: tuple[Toleration, ...] = ()
     pod_affinity: tuple[PodAffinityTerm, ...] = ()
     host_ports: tuple[tuple[str, int], ...] = ()  # (protocol, port)
+    node_preferences: tuple[tuple[int, tuple[LabelRequirement, ...]], ...] = ()  # weight 1..100, all of the term
+    spread: tuple[SpreadConstraint, ...] = ()
 
 
 NO_CONSTRAINTS = PodConstraints()

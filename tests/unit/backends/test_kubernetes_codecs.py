@@ -174,6 +174,40 @@ def test_pod_affinity_looks_at_the_pods_of_its_namespaces() -> None:
     )
 
 
+def test_preferred_nodes_keep_their_weights() -> None:
+    preferred = [{"weight": 30, "preference": {"matchExpressions": [needs("zone", "a")]}}]
+    pod = a_pod("p", affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}})
+
+    assert constraints_of(pod).node_preferences == ((30, (IN_A,)),)
+
+
+def test_a_spread_counts_the_pods_of_its_namespace_and_of_the_same_template() -> None:
+    given = {
+        "topologyKey": "zone",
+        "maxSkew": 2,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "x"}},
+        "matchLabelKeys": ["pod-template-hash", "missing"],
+        "minDomains": 3,
+    }
+    pod = a_pod("p", topologySpreadConstraints=[given, {**given, "whenUnsatisfiable": "ScheduleAnyway"}])
+    pod["metadata"]["labels"] = {"pod-template-hash": "7f"}
+
+    hard, soft = sorted(constraints_of(pod).spread, key=lambda found: not found.required)
+    assert (hard.topology_key, hard.max_skew, hard.required, hard.min_domains) == ("zone", 2, True, 3)
+    assert hard.selector == (
+        LabelRequirement("app", "In", ("x",)),
+        LabelRequirement("metadata.namespace", "In", ("team",)),
+        LabelRequirement("pod-template-hash", "In", ("7f",)),
+    )
+    assert not soft.required
+
+
+def test_a_spread_that_counts_nothing_is_none() -> None:
+    given = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
+    assert constraints_of(a_pod("p", topologySpreadConstraints=[given])).spread == ()
+
+
 NODES: dict[str, tuple[dict[str, Any], str, object]] = {
     "memory of devices in MiB, rounded down": ({"nvidia.com/gpu.memory": "81559"}, "gpu_memory_mib", 81500),
     "memory of devices in bytes": ({"nvidia.com/gpu.memory": str(80 * 2**30)}, "gpu_memory_mib", 81900),

@@ -6,7 +6,14 @@ from typing import Any
 
 from runai_core.backends.kubernetes import names
 from runai_core.backends.kubernetes.codec.requests import with_gpu_forms, without_gpus
-from runai_core.backends.kubernetes.codec.selectors import Terms, all_of, node_terms, pod_affinity
+from runai_core.backends.kubernetes.codec.selectors import (
+    Terms,
+    all_of,
+    node_preferences,
+    node_terms,
+    pod_affinity,
+    spread,
+)
 from runai_core.backends.kubernetes.codec.values import Labels, annotations_of, created_at, key_of, labels_of
 from runai_core.backends.kubernetes.sharing import groups_of
 from runai_core.model.snapshot import NO_CONSTRAINTS, PodConstraints, PodEntry, PodRequest, PodState, Toleration
@@ -131,7 +138,8 @@ def constraints_of(pod: Object, further: Iterable[Terms] = ()) -> PodConstraints
     terms = [*([node_terms(required.get("nodeSelectorTerms"))] if required else ()), *further]
     selector, tolerations = spec.get("nodeSelector") or {}, spec.get("tolerations") or ()
     ports = _host_ports(spec)
-    if not (affinity or terms or selector or tolerations or ports):
+    evenly = spread(pod, NAMESPACE_LABEL)
+    if not (affinity or terms or selector or tolerations or ports or evenly):
         return NO_CONSTRAINTS
     return PodConstraints(
         node_selector=tuple(sorted(selector.items())),
@@ -139,6 +147,8 @@ def constraints_of(pod: Object, further: Iterable[Terms] = ()) -> PodConstraints
         tolerations=tuple(sorted(_toleration(item) for item in tolerations)),
         pod_affinity=pod_affinity(affinity, pod["metadata"].get("namespace", ""), NAMESPACE_LABEL),
         host_ports=ports,
+        node_preferences=node_preferences(affinity),
+        spread=evenly,
     )
 
 

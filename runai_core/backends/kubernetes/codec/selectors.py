@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runai_core.model.snapshot import LabelRequirement, PodAffinityTerm
+from runai_core.model.snapshot import LabelRequirement, PodAffinityTerm, SpreadConstraint
 
 Terms = tuple[tuple[LabelRequirement, ...], ...]
 
@@ -58,6 +58,37 @@ def pod_affinity(affinity: Mapping[str, Any], namespace: str, namespace_label: s
         for weighted in part.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
             term = weighted["podAffinityTerm"]
             found.append(_pod_term(term, namespace, namespace_label, anti=anti, weight=weighted["weight"]))
+    return tuple(sorted(found))
+
+
+def node_preferences(affinity: Mapping[str, Any]) -> tuple[tuple[int, tuple[LabelRequirement, ...]], ...]:
+    """Return the preferred node terms of a pod's affinity, each with its weight."""
+    given = (affinity.get("nodeAffinity") or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+    return tuple(sorted((item["weight"], node_terms([item["preference"]])[0]) for item in given))
+
+
+def spread(pod: Mapping[str, Any], namespace_label: str) -> tuple[SpreadConstraint, ...]:
+    """Return a pod's topology spread constraints; they count the pods of its namespace."""
+    meta = pod["metadata"]
+    labels = meta.get("labels") or {}
+    within = LabelRequirement(namespace_label, "In", (meta.get("namespace", ""),))
+    found = []
+    for item in pod["spec"].get("topologySpreadConstraints") or ():
+        selector = label_selector(item.get("labelSelector"))
+        if selector is None:  # selects nothing: it cannot be broken
+            continue
+        same = (
+            LabelRequirement(key, "In", (labels[key],)) for key in item.get("matchLabelKeys") or () if key in labels
+        )
+        found.append(
+            SpreadConstraint(
+                selector=tuple(sorted([*selector, *same, within])),
+                topology_key=item["topologyKey"],
+                max_skew=item["maxSkew"],
+                required=item.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule",
+                min_domains=item.get("minDomains") or 0,
+            )
+        )
     return tuple(sorted(found))
 
 
