@@ -6,7 +6,7 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 
 from fastapi import APIRouter
 
-from runai_core.web.pages import actions, details, forms, frame, workloads
+from runai_core.web.pages import actions, details, forms, frame, nodes, organization, overview, policies, workloads
 
 __all__ = ["routers"]
 
@@ -16,6 +16,10 @@ def routers() -> tuple[APIRouter, ...]:
     return (
         frame.router,
         forms.router,
+        organization.router,
+        nodes.router,
+        overview.router,
+        policies.router,
         actions.router,
         workloads.router,
         details.router,  # last: /workloads/{uid} would take what is new or a file

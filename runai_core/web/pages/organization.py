@@ -129,7 +129,6 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
     posted = posted_of((await request.form()).multi_items())
     pools = await _pools(door, actor)
     body, errors = unit_form.body_of(posted, _empty(kind, pools), pools)
-    body = {"name": "", **body}
     if not errors:
         try:
             created = await _create(door, actor, kind, body)

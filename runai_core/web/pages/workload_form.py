@@ -102,10 +102,17 @@ def yaml_of(posted: Posted, name: str) -> tuple[dict[str, Any], list[FieldError]
     try:
         value = yaml.safe_load(text) if text else {}
     except yaml.YAMLError as error:
-        return {}, [FieldError(name, f"is not YAML: {' '.join(str(error).split())[:200]}")]
+        return {}, [FieldError(name, f"is not YAML: {_yaml_problem(error)}")]
     if not isinstance(value, Mapping):
         return {}, [FieldError(name, "must be fields with values, for example `replicas: 2`")]
     return copied(value), []
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None:
+        return " ".join(str(error).split())[:200]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:
