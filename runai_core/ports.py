@@ -312,6 +312,15 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class ReachesPods(Protocol):
+    """Capability of a `Runtime`: connections can be made from here to the ports of pods."""
+
+    async def reach(self, pod: Pod, port: int) -> str:
+        """Return the host at which the pod itself, and nobody else, answers on the port; empty where it does not."""
+        ...
+
+
 class Frameworks(Protocol):
     """Acts on workloads that others' controllers make (type External): on the framework's object itself.
 

@@ -22,6 +22,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_KUBECONFIG": "kubeconfig",
     "RUNAI_KUBE_CONTEXT": "kube_context",
     "RUNAI_ROLE": "role",
+    "RUNAI_TOOLS_DOMAIN": "tools_domain",
     "RUNAI_CONTROL_PLANE_URL": "control_plane_url",
     "RUNAI_JOIN_TOKEN_FILE": "join_token_file",
     "RUNAI_CONTROL_PLANE_CA": "control_plane_ca",
@@ -60,6 +61,7 @@ class Settings:
     simulated_gpus: int | None = None  # devices to pretend on this host; None = only real ones
     database_url: str | None = None  # None = SQLite in the data directory
     allowed_hosts: tuple[str, ...] = ()  # further names accepted in the Host header
+    tools_domain: str = ""  # below it each tool of a workload has a host name; empty: localhost, where we listen there
     log_level: str = "info"
     plugins: tuple[str, ...] | None = None  # None = all that are installed
     backend: str = "local"  # local: processes of this machine; kubernetes: a cluster

@@ -9,10 +9,12 @@ from starlette.responses import HTMLResponse
 from runai_core import __version__
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import RunaiError
+from runai_core.service.tools import ToolService
 from runai_core.web import openapi, pages
 from runai_core.web.errors import Json, on_error, on_http, on_invalid
 from runai_core.web.gate import Authenticate
 from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
+from runai_core.web.proxy import ToolProxy, tools_domain
 from runai_core.web.routes import (
     departments,
     manifests,
@@ -66,6 +68,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     app.add_exception_handler(RunaiError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    app.state.tools = ToolService(orchestrator.backend, orchestrator.access, orchestrator.workloads)
     _add_checks(app, orchestrator)
     return app
 
@@ -76,6 +79,7 @@ def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
     app.add_middleware(Authenticate, access=orchestrator.access, sessions=orchestrator.sessions)
     app.add_middleware(BufferBody, limit=settings.max_body_bytes)
     app.add_middleware(CheckHost, allowed=(*LOOPBACK, settings.host, *settings.allowed_hosts))
+    app.add_middleware(ToolProxy, tools=app.state.tools, domain=tools_domain(settings))
     app.add_middleware(Identify)
 
 

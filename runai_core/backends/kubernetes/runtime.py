@@ -88,6 +88,11 @@ class KubernetesRuntime:
             finally:
                 await session.close()
 
+    async def reach(self, pod: Pod, port: int) -> str:  # noqa: ARG002  every port of a pod has the pod's address
+        """Return the pod's address, empty where it has none yet; it leads somewhere inside the cluster's network only."""
+        _, item = self._found(pod)
+        return str((item.get("status") or {}).get("podIP") or "")
+
     def _found(self, pod: Pod) -> tuple[str, Object]:
         item = self._world.pods.by_uid(pod.meta.uid)
         if item is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from runai_core.backends.local.cluster import LocalCluster
 from runai_core.backends.local.environment import environment_of
 from runai_core.backends.local.executor import Executor, passed_environment
+from runai_core.backends.local.listening import listener_of
 from runai_core.backends.local.logs import read_log
 from runai_core.model.errors import Conflict, InvalidRequest, NotFound
 from runai_core.model.snapshot import PodState
@@ -83,6 +84,10 @@ class LocalRuntime:
         finally:
             watch.cancel()
             await session.end()
+
+    async def reach(self, pod: Pod, port: int) -> str:
+        """Return the host at which a process of the pod listens on the port; empty where none does."""
+        return await asyncio.to_thread(listener_of, pod.meta.uid, port)
 
     async def _end_with_pod(self, pod: Pod, session: "_Session") -> None:
         """End the command when the pod does not run any more."""

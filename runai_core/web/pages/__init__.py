@@ -6,7 +6,7 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 
 from fastapi import APIRouter
 
-from runai_core.web.pages import actions, details, forms, frame, nodes, organization, overview, policies, workloads
+from runai_core.web.pages import actions, connect, details, forms, frame, nodes, organization, overview, policies, workloads
 
 __all__ = ["routers"]
 
@@ -22,5 +22,6 @@ def routers() -> tuple[APIRouter, ...]:
         policies.router,
         actions.router,
         workloads.router,
+        connect.router,
         details.router,  # last: /workloads/{uid} would take what is new or a file
     )
