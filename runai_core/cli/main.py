@@ -62,6 +62,8 @@ COMMANDS: Mapping[str, Entry] = {
     "doctor": Entry(f"{_LOCAL}:doctor", "What is missing, and how to get it.", HOST),
     "simulate": Entry("runai_core.cli.simulate:simulate", "Replay a trace of jobs through the engine.", HOST),
     "serve": Entry("runai_core.cli.serve:serve", "Run the orchestrator in the foreground.", HOST),
+    "control-plane": Entry("runai_core.cli.controlplane:control_plane", "Serve tenants and their clusters.", CLUSTER),
+    "agent": Entry("runai_core.cli.controlplane:agent", "Connect a cluster to a control plane.", CLUSTER),
     "admin": Entry("runai_core.cli.admin:admin", "Install on Kubernetes, upgrade, uninstall.", CLUSTER),
     "connect": Entry("runai_core.cli.connect:connect", "Use the orchestrator that runs on a cluster.", CLUSTER),
     "operator": Entry("runai_core.cli.cluster:operator", "Run the operator of a cluster.", CLUSTER),

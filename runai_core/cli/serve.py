@@ -104,7 +104,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A server that leaves signals to us, and says when it answers.
 
     uvicorn's own handling sends the signal once more when it is done, which
@@ -131,7 +131,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> N
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     async with (
         open_orchestrator(settings, shutdown_pods=True, operator=_operator_of(settings)) as orchestrator,
-        _fresh_credentials(orchestrator, url),
+        fresh_credentials(orchestrator, url),
     ):
         config = uvicorn.Config(
             create_app(orchestrator),
@@ -141,10 +141,10 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> N
             server_header=False,
             timeout_graceful_shutdown=DRAIN,
         )
-        server = _Server(config, lambda: ready(note_running(settings.data_dir, url)))
+        server = Server(config, lambda: ready(note_running(settings.data_dir, url)))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop, server)
+            loop.add_signal_handler(number, stop, server)
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -160,15 +160,16 @@ def _operator_of(settings: Settings) -> Loop | None:
     return operate
 
 
-def _stop(server: _Server) -> None:
+def stop(server: Server) -> None:
+    """Have the server end."""
     server.should_exit = True
 
 
 @contextlib.asynccontextmanager
-async def _fresh_credentials(orchestrator: Orchestrator, url: str) -> AsyncIterator[None]:
+async def fresh_credentials(orchestrator: Orchestrator, url: str, account: str = ACCOUNT) -> AsyncIterator[None]:
     """Keep the credentials file true: its address, and a token that is good for hours."""
     settings, access = orchestrator.settings, orchestrator.access
-    credentials, token = await _credentials(settings, access)
+    credentials, token = await _credentials(settings, access, account)
     write_credentials(settings, url, token.access_token, credentials)
 
     async def renew() -> None:
@@ -184,12 +185,12 @@ async def _fresh_credentials(orchestrator: Orchestrator, url: str) -> AsyncItera
         task.cancel()
 
 
-async def _credentials(settings: Settings, access: AccessService) -> tuple[Credentials, Token]:
+async def _credentials(settings: Settings, access: AccessService, account: str) -> tuple[Credentials, Token]:
     """Return the secret of the last run if it is still good: programs that keep it go on working."""
     try:
         content = json.loads(settings.credentials_file.read_text())
         kept = Credentials(str(content["client_id"]), str(content["client_secret"]))
         return kept, await access.issue(kept.client_id, kept.client_secret)
     except (OSError, ValueError, KeyError, TypeError, Unauthenticated):
-        made = await access.create_service_account(ACCOUNT)
+        made = await access.create_service_account(account)
         return made, await access.issue(made.client_id, made.client_secret)

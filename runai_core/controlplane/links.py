@@ -15,7 +15,15 @@ from runai_core.controlplane.feeding import from_message
 from runai_core.controlplane.mirror import KINDS, Mirror
 from runai_core.controlplane.projects import Projects
 from runai_core.controlplane.store import TenantStore
-from runai_core.model.clusters import LOCAL_NAME, Cluster, ClusterCondition, ClusterFacts, ClusterLink, ClusterNodes
+from runai_core.model.clusters import (
+    CLUSTER,
+    LOCAL_NAME,
+    Cluster,
+    ClusterCondition,
+    ClusterFacts,
+    ClusterLink,
+    ClusterNodes,
+)
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
@@ -68,6 +76,11 @@ class Links:
         finally:
             if self._sessions.get(uid) is session:
                 del self._sessions[uid]
+
+    async def part(self, cluster: str) -> None:
+        """End the connection of a cluster, which was forgotten."""
+        if session := self._sessions.get(cluster):
+            session.end()
 
     def connected(self, cluster: str) -> bool:
         """Return whether the cluster is connected to this process."""
@@ -123,6 +136,7 @@ class Session:
         self._link: ClusterLink | None = None
         self._mirror: Mirror | None = None
         self._heard = asyncio.Event()
+        self._ended = asyncio.Event()
         handlers: dict[str, Handler] = {
             "hello": self._on_hello,
             "delta": self._on_delta,
@@ -130,6 +144,10 @@ class Session:
             "nodes": self._on_nodes,
         }
         self.peer = Peer(wire, handlers)
+
+    def end(self) -> None:
+        """End the connection."""
+        self._ended.set()
 
     async def run(self, link: ClusterLink, credential: str, ready: Callable[[], None]) -> None:
         """Speak until the connection ends; raise Unavailable or StaleVersion then."""
@@ -145,6 +163,7 @@ class Session:
             log.info("cluster %s is connected", self._cluster.name)
             positions = hello["positions"] if hello["positionsEpoch"] == self._epoch else {}
             tasks.append(asyncio.create_task(self._watch_for_silence()))
+            tasks.append(asyncio.create_task(self._until_ended()))
             tasks += [
                 asyncio.create_task(feed.run(positions.get(kind), self.peer.deliver))
                 for kind, feed in downward_feeds(self._store, self._cluster, self._projects).items()
@@ -217,12 +236,20 @@ class Session:
 
     async def _on_nodes(self, nodes: list[Any]) -> None:
         uid = self._cluster.meta.uid
-        reported = tuple(wire.decode(Node, item) for item in nodes)
+        found = [wire.decode(Node, item) for item in nodes]
+        reported = tuple(
+            replace(node, meta=replace(node.meta, annotations={**node.meta.annotations, CLUSTER: uid}))
+            for node in found
+        )
         try:
             kept = await self._store.get(ClusterNodes, uid)
             await self._store.update(replace(kept, nodes=reported))
         except NotFound:
             await self._store.create(ClusterNodes(meta=Meta(name=uid, owner=uid), nodes=reported))
+
+    async def _until_ended(self) -> None:
+        await self._ended.wait()
+        raise Unavailable(f"cluster {self._cluster.name} is not wanted here any more")
 
     async def _watch_for_silence(self) -> None:
         """End when the cluster says nothing any more: a connection can be dead without being closed."""

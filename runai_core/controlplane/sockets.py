@@ -1,6 +1,7 @@
 """WebSockets of both sides as a `channels.Wire`."""
 
-from typing import Protocol
+from collections.abc import MutableMapping
+from typing import Any, Protocol
 
 import websockets.asyncio.client
 from websockets.exceptions import ConnectionClosed
@@ -40,7 +41,7 @@ class Served(Protocol):
         """Send bytes."""
         ...
 
-    async def receive(self) -> dict[str, object]:
+    async def receive(self) -> MutableMapping[str, Any]:
         """Return the next ASGI message."""
         ...
 

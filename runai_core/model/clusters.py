@@ -164,8 +164,13 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """One organization that a control plane serves; nothing is shared between two. `meta.name` is its host name."""
+    """One organization that a control plane serves; nothing is shared between two."""
 
     __pydantic_config__ = WIRE
     meta: Meta
-    number: int = 1001  # Run:ai's clients want a number
+    hosts: tuple[str, ...] = ()  # names that its clients ask for; the tenant is told from the others by them
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+        return self.meta.name

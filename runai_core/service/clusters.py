@@ -118,6 +118,13 @@ class ClusterService:
         except NotFound as error:
             raise InvalidRequest.of(FieldError("clusterId", error.message, ref)) from None
 
+    async def default_id(self) -> str:
+        """Return the id of the cluster that answers name where nothing else says which: the oldest."""
+        if self._own is not None:
+            return self._own.uid
+        found = (await self._store.list(Cluster, Query(limit=1))).items
+        return found[0].meta.uid if found else ""
+
     async def create(self, actor: Actor, name: str, domain: str = "") -> ClusterStatus:
         """Create a cluster; it waits to be connected.
 
@@ -131,11 +138,18 @@ class ClusterService:
         await self._store.create(ClusterLink(meta=Meta(name=cluster.meta.uid, owner=cluster.meta.uid)))
         return await self._status(cluster)
 
-    async def update(self, actor: Actor, ref: str, *, domain: str) -> ClusterStatus:
-        """Change the domain of a cluster."""
+    async def update(self, actor: Actor, ref: str, *, name: str | None, domain: str) -> ClusterStatus:
+        """Change the domain of a cluster.
+
+        Raises:
+            InvalidRequest: the name is another one.
+        """
         await self._access.require(actor, Action.UPDATE, RESOURCE, Scope("cluster", ref))
         self._require_control_plane()
         cluster = await self._find(ref)
+        if name not in (None, cluster.name):
+            message = "a cluster cannot be renamed: delete it and create another one"
+            raise InvalidRequest.of(FieldError("name", message, str(name)[:80]))
         changed = replace(cluster, domain=domain, meta=replace(cluster.meta, updated_by=actor.name))
         return await self._status(await self._store.update(changed))
 

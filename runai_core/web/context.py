@@ -31,7 +31,7 @@ async def directory(door: Door, actor: Who) -> Directory:
     departments = await door.organization.list_departments(actor, Query())
     pools = await door.organization.list_node_pools(actor, Query())
     return Directory(
-        cluster_id=door.cluster_id,
+        cluster_id=await door.clusters.default_id(),
         now=door.backend.clock.now(),
         projects={item.name: item.meta.uid for item in projects.items},
         departments={item.name: item.meta.uid for item in departments.items},

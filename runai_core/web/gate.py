@@ -26,8 +26,11 @@ LOGIN_COOKIE = "runai_login"
 
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf_token"
 
+LINK = ("/api/v1/link", "/api/v1/link/join")
+"""Where clusters connect: they prove who they are by themselves (`routes.link`)."""
+
 OPEN_PATHS = frozenset(
-    {"/api/v1/token", "/api/v2/token", "/api/docs", "/api/openapi.json", "/login", "/healthz", "/readyz"}
+    {"/api/v1/token", "/api/v2/token", "/api/docs", "/api/openapi.json", "/login", "/healthz", "/readyz", *LINK}
 )
 """Paths that anybody may ask for."""
 

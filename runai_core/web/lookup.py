@@ -31,7 +31,7 @@ async def around(door: Orchestrator, actor: Actor, project: Project) -> Director
     """Return the ids that an answer about one workload of this project needs; cheaper than all of them."""
     department = await door.organization.get_department(actor, project.department)
     return Directory(
-        cluster_id=door.cluster_id,
+        cluster_id=await door.clusters.default_id(),
         now=door.backend.clock.now(),
         projects={project.name: project.meta.uid},
         departments={department.name: department.meta.uid},

@@ -10,7 +10,6 @@ from runai_core.plugins.types import Native, RunsAsNative, WorkloadKind
 from runai_core.policy.tree import get_at
 from runai_core.service.submissions import Submission
 from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical
-from runai_core.web.views.units import CLUSTER_NAME
 from runai_core.web.views.workloads import GROUP_FIELDS
 
 CLI_AGENT = "runai-cli"
@@ -87,10 +86,13 @@ def _native(kind: WorkloadKind, manifest: Mapping[str, Any]) -> Native:
     return kind.adapter.native(manifest)
 
 
-def check_cluster(given: str | None, cluster_id: str) -> None:
-    """Raise InvalidRequest unless the cluster is ours, or was left out."""
-    if given not in (None, "", cluster_id, CLUSTER_NAME):
-        raise InvalidRequest.of(FieldError("clusterId", f"there is one cluster, {cluster_id}; leave it out", given))
+async def check_cluster(given: str | None, door: Orchestrator) -> str:
+    """Return the id of the cluster that a request names; empty when it names none.
+
+    Raises:
+        InvalidRequest: there is no such cluster.
+    """
+    return await door.clusters.resolve(given)
 
 
 def split_groups(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -253,17 +253,3 @@ class NodeList(Answer):
 
     nodes: tuple[NodeItem, ...]
     next: int | None = None
-
-
-class ClusterItem(Answer):
-    """The cluster."""
-
-    uuid: str
-    name: str
-    tenant_id: int
-    domain: str | None = None
-    version: str
-    created_at: str
-    updated_at: str
-    last_liveness: str
-    status: dict[str, Any]

@@ -50,7 +50,7 @@ async def count_departments(door: Door, actor: Who, given: Annotated[listing.Cou
 @router.post("", status_code=201, summary="Create a department")
 async def create_department(door: Door, actor: Who, body: DepartmentCreate) -> DepartmentItem:
     """Without `resources` it has no quota of its own and may use what is free."""
-    check_cluster(body.cluster_id, door.cluster_id)
+    await check_cluster(body.cluster_id, door)
     resources = await resources_of(change_of(body), default_resources(), lookup.pool_names(door, actor))
     created = await door.organization.create_department(actor, new_department(body, resources))
     return await _shown(door, actor, created)

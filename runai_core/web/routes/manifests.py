@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/v2/workloads", tags=["workloads"])
 @router.post("", status_code=202, summary="Submit a framework's own object")
 async def create_manifest(door: Door, actor: Who, body: ManifestCreate, agent: Agent = "") -> TypedWorkload:
     """Submit an object of a kind that a plug-in knows; the project that is chosen wins over the object's namespace."""
-    check_cluster(body.metadata.cluster_id, door.cluster_id)
+    await check_cluster(body.metadata.cluster_id, door)
     project = await door.organization.get_project(actor, body.metadata.project_id)
     submission = framework_submission(body, project.name, agent, door)
     submitted = await door.workloads.submit(actor, submission)

@@ -42,7 +42,7 @@ async def count_node_pools(door: Door, actor: Who, given: Annotated[listing.Coun
 @router.post("", status_code=201, summary="Create a node pool")
 async def create_node_pool(door: Door, actor: Who, body: NodePoolCreate) -> NodePoolItem:
     """The nodes that have the label move into it."""
-    check_cluster(body.cluster_id, door.cluster_id)
+    await check_cluster(body.cluster_id, door)
     return await _shown(door, actor, await door.organization.create_node_pool(actor, new_node_pool(body)))
 
 

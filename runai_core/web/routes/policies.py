@@ -152,7 +152,7 @@ async def _place(door: Orchestrator, actor: Actor, given: PolicyScope) -> Place:
     if given.scope == "department":
         found = await door.organization.get_department(actor, _needed(given, "department_id"))
         return Place("department", found.name)
-    check_cluster(given.cluster_id, door.cluster_id)
+    await check_cluster(given.cluster_id, door)
     return Place(given.scope)
 
 

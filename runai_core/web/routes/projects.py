@@ -1,5 +1,6 @@
 """Projects: where workloads are submitted, with quota in each node pool."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -45,9 +46,10 @@ async def count_projects(door: Door, actor: Who, given: Annotated[listing.CountQ
 @router.post("", status_code=201, summary="Create a project")
 async def create_project(door: Door, actor: Who, body: ProjectCreate) -> ProjectItem:
     """In a department; without `resources` it has no quota of its own and may use what is free."""
-    check_cluster(body.cluster_id, door.cluster_id)
+    cluster = await check_cluster(body.cluster_id, door)
     resources = await resources_of(change_of(body), default_resources(), lookup.pool_names(door, actor))
-    created = await door.organization.create_project(actor, new_project(body, resources))
+    project = replace(new_project(body, resources), cluster=cluster if door.clusters.is_control_plane else "")
+    created = await door.organization.create_project(actor, project)
     return await _shown(door, actor, created)
 
 

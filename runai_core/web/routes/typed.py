@@ -77,7 +77,7 @@ def _router(row: TypedPaths) -> APIRouter:
 
 def _add_lifecycle(router: APIRouter, row: TypedPaths) -> None:
     async def create(door: Door, actor: Who, body: WorkloadCreate, agent: Agent = "") -> TypedWorkload:
-        check_cluster(body.cluster_id, door.cluster_id)
+        await check_cluster(body.cluster_id, door)
         project = await door.organization.get_project(actor, body.project_id)
         submission = submission_of(row.kind, body, project.name, agent)
         submitted = await door.workloads.submit(actor, submission)

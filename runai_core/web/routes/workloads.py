@@ -84,7 +84,7 @@ async def batch(door: Door, actor: Who, body: WorkloadBatch) -> BatchAnswer:
 @router.post("/preview", summary="What a submission would become, without keeping anything")
 async def preview(door: Door, actor: Who, body: WorkloadPreview, agent: Agent = "") -> PreviewAnswer:
     """The completed specification, what a policy forbids, and whether it would start now."""
-    check_cluster(body.cluster_id, door.cluster_id)
+    await check_cluster(body.cluster_id, door)
     project = await door.organization.get_project(actor, body.project_id)
     submission = submission_of(body.type, body, project.name, agent)
     return views.preview_answer(await door.workloads.check(actor, submission))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runai_core import __version__
+from runai_core.model.clusters import CLUSTER
 from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
 from runai_core.model.organization import DEFAULT_QUEUE_PRIORITY, Department, Project, QueueResources, ResourceQuota
 from runai_core.model.resources import MB, MILLI, Resources, total
@@ -12,7 +12,6 @@ from runai_core.service.organization import UnitStatus
 from runai_core.web.answers.base import Condition, Reference
 from runai_core.web.answers.organization import (
     Amounts,
-    ClusterItem,
     DepartmentItem,
     DepartmentStatus,
     Device,
@@ -130,7 +129,7 @@ def node_item(node: Node, directory: Directory) -> NodeItem:
     return NodeItem(
         id=node.meta.uid or node.name,
         name=node.name,
-        cluster_uuid=directory.cluster_id,
+        cluster_uuid=node.meta.annotations.get(CLUSTER, directory.cluster_id),
         status="Ready" if node.ready else "NotReady",
         node_pool=node.node_pool,
         conditions=_node_conditions(node),
@@ -158,36 +157,6 @@ def node_item(node: Node, directory: Directory) -> NodeItem:
     )
 
 
-def cluster_item(nodes: Sequence[Node], created_at: float, platform: str | None, directory: Directory) -> ClusterItem:
-    """Return the one cluster."""
-    since = iso(created_at)
-    lost = [node.name for node in nodes if not node.ready]
-    message = f"not ready: {', '.join(lost)}" if lost else ""
-    return ClusterItem(
-        uuid=directory.cluster_id,
-        name=CLUSTER_NAME,
-        tenant_id=TENANT_ID,
-        version=__version__,
-        created_at=since,
-        updated_at=iso(directory.now),
-        last_liveness=iso(directory.now),
-        status={
-            "state": "ServiceIssues" if lost else "Connected",
-            "conditions": [
-                {
-                    "type": "Available",
-                    "status": "False" if lost else "True",
-                    "reason": "NodesNotReady" if lost else "Ready",
-                    "message": message,
-                    "lastTransitionTime": since,
-                }
-            ],
-            "platform": {"type": platform, "kubeVersion": None},
-            "dependencies": {"required": {}, "optional": {}},
-        },
-    )
-
-
 def duration(seconds: float) -> str:
     """Return a time as Run:ai writes it: 446400 -> 5d4h0m; seconds are added where there are some."""
     minutes, rest = divmod(int(seconds), 60)
@@ -201,7 +170,7 @@ def _unit(unit: Project | Department, directory: Directory) -> dict[str, Any]:
         "id": unit.meta.uid,
         "name": unit.name,
         "description": unit.description,
-        "cluster_id": directory.cluster_id,
+        "cluster_id": (isinstance(unit, Project) and unit.cluster) or directory.cluster_id,
         "resources": tuple(_resources(pool, quota, directory) for pool, quota in sorted(unit.resources.items())),
         "total_resources": _total(unit.resources),
         "scheduling_rules": unit.scheduling_rules,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runai_core import wire
+from runai_core.model.clusters import CLUSTER
 from runai_core.model.decision import Reason
 from runai_core.model.snapshot import PodState, Preemptibility
 from runai_core.model.spec import WorkloadSpec
@@ -139,7 +140,7 @@ def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodIt
         workload_id=meta.owner,
         workload_name=pod.workload,
         tenant_id=TENANT_ID,
-        cluster_id=directory.cluster_id,
+        cluster_id=meta.annotations.get(CLUSTER, directory.cluster_id),
         project_id=directory.projects.get(meta.project, meta.project),
         project_name=meta.project,
         node_name=status.node,
@@ -183,7 +184,7 @@ def event_item(record: HistoryRecord, directory: Directory) -> Event:
         id=record.meta.uid,
         created_at=iso(record.meta.created_at),
         type=record.severity,
-        cluster_id=directory.cluster_id,
+        cluster_id=record.meta.annotations.get(CLUSTER, directory.cluster_id),
         message=record.message,
         reason=record.reason,
         source=record.actor,
@@ -358,7 +359,7 @@ def _identity(workload: Workload, directory: Directory) -> dict[str, Any]:
         "name": meta.name,
         "type": workload.kind or workload.type.value,
         "tenant_id": TENANT_ID,
-        "cluster_id": directory.cluster_id,
+        "cluster_id": meta.annotations.get(CLUSTER, directory.cluster_id),
         "project_id": directory.projects.get(meta.project, meta.project),
         "project_name": meta.project,
         "department_id": directory.departments.get(workload.department, workload.department),

@@ -1,0 +1,219 @@
+"""`runai control-plane`: serve tenants and their clusters. `runai agent`: connect a cluster to one."""
+
+import asyncio
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runai_core.cli.context import app_of
+from runai_core.cli.output import json_option, print_data, print_table
+from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.settings import Settings, load_settings
+
+DEFAULT_TENANT = "default"
+
+data_dir_option = click.option("--data-dir", type=click.Path(), help="Where everything is kept (RUNAI_DATA_DIR).")
+database_option = click.option(
+    "--database-url", help="PostgreSQL database that replicas share; files in the data directory when left out."
+)
+
+
+@click.group("control-plane")
+def control_plane() -> None:
+    """Serve tenants, each with its clusters."""
+
+
+@control_plane.command("up")
+@data_dir_option
+@database_option
+@click.option("--host", help="Address to listen on; loopback when left out.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 is a free one.")
+@click.option("--tls-cert", type=click.Path(), help="Certificate chain of this server, PEM.")
+@click.option("--tls-key", type=click.Path(), help="Its key, PEM.")
+@click.option("--allowed-hosts", help="Host names that are answered, separated by commas, besides those of tenants.")
+@click.option("--secrets-key-file", type=click.Path(), help="Key of stored credentials; replicas share one.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
+@click.pass_context
+def up(ctx: click.Context, /, tls_cert: str | None, tls_key: str | None, **given: Any) -> None:
+    """Run the control plane in the foreground, until SIGTERM or Ctrl-C.
+
+    Where there is no tenant yet, one is made that answers to every name.
+    """
+    from runai_core.cli.cluster import start_logging
+    from runai_core.cli.serve import bound_socket
+
+    settings = _settings(ctx, **given)
+    tls = _tls(tls_cert, tls_key)
+    if tls is None and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        raise InvalidRequest.of(FieldError("--tls-cert", "is required to listen on anything but loopback"))
+    start_logging(settings)
+    with bound_socket(settings.host, settings.port) as listener:
+        asyncio.run(_up(settings, listener, tls))
+
+
+async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path] | None) -> None:
+    import uvicorn
+
+    from runai_core.bootstrap import Orchestrator
+    from runai_core.cli.serve import DRAIN, Server, fresh_credentials, stop
+    from runai_core.controlplane.tenants import open_tenants
+    from runai_core.web.tenants import Dispatcher, Serving
+
+    host, port = listener.getsockname()[:2]
+    url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    account = f"runai-cli-{_replica(settings.data_dir)}"
+
+    def opened(orchestrator: Orchestrator) -> Any:
+        return fresh_credentials(orchestrator, url, account)
+
+    dispatcher, ready = Dispatcher(), asyncio.Event()
+    async with open_tenants(settings) as tenants:
+        if not await tenants.list():
+            await tenants.create(DEFAULT_TENANT, ())
+        serving = asyncio.create_task(Serving(tenants, settings, dispatcher, opened).run(ready))
+        try:
+            await ready.wait()
+            config = uvicorn.Config(
+                dispatcher,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN,
+                ws_ping_interval=10.0,
+                ws_ping_timeout=10.0,
+                ssl_certfile=tls[0] if tls else None,
+                ssl_keyfile=tls[1] if tls else None,
+            )
+            server = Server(config, lambda: click.echo(f"Listening on {url}"))
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop, server)
+            await server.serve(sockets=[listener])
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+@control_plane.group("tenant")
+def tenant() -> None:
+    """Tenants: organizations that share nothing."""
+
+
+@tenant.command("create")
+@click.argument("name")
+@click.option("--host-name", "hosts", multiple=True, help="Name that its users and clusters ask for; may be repeated.")
+@data_dir_option
+@database_option
+@json_option
+@click.pass_context
+def create(ctx: click.Context, /, name: str, hosts: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Create a tenant; a running control plane serves it within a second."""
+    from runai_core.controlplane.tenants import FOLDER, open_tenants
+
+    settings = _settings(ctx, **given)
+
+    async def run() -> None:
+        async with open_tenants(settings) as tenants:
+            await tenants.create(name, hosts)
+
+    asyncio.run(run())
+    file = settings.data_dir / FOLDER / name / settings.credentials_file.name
+    if as_json:
+        print_data({"name": name, "hosts": list(hosts), "credentialsFile": str(file)})
+        return
+    app_of(ctx).say(f"Created tenant {name}. Once it is served, {file} holds the credentials of its administrator.")
+
+
+@tenant.command("list")
+@data_dir_option
+@database_option
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+    """List the tenants."""
+    from runai_core.controlplane.tenants import open_tenants
+
+    async def run() -> list[dict[str, Any]]:
+        async with open_tenants(_settings(ctx, **given)) as tenants:
+            return [{"name": item.name, "hosts": list(item.hosts)} for item in await tenants.list()]
+
+    found = asyncio.run(run())
+    if as_json:
+        print_data(found)
+        return
+    print_table(("TENANT", "HOST NAMES"), [(item["name"], ", ".join(item["hosts"])) for item in found])
+
+
+@tenant.command("delete")
+@click.argument("name")
+@data_dir_option
+@database_option
+@click.pass_context
+def delete(ctx: click.Context, /, name: str, **given: Any) -> None:
+    """Stop serving a tenant; its database stays until somebody removes it."""
+    from runai_core.controlplane.tenants import open_tenants
+
+    async def run() -> None:
+        async with open_tenants(_settings(ctx, **given)) as tenants:
+            await tenants.delete(name)
+
+    asyncio.run(run())
+    app_of(ctx).say(f"Tenant {name} is not served any more. Its database is still there.")
+
+
+@click.command("agent")
+@click.option("--control-plane", "control_plane_url", required=True, help="https://... of the control plane.")
+@click.option("--join-token-file", type=click.Path(), help="File with a join token; needed for the first connection.")
+@click.option("--ca", "control_plane_ca", type=click.Path(), help="Authorities that may sign its certificate, PEM.")
+@data_dir_option
+@click.option("--nodes", "nodes_file", type=click.Path(), help="File with the inventory of nodes.")
+@click.option("--simulated-gpus", type=click.IntRange(0, 1024), help="Pretend that this machine has so many GPUs.")
+@click.option("--kubeconfig", type=click.Path(), help="Work on the Kubernetes cluster of this file.")
+@click.option("--context", "kube_context", help="Its context; the current one when left out.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the cluster's own API; 0 is a free one.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
+@click.pass_context
+def agent(ctx: click.Context, /, **given: Any) -> None:
+    """Run an orchestrator that is a cluster of a control plane, in the foreground.
+
+    It connects outward only. While the control plane cannot be reached it goes
+    on by itself, and takes submissions of its own.
+    """
+    from runai_core.cli.serve import run_server
+
+    settings = load_settings(app_of(ctx).environ, **given)
+    run_server(settings, lambda running: click.echo(f"Listening on {running.url}"))
+
+
+def _settings(ctx: click.Context, **given: Any) -> Settings:
+    settings = load_settings(app_of(ctx).environ, backend="control-plane", role="api", **given)
+    if given.get("data_dir") is None and "RUNAI_DATA_DIR" not in app_of(ctx).environ:
+        return replace(settings, data_dir=settings.data_dir / "control-plane")  # an orchestrator may use the usual one
+    return settings
+
+
+def _tls(cert: str | None, key: str | None) -> tuple[Path, Path] | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise InvalidRequest.of(FieldError("--tls-key", "--tls-cert and --tls-key are given together"))
+    for option, path in (("--tls-cert", cert), ("--tls-key", key)):
+        if not Path(path).is_file():
+            raise InvalidRequest.of(FieldError(option, "there is no such file", path))
+    return Path(cert), Path(key)
+
+
+def _replica(data_dir: Path) -> str:
+    """Return what tells this replica's own account from those of the others."""
+    import secrets
+
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = data_dir / "replica"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4))
+    return file.read_text().strip()
