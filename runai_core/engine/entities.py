@@ -227,7 +227,7 @@ def _grow_tree(group: PodGroup) -> tuple[GroupNode, dict[str, PodSet]]:
         if part.name in nodes:
             parent.parts.append(nodes[part.name])
         else:
-            leaves[part.name] = PodSet(part.name, max(part.min_members, 1), part.topology)
+            leaves[part.name] = PodSet(part.name, max(part.min_members, 0), part.topology)
             parent.sets.append(leaves[part.name])
     return root, leaves
 

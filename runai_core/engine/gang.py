@@ -89,7 +89,9 @@ def _place_node(
 def _place_sets(
     session: Session, node: GroupNode, pods: dict[str, list[int]], nodes: int, layers: Layers, promise_only: bool
 ) -> bool:
-    ordered = sorted(node.sets, key=lambda part: (part.active >= part.minimum, part.active / part.minimum, part.name))
+    ordered = sorted(
+        node.sets, key=lambda part: (part.active >= part.minimum, part.active / max(part.minimum, 1), part.name)
+    )
     return all(
         _place_set(session, part, pods[part.name], nodes, layers, promise_only) for part in ordered if part.name in pods
     )

@@ -45,7 +45,7 @@ def tasks_to_try(session: Session, job: Job, *, moving: bool = False) -> list[in
 
 
 def _part_order(part: PodSet) -> tuple[float, str]:
-    return part.active / part.minimum, part.name
+    return part.active / max(part.minimum, 1), part.name
 
 
 def _waiting_pods(session: Session, part: PodSet, wanted: int, *, moving: bool) -> list[int]:

@@ -72,8 +72,9 @@ def _next_unit(job: Job, parts: dict[str, list[int]], taken: dict[int, int]) -> 
     for name in sorted(job.sets):
         part = job.sets[name]
         active = part.active - taken[id(part)]
-        if active > part.minimum and parts[name] and active / part.minimum > best_ratio:
-            best, best_ratio = part, active / part.minimum
+        ratio = active / max(part.minimum, 1)
+        if active > part.minimum and parts[name] and ratio > best_ratio:
+            best, best_ratio = part, ratio
     if best is not None:
         taken[id(best)] += 1
         return (parts[best.name].pop(),), True

@@ -101,7 +101,7 @@ def _sub_group(part: Mapping[str, Any], field: str) -> SubGroup:
         raise InvalidRequest.of(FieldError(where, "each must have a name", part))
     return SubGroup(
         name=part["name"],
-        min_members=max(1, _count(part.get("minMember", 1), f"{where}[{part['name']}].minMember")),
+        min_members=max(0, _count(part.get("minMember", 1), f"{where}[{part['name']}].minMember")),
         parent=part.get("parent") or None,
         topology=_topology(part.get("topologyConstraint")),
     )
