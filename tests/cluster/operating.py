@@ -28,6 +28,8 @@ from tests.cluster.kube import Object
 
 T = TypeVar("T")
 
+_SCOPES = {True: "Namespaced", False: "Cluster"}
+
 
 @dataclass(frozen=True)
 class Operating:
@@ -143,7 +145,7 @@ async def stand_in(api: Api, resource: Resource) -> None:
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": resource.full_name, "annotations": {"api-approved.kubernetes.io": "unapproved, a test"}},
-        "spec": {"group": resource.group, "scope": "Namespaced", "names": names, "versions": [version]},
+        "spec": {"group": resource.group, "scope": _SCOPES[resource.namespaced], "names": names, "versions": [version]},
     }
     try:
         await api.get(CRDS, resource.full_name)

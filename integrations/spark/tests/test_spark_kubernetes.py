@@ -129,7 +129,7 @@ def test_an_application_waits_for_room_for_all_and_then_runs_on_real_nodes(run: 
     waits = eventually(lambda: row_of(run, driver) if row_of(run, driver).verdict else None)
     assert waits.phase is Phase.PENDING
     assert waits.verdict is not None
-    assert waits.verdict.required == 3, waits.verdict
+    assert "It needs 2 GPUs at once for 3 pods" in waits.verdict.message
     assert not run.kube.get(f"{pods}/{driver}")["spec"].get("nodeName")
 
     run.kube.delete(f"{pods}/nearly")
