@@ -16,7 +16,11 @@ from runai_core.web.gate import Authenticate
 from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
 from runai_core.web.proxy import ToolProxy, tools_domain
 from runai_core.web.routes import (
+    assets,
+    clusters,
+    data_volumes,
     departments,
+    link,
     manifests,
     metrics,
     node_pools,
@@ -27,6 +31,7 @@ from runai_core.web.routes import (
     sessions,
     streams,
     system,
+    templates,
     tokens,
     typed,
     workloads,
@@ -46,6 +51,11 @@ ROUTERS = (
     departments.router,
     node_pools.router,
     nodes.router,
+    clusters.router,
+    link.router,
+    *assets.routers(),
+    *templates.routers(),
+    data_volumes.router,
     properties.router,
     policies.router,
     policies.checks,
