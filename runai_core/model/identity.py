@@ -59,8 +59,8 @@ class AccessKey:
 
     @property
     def name(self) -> str:
-        """The key's name, unique among all keys."""
-        return self.meta.name
+        """The key's name, unique among those of its holder."""
+        return self.meta.labels.get("name", self.meta.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +98,25 @@ class Attempts:
     failures: int = 0
     last: float = 0.0
     locked_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityProvider:
+    """Somebody who vouches for people: an OpenID Connect issuer. The name is the provider's alias in paths."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    type: str = "oidc"
+    display_name: str = ""
+    client_id: str
+    client_secret: str = ""  # sealed
+    discovery_url: str  # of the document .well-known/openid-configuration
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    mandatory_claim: str = ""  # a claim that must be there, and have the value
+    mandatory_value: str = ""
+    mappers: Mapping[str, str] = field(default_factory=dict)  # groups, email, uid, gid, ... -> name of the claim
+
+    @property
+    def name(self) -> str:
+        """The alias."""
+        return self.meta.name

@@ -28,7 +28,7 @@ from runai_core.service.tokens import TOKEN_SECONDS, Claims, Credentials, Token,
 
 __all__ = ["ADMINISTRATOR", "TOKEN_SECONDS", "AccessService", "Credentials", "Token"]
 
-PRIVATE = frozenset({"events-history", "users", "apps", "service-account", "access-keys"})
+PRIVATE = frozenset({"events-history", "access-keys", "access_rules"})
 """Resource types that lie in the tenant and are read by whoever has the right there, not from below."""
 
 MACHINES = (SubjectType.SERVICE_ACCOUNT.value, SubjectType.APP.value)

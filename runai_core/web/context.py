@@ -6,7 +6,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.organization import Actor
+from runai_core.model.organization import SYSTEM, Actor
 from runai_core.ports import Query
 from runai_core.web.views.units import Directory
 
@@ -28,7 +28,7 @@ Who = Annotated[Actor, Depends(who)]
 async def directory(door: Door, actor: Who) -> Directory:
     """Return the ids of all projects, departments and node pools, by name."""
     projects = await door.organization.list_projects(actor, Query())
-    departments = await door.organization.list_departments(actor, Query())
+    departments = await door.organization.list_departments(SYSTEM, Query())  # names of what lies above, for all
     pools = await door.organization.list_node_pools(actor, Query())
     return Directory(
         cluster_id=await door.clusters.default_id(),

@@ -25,7 +25,7 @@ async def list_node_pools(
 ) -> NodePoolList:
     """Each with the names of its nodes."""
     page = await door.organization.list_node_pools(actor, listing.query_of(given, listing.NODE_POOLS))
-    nodes = await door.organization.nodes(actor)
+    nodes = await door.nodes()
     items = tuple(
         node_pool_item(pool, [node for node in nodes if node.node_pool == pool.name], names) for pool in page.items
     )
@@ -70,5 +70,5 @@ async def delete_node_pool(node_pool_id: str, door: Door, actor: Who) -> NodePoo
 
 
 async def _shown(door: Orchestrator, actor: Actor, pool: NodePool) -> NodePoolItem:
-    nodes = [node for node in await door.organization.nodes(actor) if node.node_pool == pool.name]
+    nodes = [node for node in await door.nodes() if node.node_pool == pool.name]
     return node_pool_item(pool, nodes, await directory(door, actor))

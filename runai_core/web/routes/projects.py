@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.organization import Actor, Department, Project, default_resources
+from runai_core.model.organization import SYSTEM, Actor, Department, Project, default_resources
 from runai_core.ports import Query as StoreQuery
 from runai_core.web import listing, lookup
 from runai_core.web.answers.base import Count
@@ -27,7 +27,7 @@ async def list_projects(
     """With quota, and what each holds and asks for now."""
     query = await lookup.with_unit_names(door, actor, listing.query_of(given, listing.PROJECTS))
     page = await door.organization.list_projects(actor, query)
-    departments = {item.name: item for item in (await door.organization.list_departments(actor, StoreQuery())).items}
+    departments = {item.name: item for item in (await door.organization.list_departments(SYSTEM, StoreQuery())).items}
     statuses = await door.organization.statuses(actor)
     items = tuple(
         project_item(item, departments[item.department], statuses.get(f"project/{item.name}", {}), names)
@@ -104,6 +104,6 @@ async def _with_resources(
 
 
 async def _shown(door: Orchestrator, actor: Actor, project: Project) -> ProjectItem:
-    department: Department = await door.organization.get_department(actor, project.department)
+    department: Department = await door.organization.get_department(SYSTEM, project.department)
     statuses = await door.organization.unit_status(actor, project)
     return project_item(project, department, statuses, await directory(door, actor))

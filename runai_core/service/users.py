@@ -1,0 +1,175 @@
+"""Use cases of users: making them, their passwords, signing them out, taking them away."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+
+from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from runai_core.model.identity import AccessKey, Session, SubjectType, User
+from runai_core.model.meta import Meta
+from runai_core.model.organization import TENANT, AccessRule, Action, Actor, Scope
+from runai_core.ports import Backend, Filter, Op, Page, Query, Store, Stored
+from runai_core.service.access import AccessService
+from runai_core.service.passwords import Passwords
+
+RESOURCE = "users"
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._%+-]{0,63}@[a-z0-9.-]{1,190}")
+NAME_RULE = "must be an e-mail address, for example jane@example.com"
+
+
+class UserService:
+    """What can be done with users."""
+
+    def __init__(self, backend: Backend, access: AccessService, passwords: Passwords) -> None:
+        self._store = backend.store
+        self._clock = backend.clock
+        self._access = access
+        self._passwords = passwords
+
+    async def list(self, actor: Actor, query: Query) -> Page[User]:
+        """Return the users that match."""
+        await self._access.require(actor, Action.READ, RESOURCE)
+        return await self._store.list(User, query)
+
+    async def get(self, actor: Actor, ref: str) -> User:
+        """Return the user of this name or id."""
+        await self._access.require(actor, Action.READ, RESOURCE)
+        return await self._find(ref)
+
+    async def create(
+        self, actor: Actor, name: str, password: str = "", *, must_change: bool = True
+    ) -> tuple[User, str]:
+        """Create a local user; without a password one is drawn. Return the user and the password, shown this once.
+
+        Raises:
+            InvalidRequest: the name is no e-mail address, or the password is easily guessed.
+            AlreadyExists: there is such a user.
+        """
+        await self._access.require(actor, Action.CREATE, RESOURCE)
+        name = name.strip().lower()
+        if not NAME.fullmatch(name):
+            raise InvalidRequest.of(FieldError("email", NAME_RULE, name[:80]))
+        password = password or drawn_password()
+        hashed = await self._passwords.hash(password, name=name)
+        user = User(meta=Meta(name=name, created_by=actor.name), password_hash=hashed, must_change_password=must_change)
+        try:
+            return await self._store.create(user), password
+        except AlreadyExists:
+            raise AlreadyExists(f"there is a user {name} already", {"kind": "User", "name": name}) from None
+
+    async def delete(self, actor: Actor, ref: str) -> User:
+        """Delete a user with all access rules, keys and sessions; what the user submitted stays."""
+        user = await self._over(actor, Action.DELETE, ref)
+        if actor.kind == SubjectType.USER and actor.name == user.name:
+            raise Forbidden("you cannot delete yourself: ask another administrator")
+        await delete_all(self._store, AccessRule, "subject", user.name, ("subject_type", SubjectType.USER.value))
+        await delete_all(self._store, AccessKey, "holder", user.name, ("holder_type", SubjectType.USER.value))
+        await self._end_sessions(user)
+        return await self._store.delete(User, user.meta.uid)
+
+    async def reset_password(self, actor: Actor, ref: str) -> tuple[User, str]:
+        """Give a local user a drawn password that must be changed at once; all sessions end."""
+        user = self._local(await self._over(actor, Action.UPDATE, ref))
+        password = drawn_password()
+        return await self._set(user, password, must_change=True), password
+
+    async def change_password(self, actor: Actor, current: str, new: str) -> User:
+        """Change one's own password; all sessions end.
+
+        Raises:
+            Unauthenticated: the current one is wrong. InvalidRequest: the new one is easily guessed, or the same.
+        """
+        if actor.kind != SubjectType.USER:
+            raise Forbidden("only users have passwords; a service account gets a new secret instead")
+        user = self._local(await self._find(actor.name))
+        if not await self._passwords.is_right(current, user.password_hash):
+            raise Unauthenticated("the current password is wrong")
+        if current == new:
+            raise InvalidRequest.of(FieldError("newPassword", "must differ from the current one"))
+        return await self._set(user, new, must_change=False, field="newPassword")
+
+    async def sign_out(self, actor: Actor, ref: str) -> int:
+        """End all sessions of a user; return how many there were."""
+        if actor.kind == SubjectType.USER and ref == actor.name:
+            return await self._end_sessions(await self._find(ref))
+        return await self._end_sessions(await self._over(actor, Action.UPDATE, ref))
+
+    async def enable(self, actor: Actor, ref: str, *, enabled: bool) -> User:
+        """Let a user in again, or no longer."""
+        user = await self._over(actor, Action.UPDATE, ref)
+        if not enabled:
+            await self._end_sessions(user)
+        return await self._store.update(replace(user, disabled=not enabled))
+
+    async def _set(self, user: User, password: str, *, must_change: bool, field: str = "password") -> User:
+        hashed = await self._passwords.hash(password, name=user.name, field=field)
+        await self._end_sessions(user)
+        return await self._store.update(replace(user, password_hash=hashed, must_change_password=must_change))
+
+    @staticmethod
+    def _local(user: User) -> User:
+        if user.provider:
+            raise Forbidden(f"{user.name} signs in through {user.provider}: the password is kept there")
+        return user
+
+    async def _end_sessions(self, user: User) -> int:
+        return await delete_all(self._store, Session, "subject", user.name, ("subject_type", SubjectType.USER.value))
+
+    async def _over(self, actor: Actor, action: Action, ref: str) -> User:
+        """Return a user whom the actor may change: who could sign in as another must have all of the other's rights."""
+        await self._access.require_anywhere(actor, action, RESOURCE)
+        user = await self._find(ref)
+        subjects = [
+            (SubjectType.USER.value, user.name),
+            *((SubjectType.GROUP.value, group) for group in user.groups),
+        ]
+        await require_over(self._access, actor, action, RESOURCE, subjects, user.meta.created_by)
+        return user
+
+    async def _find(self, ref: str) -> User:
+        try:
+            return await self._store.get(User, ref.strip().lower())
+        except NotFound:
+            pass
+        try:
+            found = await self._store.get_by_uid(User, ref)
+        except NotFound:
+            raise NotFound(f"there is no user {ref[:80]}") from None
+        if found.meta.deleted_at is not None:
+            raise NotFound(f"user {found.name} was deleted")
+        return found
+
+
+def drawn_password() -> str:
+    """Return a password that nobody guesses and everybody can type."""
+    return "-".join(secrets.token_hex(3) for _ in range(4))
+
+
+async def require_over(
+    access: AccessService,
+    actor: Actor,
+    action: Action,
+    resource: str,
+    subjects: Iterable[tuple[str, str]],
+    created_by: str,
+) -> None:
+    """Raise Forbidden unless the actor has all rights of these subjects; one without any belongs to its maker."""
+    rules = await access.places.rules_for(subjects)
+    for rule in rules:
+        await access.require_grantable(actor, rule.role, Scope(rule.scope_type, rule.scope))
+    if not rules and created_by != actor.name:
+        await access.require(actor, action, resource, TENANT)
+
+
+async def delete_all(store: Store, kind: type[Stored], field: str, value: str, *also: tuple[str, str]) -> int:
+    """Delete every object whose field has the value; return how many there were."""
+    filters = tuple(Filter(name, Op.EQ, wanted) for name, wanted in ((field, value), *also))
+    found = (await store.list(kind, Query(filters=filters))).items
+    for item in found:
+        try:
+            await store.delete(kind, item.meta.uid)
+        except NotFound:
+            continue
+    return len(found)
