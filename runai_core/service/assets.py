@@ -17,7 +17,8 @@ from runai_core.model.assets import (
 from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound, Unsupported
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Action, Actor, Department, Project, Scope
-from runai_core.model.workload import Workload
+from runai_core.model.workload import Policy, Workload
+from runai_core.policy.scopes import name_of
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
 from runai_core.service.asset_fields import credentials_of
@@ -67,17 +68,19 @@ class Usage:
     workloads: tuple[Workload, ...] = ()
     templates: tuple[Template, ...] = ()
     assets: tuple[Asset, ...] = ()
+    policies: tuple[Policy, ...] = ()  # that impose it
 
     def __str__(self) -> str:
         """Return the first few users, for a refusal."""
         names = [f"workload {item.key}" for item in self.workloads]
         names += [f"template {item.title}" for item in self.templates]
         names += [f"{item.kind} {item.title}" for item in self.assets]
+        names += [f"the policy {name_of(item)}" for item in self.policies]
         return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
 
     def __bool__(self) -> bool:
         """Return whether there is any."""
-        return bool(self.workloads or self.templates or self.assets)
+        return bool(self.workloads or self.templates or self.assets or self.policies)
 
 
 class AssetService:
@@ -182,10 +185,12 @@ class AssetService:
         uid = asset.meta.uid
         workloads = await self._store.list(Workload, Query(filters=(Filter("assets", Op.CONTAINS, uid),)))
         templates = (await self._store.list(Template, Query())).items
+        policies = (await self._store.list(Policy, Query())).items
         return Usage(
             workloads=tuple(item for item in workloads.items if uid in item.assets),
             templates=tuple(item for item in templates if uid in ids_in(item.assets)),
             assets=tuple(item for item in await self._all() if uid in credentials_of(item)),
+            policies=tuple(item for item in policies if uid in (item.document.get("imposedAssets") or ())),
         )
 
     async def check_scope(self, scope_type: str, scope: str) -> None:

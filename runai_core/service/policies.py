@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from runai_core.model.assets import DATA_SOURCES, Asset
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.organization import Action, Actor, Department, Project, Scope
 from runai_core.model.workload import Policy, PolicyType
@@ -12,6 +13,7 @@ from runai_core.policy.evaluate import Evaluation, evaluate
 from runai_core.policy.rules import validate_against, validate_document
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
+from runai_core.service.asset_fields import credentials_of
 
 RESOURCE = "policies"
 SCOPES = ("tenant", "cluster", "department", "project")
@@ -66,6 +68,7 @@ class PolicyService:
         """Return what is wrong with a policy, its scope and its place among the others included."""
         errors = await self._check_scope(policy)
         errors += validate_document(policy.type, policy.document)
+        errors += await self._check_imposed(policy)
         if errors:
             return errors
         name = policy_name(policy.type, policy.scope_type, policy.scope)
@@ -112,6 +115,21 @@ class PolicyService:
             except NotFound as error:
                 return (FieldError("scope", error.message, policy.scope),)
         return ()
+
+    async def _check_imposed(self, policy: Policy) -> tuple[FieldError, ...]:
+        """Return an error for each imposed asset that is no data source, or needs a credential."""
+        imposed, errors = policy.document.get("imposedAssets") or (), []
+        for uid in imposed if isinstance(imposed, list | tuple) else ():
+            try:
+                asset = await self._store.get_by_uid(Asset, str(uid))
+            except NotFound:
+                asset = None
+            if asset is None or asset.meta.deleted_at is not None:
+                errors.append(FieldError("imposedAssets", "there is no asset of this id", str(uid)[:80]))
+            elif asset.kind not in DATA_SOURCES or credentials_of(asset):
+                message = "must be a data source that needs no credential"
+                errors.append(FieldError("imposedAssets", message, asset.title))
+        return tuple(errors)
 
     async def _related(self, policy: Policy, other: Policy) -> bool:
         """Return whether both can apply to one workload."""

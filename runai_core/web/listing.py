@@ -19,12 +19,14 @@ from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import to_camel
 from runai_core.model.snapshot import PodState, Preemptibility
 from runai_core.ports import Filter, Op, Page, Query, Stored
+from runai_core.web.answers.base import Answer
 from runai_core.web.answers.organization import NodeItem
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
 
 T = TypeVar("T", bound=Stored)
+Shown = TypeVar("Shown", bound=Answer)
 
 Value = str | int | float | bool
 
@@ -218,18 +220,31 @@ def page_in_memory(items: Sequence[T], given: ListQuery) -> Page[T]:
 
 def matching(items: Sequence[NodeItem], conditions: Sequence[str], search: str) -> list[NodeItem]:
     """Return the nodes that fulfil all conditions; they are few and not in a store."""
-    filters = filters_of(conditions, NODES)
+    return matching_items(items, NODES, conditions, search)
+
+
+def matching_items(
+    items: Sequence[Shown], columns: Mapping[str, Column], conditions: Sequence[str], search: str
+) -> list[Shown]:
+    """Return the answers that fulfil all conditions; the columns' paths are in the answers themselves."""
+    filters, name = filters_of(conditions, columns), columns["name"].path
     return [
         item
         for item in items
-        if search.lower() in item.name.lower() and all(_holds(condition, item) for condition in filters)
+        if search.lower() in _text(item, name).lower() and all(_holds(condition, item) for condition in filters)
     ]
 
 
 def sorted_by(items: Sequence[NodeItem], field: str, order: str) -> list[NodeItem]:
     """Return the nodes in the order that was asked for, ties by name."""
-    path = _column(field, NODES, "sortBy").path if field else "name"
-    return sorted(items, key=lambda item: (_text(item, path), item.name), reverse=order == "desc")
+    return ordered_items(items, NODES, field, order)
+
+
+def ordered_items(items: Sequence[Shown], columns: Mapping[str, Column], field: str, order: str) -> list[Shown]:
+    """Return the answers in the order that was asked for, ties by name."""
+    name = columns["name"].path
+    path = _column(field, columns, "sortBy").path if field else name
+    return sorted(items, key=lambda item: (_text(item, path), _text(item, name)), reverse=order == "desc")
 
 
 NODES: Mapping[str, Column] = {
@@ -253,11 +268,11 @@ _HOLDS: Mapping[Op, Callable[[str, str], bool]] = {
 }
 
 
-def _holds(condition: Filter, item: NodeItem) -> bool:
+def _holds(condition: Filter, item: Answer) -> bool:
     return _HOLDS[condition.op](_text(item, condition.field), str(condition.value))
 
 
-def _text(item: NodeItem, path: str) -> str:
+def _text(item: Answer, path: str) -> str:
     value: Any = item
     for part in path.split("."):
         value = getattr(value, part, None)

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
 from runai_core import __version__, wire
 from runai_core.model.spec import WorkloadSpec
+from runai_core.service.submission import References
 from runai_core.web.answers.base import ErrorAnswer
 from runai_core.web.gate import OPEN_PATHS
 from runai_core.web.schemas import MODEL
@@ -29,7 +30,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             get_openapi(title=TITLE, version=__version__, summary=SUMMARY, routes=app.routes)
         )
         components = made.setdefault("components", {})
-        components.setdefault("schemas", {}).update(_model_schemas(WorkloadSpec))
+        components.setdefault("schemas", {}).update(_model_schemas(WorkloadSpec) | _model_schemas(References))
         components["schemas"]["ErrorAnswer"] = _local(ErrorAnswer.model_json_schema(by_alias=True))
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         for path, operations in made["paths"].items():

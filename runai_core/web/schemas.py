@@ -69,7 +69,16 @@ class WorkloadCreate(Body):
     project_id: Annotated[Name, Field(description="Id or name of the project.")]
     cluster_id: Annotated[str | None, Field(description="May be left out: there is one cluster.")] = None
     use_given_name_as_prefix: Annotated[bool, Field(description="Add a random ending to the name.")] = False
-    template_id: Annotated[None, Field(description="Templates are not there yet.")] = None
+    template_id: Annotated[
+        Name | None, Field(description="Id or name of a template; what is given here wins over it.")
+    ] = None
+    assets: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Ids or names of assets (ours): environment, compute, datasources [{id, kind, overrides}].",
+            json_schema_extra={MODEL: "References"},
+        ),
+    ] = None
     spec: Spec = Field(default_factory=dict)
 
 

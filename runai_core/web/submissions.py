@@ -9,7 +9,7 @@ from runai_core.model.workload import WorkloadType
 from runai_core.plugins.types import Native, RunsAsNative, WorkloadKind
 from runai_core.policy.tree import get_at
 from runai_core.service.submissions import Submission
-from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical
+from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical, without_nulls
 from runai_core.web.views.workloads import GROUP_FIELDS
 
 CLI_AGENT = "runai-cli"
@@ -35,6 +35,8 @@ def submission_of(kind: WorkloadType, body: WorkloadCreate, project: str, agent:
         has_master=body.has_master if isinstance(body, DistributedCreate) else True,
         name_is_prefix=body.use_given_name_as_prefix,
         source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
+        template=body.template_id or "",
+        assets=without_nulls(body.assets or {}),
     )
 
 
