@@ -158,9 +158,11 @@ def test_a_step_submits_a_gang_and_waits_for_it(connected: Client) -> None:
 # -- the launcher's step
 
 
-def a_step(orchestrator: OrchestratorProcess, name: str, options: dict[str, Any]) -> "subprocess.Popen[str]":
+def a_step(
+    orchestrator: OrchestratorProcess, name: str, options: dict[str, Any], **more: str
+) -> "subprocess.Popen[str]":
     code = f"from runai_kubeflow.launcher import step; step('Training', {name!r}, {options!r}, 'kubeflow:test/{name}')"
-    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir), "PATH": "/usr/bin:/bin"}
+    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir), "PATH": "/usr/bin:/bin", **more}
     return subprocess.Popen(
         [sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -200,9 +202,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "there is no project team-z; there are: default",
     ),
     "an impossible request": ({"command": ["true"], "gpus": -1}, "gpu"),
+    "a policy": ({"command": ["true"], "gpus": 2}, "gpuDevicesRequest"),
 }
 
 
+@pytest.fixture
+def strict(connected: Client) -> Iterator[None]:
+    """A policy under which work may have one GPU."""
+    rules = {"rules": {"compute": {"gpuDevicesRequest": {"max": 1}}}}
+    connected.policies.apply("training", rules, scope="project", name="default")
+    yield
+    connected.policies.delete("training", scope="project", name="default")
+
+
+@pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize(("options", "words"), REFUSED.values(), ids=REFUSED)
 def test_a_refused_step_ends_with_one_sentence(
     connected: Client, orchestrator: OrchestratorProcess, options: dict[str, Any], words: str
@@ -212,6 +225,17 @@ def test_a_refused_step_ends_with_one_sentence(
 
     assert process.returncode == 1
     assert words in errors
+    assert "Traceback" not in errors
+    assert connected.list() == ()
+
+
+def test_a_token_that_is_no_longer_taken_is_told(connected: Client, orchestrator: OrchestratorProcess) -> None:
+    url = str(orchestrator.client.base_url)
+    process = a_step(orchestrator, "expired", {"command": ["true"]}, RUNAI_URL=url, RUNAI_TOKEN="expired")
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "token" in errors
     assert "Traceback" not in errors
     assert connected.list() == ()
 

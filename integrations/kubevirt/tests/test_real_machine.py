@@ -9,11 +9,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runai_kubevirt import VirtualMachineWorkload
 
 from runai_core.client import Client
+from runai_core.model.errors import RunaiError
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(300)]
@@ -75,9 +77,32 @@ def orchestrator(tmp_path: Path) -> Iterator[OrchestratorProcess]:
         yield running
 
 
-def client_of(orchestrator: OrchestratorProcess) -> Client:
+def client_of(orchestrator: OrchestratorProcess, token: str = "") -> Client:
     found = json.loads((orchestrator.data_dir / "credentials.json").read_text())
-    return Client.connect(found["url"], found["token"], project="default")
+    return Client.connect(found["url"], token or found["token"], project="default")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "an unknown project": ({"project": "nowhere"}, "", "there is no project nowhere; there are: default"),
+    "a policy": ({"cpu": 4}, "", "cpuCoreRequest"),
+    "an expired token": ({}, "expired", "token"),
+    "an image, which only a cluster can start": ({"disk": "registry/vm:1"}, "", "containerDisk"),
+}
+
+
+@pytest.mark.parametrize(("given", "token", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_machine_that_is_refused_says_why_and_leaves_nothing(
+    orchestrator: OrchestratorProcess, given: dict[str, Any], token: str, words: str
+) -> None:
+    with client_of(orchestrator) as client:
+        rules = {"rules": {"compute": {"cpuCoreRequest": {"max": 2}}}}
+        client.policies.apply("training", rules, scope="project", name="default")
+        vm = VirtualMachineWorkload(**{"name": "vm", "project": "default", "disk": "/vm.qcow2", **given})
+
+        with client_of(orchestrator, token) as theirs, pytest.raises(RunaiError, match=words):
+            vm.submit(theirs)
+
+        assert client.list() == ()
 
 
 def wait_for_words(client: Client, name: str, words: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from runai_core.client import Client
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
@@ -269,13 +270,25 @@ def test_a_tool_that_is_killed_before_ray_has_started_leaves_nothing_behind(tool
     tools.until(lambda: not processes_of(tools.orchestrator), 60)
 
 
+@pytest.fixture
+def strict(tools: Tools) -> Iterator[None]:
+    """A policy under which a worker may have one GPU."""
+    rules = {"worker": {"compute": {"gpuDevicesRequest": {"max": 1}}}}
+    with Client.from_env({"RUNAI_DATA_DIR": str(tools.orchestrator.data_dir)}) as client:
+        client.policies.apply("distributed", {"rules": rules}, scope="project", name="default")
+        yield
+        client.policies.delete("distributed", scope="project", name="default")
+
+
 REFUSED = {
     "an unknown project": (("--project", "nobody"), {}, "no project nobody"),
+    "a policy": (("--gpu", "2"), {}, "gpuDevicesRequest"),
     "nobody answers": ((), {"RUNAI_URL": "http://127.0.0.1:9"}, "nobody answers"),
     "an expired token": ((), {"RUNAI_URL": "(ours)", "RUNAI_TOKEN": "expired"}, "token"),
 }
 
 
+@pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize(("words", "environment", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_is_told_in_a_sentence(
     tools: Tools, words: tuple[str, ...], environment: dict[str, str], sentence: str

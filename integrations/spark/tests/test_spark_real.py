@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from runai_core.client import Client
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
@@ -186,8 +187,19 @@ def test_a_tool_that_is_killed_leaves_nothing_behind(tools: Tools) -> None:
     tools.until(lambda: not processes_of(tools.orchestrator), 60)
 
 
+@pytest.fixture
+def strict(tools: Tools) -> Iterator[None]:
+    """A policy under which a worker may have one GPU."""
+    rules = {"worker": {"compute": {"gpuDevicesRequest": {"max": 1}}}}
+    with Client.from_env({"RUNAI_DATA_DIR": str(tools.orchestrator.data_dir)}) as client:
+        client.policies.apply("distributed", {"rules": rules}, scope="project", name="default")
+        yield
+        client.policies.delete("distributed", scope="project", name="default")
+
+
 REFUSED = {
     "an unknown project": (("--project", "nobody"), {}, "no project nobody"),
+    "a policy": (("--executor-gpu", "2"), {}, "gpuDevicesRequest"),
     "a typo": (("--exectors", "2"), {}, "did you mean --executors?"),
     "another cluster": (("--master", "yarn"), {}, "must be runai"),
     "nobody answers": ((), {"RUNAI_URL": "http://127.0.0.1:9"}, "nobody answers"),
@@ -195,6 +207,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize(("words", "environment", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_is_told_in_a_sentence(
     tools: Tools, words: tuple[str, ...], environment: dict[str, str], sentence: str
