@@ -221,6 +221,8 @@ def test_a_workload_whose_node_is_gone_runs_elsewhere(run: Running, fake_nodes: 
     left = ({doomed, other} - {node}).pop()
     eventually(lambda: [p["spec"].get("nodeName") for p in run.pods("moves")] == [left], seconds=150)
     run.reaches(path, "Running")
+    run.kube.delete(path)
+    run.kube.wait_gone(path)  # before its node is: the pods of a missing node take 40 s to go
 
 
 # -- what people write
