@@ -34,12 +34,15 @@ from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
 from runai_core.service.meters import Meter, NvmlMeter, ProcessMeter, SimulatedMeter, nvml_module
 from runai_core.service.metrics import MetricsService
+from runai_core.service.notifications import NotificationService
+from runai_core.service.notifying import Notifier
 from runai_core.service.noting import Listener, NotingStore
 from runai_core.service.organization import OrganizationService
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.reconciling import Reconciler
+from runai_core.service.reports import ReportService
 from runai_core.service.sampling import Sampler
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.secrets import SecretService, Vault
@@ -88,6 +91,9 @@ class Orchestrator:
     sampler: Sampler
     metrics: MetricsService
     limits: LimitsService
+    notifications: NotificationService
+    notifier: Notifier
+    reports: ReportService
     plugins: Registry
     started_at: float
     clusters: ClusterService
@@ -213,6 +219,8 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
             tasks.create_task(reconciler.run())
             tasks.create_task(orchestrator.sampler.run())
             tasks.create_task(orchestrator.limits.run())
+            tasks.create_task(orchestrator.notifier.run())
+            tasks.create_task(orchestrator.reports.run())
             if also is not None:
                 tasks.create_task(also(orchestrator))
             if orchestrator.settings.control_plane_url:
@@ -279,6 +287,7 @@ def build(
     workloads = WorkloadService(backend, access, journal, Submissions(backend, policies, opened), judge)
     prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
     sampler = Sampler(backend, sources=registry.metric_sources, meters=_meters(settings, backend, prometheus))
+    notifications = NotificationService(backend, access, vault)
     orchestrator = Orchestrator(
         settings=settings,
         backend=open_backend,
@@ -298,6 +307,9 @@ def build(
         sampler=sampler,
         metrics=MetricsService(backend, access, workloads, sampler, prometheus),
         limits=LimitsService(backend, journal, sampler, reconciler.poke),
+        notifications=notifications,
+        notifier=Notifier(backend, notifications),
+        reports=ReportService(backend, access),
         plugins=registry,
         started_at=backend.clock.now(),
         clusters=clusters,
