@@ -6,7 +6,21 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 
 from fastapi import APIRouter
 
-from runai_core.web.pages import actions, connect, details, forms, frame, nodes, organization, overview, policies, workloads
+from runai_core.web.pages import (
+    actions,
+    assets,
+    clusters,
+    connect,
+    details,
+    forms,
+    frame,
+    nodes,
+    organization,
+    overview,
+    policies,
+    templates,
+    workloads,
+)
 
 __all__ = ["routers"]
 
@@ -20,6 +34,9 @@ def routers() -> tuple[APIRouter, ...]:
         nodes.router,
         overview.router,
         policies.router,
+        assets.router,
+        templates.router,
+        clusters.router,
         actions.router,
         workloads.router,
         connect.router,

@@ -19,6 +19,7 @@ from runai_core.policy.scheduling_rules import FAMILIES, effective_rules
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
+from runai_core.web.pages import start_from
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
@@ -99,6 +100,7 @@ class Place:
     project: Project
     projects: tuple[str, ...]
     around: Surroundings
+    offers: start_from.Offers
 
 
 @router.get("")
@@ -108,8 +110,9 @@ async def choose(request: Request, _actor: Viewer) -> Response:
 
 
 @router.get("/{kind}")
-async def new(request: Request, kind: str, door: Door, actor: Viewer, project: str = "", clone: str = "") -> Response:
-    """Show an empty form, or one that is filled in as another workload was."""
+async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Response:
+    """Show an empty form (``?project=``), or one filled in as another workload (``?clone=``), or for a template."""
+    project, clone, template = (request.query_params.get(name, "") for name in ("project", "clone", "template"))
     form = _kind(kind)
     source = await door.workloads.get(actor, clone) if clone else None
     if source is not None and source.type is not form.paths.kind:
@@ -119,6 +122,7 @@ async def new(request: Request, kind: str, door: Door, actor: Viewer, project: s
         return page(request, "new_no_project.html")
     spec = without_policies(wire.encode(source.spec), source.origins) if source else {}
     posted = started(form.policy, spec, place.around) | (_copied(source) if source else {})
+    posted |= {start_from.TEMPLATE: [template]} if template else {}
     return _shown(request, form, posted, place)
 
 
@@ -142,7 +146,7 @@ async def refresh(request: Request, kind: str, door: Door, actor: Viewer) -> Res
         return page(request, "new_no_project.html")
     spec, unread = spec_of(form.policy, posted, before.around)
     kept = {error.field: posted[error.field] for error in unread if error.field in posted}
-    own = {name: posted[name] for name in ("name", MASTER, "hasMaster") if name in posted}
+    own = {name: posted[name] for name in ("name", MASTER, "hasMaster", *start_from.NAMES) if name in posted}
     return _shown(request, form, {**started(form.policy, spec, place.around), **kept, **own}, place, unread, part=True)
 
 
@@ -204,7 +208,8 @@ async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) ->
     named = [item for item in found.items if name in (item.name, item.meta.uid)]
     project = named[0] if named else (await door.organization.get_project(actor, name) if name else found.items[0])
     around = await _surroundings(door, actor, form, project)
-    return Place(project, tuple(item.name for item in found.items), around)
+    offers = await start_from.offers_of(door, actor, form.paths.kind, project)
+    return Place(project, tuple(item.name for item in found.items), around, offers)
 
 
 async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, project: Project) -> Surroundings:
@@ -238,6 +243,7 @@ async def _read(
         raise NotFound("there is no project to submit to: ask an administrator for one")
     spec, errors = spec_of(form.policy, posted, place.around)
     body: dict[str, Any] = {"name": text_of(posted, "name"), "projectId": place.project.name, "spec": spec}
+    start_from.add_to(body, posted)
     if form.paths.kind is WorkloadType.DISTRIBUTED:
         master, wrong = yaml_of(posted, MASTER)
         errors += wrong
@@ -277,7 +283,8 @@ def _shown(
 
 def _sections(form: FormKind, posted: Posted, place: Place) -> tuple[Section, ...]:
     head = Section(title="", inputs=(_name(posted), _project(place)))
-    found = (head, *sections_of(form.policy, posted, place.around))
+    start = start_from.section_of(place.offers, posted)
+    found = (head, *([start] if start.inputs else []), *sections_of(form.policy, posted, place.around))
     if form.paths.kind is not WorkloadType.DISTRIBUTED:
         return found
     return tuple(

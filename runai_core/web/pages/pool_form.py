@@ -69,7 +69,7 @@ def sections_of(posted: Posted, *, is_new: bool, is_default: bool) -> tuple[Sect
             given("labelValue", "Label value", required=True),
         )
     )
-    choice = {"widget": Widget.SELECT, "required": True}
+    choice: dict[str, Any] = {"widget": Widget.SELECT, "required": True}
     spread = "binpack fills nodes, spread uses many, fragmentation keeps room for what was asked for before."
     general = (
         given("name", "Name", "Lower-case letters, digits and '-'.", required=is_new, locked=not is_new),

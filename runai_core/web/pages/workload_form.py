@@ -69,7 +69,7 @@ def posted_spec(kind: PolicyType, spec: Mapping[str, Any]) -> dict[str, list[str
         drop_at(left, row.path)
         if rest:
             set_at(left, row.path, rest)
-    left = _pruned(left)
+    left = pruned(left)
     if left:
         posted[MORE] = [yaml_text(left)]
     return posted
@@ -88,7 +88,7 @@ def spec_of(kind: PolicyType, posted: Posted, around: Surroundings) -> tuple[dic
         text = text_of(posted, row.path)
         if text and text != text_of_value(get_at(around.filled.spec, row.path)):
             try:
-                set_at(spec, row.path, _read(row.entry.type, text))
+                set_at(spec, row.path, read_value(row.entry.type, text))
             except ValueError as error:
                 errors.append(FieldError(row.path, str(error), text[:80]))
     return spec, errors
@@ -157,7 +157,7 @@ def without_policies(spec: Mapping[str, Any], origins: Mapping[str, str]) -> dic
             key = row.entry.key
             kept = [item for item in items if f"{row.path}.{item.get(key)}" not in origins]
             set_at(result, row.path, kept)
-    return _pruned(result)
+    return pruned(result)
 
 
 def text_of_value(value: Any) -> str:
@@ -334,7 +334,7 @@ def _add_rows(spec: dict[str, Any], row: FormField, posted: Posted, errors: list
         item: dict[str, Any] = {}
         for member, text in cells.items():
             try:
-                set_at(item, member, _read(kinds[member], text))
+                set_at(item, member, read_value(kinds[member], text))
             except ValueError as error:
                 errors.append(FieldError(f"{row.path}.{index}.{member}", str(error), text[:80]))
         items.append(item)
@@ -343,13 +343,13 @@ def _add_rows(spec: dict[str, Any], row: FormField, posted: Posted, errors: list
         set_at(spec, row.path, [*items, *(more if isinstance(more, list) else [])])
 
 
-def _pruned(tree: Mapping[str, Any]) -> dict[str, Any]:
+def pruned(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tree without empty mappings and lists."""
-    pruned = {key: _pruned(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-    return {key: value for key, value in pruned.items() if value not in ({}, [])}
+    inner = {key: pruned(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    return {key: value for key, value in inner.items() if value not in ({}, [])}
 
 
-def _read(kind: ValueType, text: str) -> Any:
+def read_value(kind: ValueType, text: str) -> Any:
     """Return the value that a text stands for.
 
     Raises:

@@ -1,0 +1,222 @@
+"""Templates: submissions to start from."""
+
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.assets import Template
+from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest
+from runai_core.model.organization import Actor
+from runai_core.model.workload import WorkloadType
+from runai_core.service.templates import TemplateDraft
+from runai_core.web.context import Door
+from runai_core.web.pages.asset_form import general_inputs, problems_of
+from runai_core.web.pages.assets import scopes_of
+from runai_core.web.pages.forms import KINDS
+from runai_core.web.pages.frame import Viewer, go_to, page, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.tables import Cell, Column
+from runai_core.web.pages.workload_form import yaml_of, yaml_text
+
+router = page_router("/templates")
+
+COLUMNS = (
+    Column("name", "Template"),
+    Column("type", "Type"),
+    Column("scope", "Scope"),
+    Column("description", "Description", wrap=True),
+    Column("by", "Created by"),
+    Column("created", "Created"),
+    Column("use", "Use"),
+)
+
+FORM_OF: Mapping[WorkloadType, str] = {form.paths.kind: form.path for form in KINDS.values()}
+"""Type -> part of the path of its form."""
+
+_DOCUMENTS = ("spec", "master.spec", "assets")
+
+
+@router.get("")
+async def list_templates(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show all templates that the viewer may see."""
+    rows = [_row(item) for item in await door.templates.listed(actor)]
+    return table_page(request, "templates.html", "Templates", COLUMNS, rows)
+
+
+@router.get("/new")
+async def new(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the form of a new template."""
+    return await _form(request, door, actor, {"scope": ["tenant"], "type": [WorkloadType.TRAINING.value]})
+
+
+@router.post("/new")
+async def create(request: Request, door: Door, actor: Viewer) -> Response:
+    """Create it, or show the form again with what is wrong."""
+    posted = posted_of((await request.form()).multi_items())
+    draft, errors = _draft(posted)
+    if not errors:
+        try:
+            created = await door.templates.create(actor, draft)
+        except InvalidRequest as error:
+            errors = problems_of(error)
+        except AlreadyExists as error:
+            errors = [FieldError("meta.name", error.message)]
+        else:
+            return go_to(request, "/templates", f"Template {created.title} is there.")
+    return await _form(request, door, actor, posted, errors)
+
+
+@router.get("/{uid}")
+async def show(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
+    """Show one template, to be changed."""
+    template = await door.templates.get(actor, uid)
+    return await _form(request, door, actor, _posted(template), template=template)
+
+
+@router.post("/{uid}")
+async def update(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
+    """Change it, or show the form again with what is wrong."""
+    template = await door.templates.get(actor, uid)
+    posted = {**posted_of((await request.form()).multi_items()), "type": [template.type.value]}
+    draft, errors = _draft(posted)
+    if not errors:
+        try:
+            await door.templates.replace(actor, uid, draft)
+        except InvalidRequest as error:
+            errors = problems_of(error)
+        except AlreadyExists as error:
+            errors = [FieldError("meta.name", error.message)]
+        else:
+            return go_to(request, "/templates", f"Template {template.title} is changed.")
+    return await _form(request, door, actor, {**posted, "scope": [_scope(template)]}, errors, template=template)
+
+
+@router.get("/{uid}/delete")
+async def ask_delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
+    """Say what deleting it would mean."""
+    template = await door.templates.get(actor, uid)
+    return page(
+        request,
+        "delete.html",
+        title=f"Delete template {template.title}?",
+        text="Workloads that were submitted with it keep what it gave them. This cannot be undone.",
+        inside=[],
+        back=f"/templates/{uid}",
+        error="",
+    )
+
+
+@router.post("/{uid}/delete")
+async def delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
+    """Delete it."""
+    template = await door.templates.delete(actor, uid)
+    return go_to(request, "/templates", f"Template {template.title} is deleted.")
+
+
+def _row(template: Template) -> dict[str, Cell]:
+    form = FORM_OF.get(template.type)
+    use = Cell(text="New workload", link=f"/workloads/new/{form}?template={template.meta.uid}") if form else Cell()
+    return {
+        "name": Cell(text=template.title, link=f"/templates/{template.meta.uid}"),
+        "type": Cell(text=template.type.value),
+        "scope": Cell(text=_scope(template).replace("/", " ")),
+        "description": Cell(text=template.description),
+        "by": Cell(text=template.meta.created_by),
+        "created": Cell(time=template.meta.created_at),
+        "use": use,
+    }
+
+
+def _scope(template: Template) -> str:
+    return f"{template.scope_type}/{template.scope}" if template.scope else template.scope_type
+
+
+def _posted(template: Template) -> dict[str, list[str]]:
+    texts = {
+        "meta.name": template.title,
+        "scope": _scope(template),
+        "description": template.description,
+        "type": template.type.value,
+        "spec": yaml_text(template.spec) if template.spec else "",
+        "master.spec": yaml_text(template.master_spec) if template.master_spec else "",
+        "assets": yaml_text(template.assets) if template.assets else "",
+    }
+    return {name: [text] for name, text in texts.items()}
+
+
+def _draft(posted: Posted) -> tuple[TemplateDraft, list[FieldError]]:
+    documents, errors = {}, []
+    for name in _DOCUMENTS:
+        documents[name], wrong = yaml_of(posted, name)
+        errors += wrong
+    kind = text_of(posted, "type")
+    if kind not in tuple(FORM_OF):
+        errors.append(FieldError("type", f"must be one of {', '.join(FORM_OF)}", kind[:80]))
+        kind = WorkloadType.TRAINING.value
+    scope_type, _, scope = text_of(posted, "scope").partition("/")
+    draft = TemplateDraft(
+        title=text_of(posted, "meta.name"),
+        type=WorkloadType(kind),
+        scope_type=scope_type,
+        scope=scope,
+        description=text_of(posted, "description"),
+        spec=documents["spec"],
+        master_spec=documents["master.spec"] or None,
+        assets=documents["assets"],
+    )
+    return draft, errors
+
+
+async def _form(
+    request: Request,
+    door: Orchestrator,
+    actor: Actor,
+    posted: Posted,
+    errors: Sequence[FieldError] = (),
+    *,
+    template: Template | None = None,
+) -> Response:
+    scopes = await scopes_of(door, actor) if template is None else ()
+    sections, problems = with_errors(_sections(posted, scopes, is_new=template is None), errors)
+    return page(
+        request,
+        "edit.html",
+        status=422 if errors else 200,
+        title=f"Template {template.title}" if template else "New template",
+        help="A template holds values and assets; whoever starts from it may change them, as far as policies allow.",
+        sections=sections,
+        problems=problems,
+        back="/templates",
+        save="Save" if template else "Create",
+        delete=f"/templates/{template.meta.uid}/delete" if template else "",
+    )
+
+
+def _sections(posted: Posted, scopes: Sequence[str], *, is_new: bool) -> tuple[Section, ...]:
+    kind = Input(
+        name="type",
+        label="Type",
+        widget=Widget.SELECT,
+        value=text_of(posted, "type"),
+        options=tuple(Option(name.value) for name in FORM_OF),
+        required=is_new,
+        locked=not is_new,
+    )
+    labels = (
+        (
+            "spec",
+            "Specification",
+            "As in the API, for example `image: python:3.12` and `compute: {cpuCoreRequest: 2}`.",
+        ),
+        ("master.spec", "Where the master differs", "Of distributed trainings."),
+        ("assets", "Assets", "Ids or names: `environment: ...`, `compute: ...`, `datasources: [{id: ...}]`."),
+    )
+    documents = tuple(
+        Input(name=name, label=label, widget=Widget.CODE, value=text_of(posted, name), help=f"YAML. {text}")
+        for name, label, text in labels
+    )
+    general = general_inputs(posted, scopes, is_new=is_new, name="meta.name")
+    return (Section(title="", inputs=(*general, kind, *documents)),)
