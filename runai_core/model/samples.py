@@ -30,7 +30,7 @@ SHORT_LIVED = ("pod/",)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was known of an entity: `workload/<uid>`, `pod/<workload>/<uid>`, `node/<name>`, `project/<name>/<pool>`, ...
+    """What was known of an entity: `workload/<uid>`, `pod/<workload>/<uid>`, `node/<name>`, `project/<name>/<pool>`.
 
     `time` is when it was measured, or when the part of time begins of which
     these are the means; seconds since the epoch, UTC. `count` is how many

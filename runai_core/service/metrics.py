@@ -8,7 +8,7 @@ from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.organization import TENANT, Action, Actor, Department, Project
 from runai_core.model.samples import LEVELS, Point, added_up, level_for
 from runai_core.model.workload import Workload
-from runai_core.ports import Backend
+from runai_core.ports import Backend, SampleStore
 from runai_core.service.access import AccessService
 from runai_core.service.meters import Values
 from runai_core.service.prometheus import PrometheusServer
@@ -146,14 +146,8 @@ class MetricsService:
         if samples is None:  # the store keeps none: what is known is what was measured last
             newest = [point for entity, point in self._sampler.newest.items() if entity.startswith(name)]
             return [point for point in newest if start <= point.time <= end]
-        ask = samples.below if name.endswith("/") else samples.series
-        found: list[Point] = []
-        for level in range(level_for(start, end, self._clock.now(), MOST_POINTS), -1, -1):
-            more = await ask(name, start, end, level)
-            found += more
-            if more and level:
-                start = max(point.time for point in more) + LEVELS[level].seconds
-        return found
+        found = await stitched(samples, name, start, end, self._clock.now(), most=MOST_POINTS)
+        return [point for _, points in found for point in points]
 
     async def _freshen(self, workload: Workload) -> None:
         if workload.phase not in RUNS:
@@ -180,6 +174,23 @@ class MetricsService:
         except Unavailable:  # no value is a true answer; the sampler's log says why
             return series
         return replace(series, values=thin(rows[0][1], window.samples)) if rows else series
+
+
+async def stitched(
+    samples: SampleStore, name: str, start: float, end: float, now: float, *, most: int
+) -> list[tuple[int, Sequence[Point]]]:
+    """Return the points of an entity, or of all below a name that ends with a slash, by level from coarse to fine.
+
+    Each level goes on where the coarser one ends: no part of the time is there twice.
+    """
+    ask = samples.below if name.endswith("/") else samples.series
+    found: list[tuple[int, Sequence[Point]]] = []
+    for level in range(level_for(start, end, now, most), -1, -1):
+        more = await ask(name, start, end, level)
+        found.append((level, more))
+        if more and level:
+            start = max(point.time for point in more) + LEVELS[level].seconds
+    return found
 
 
 RANGES: Mapping[str, str] = {
