@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.plugins.grouping import field_of, with_field
 from runai_core.plugins.stamping import Marks, scheduled_spec, stamped, stamped_pod
 from runai_kubevirt.emulator import EMULATION, HOST_IMAGE
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 RUN_STRATEGIES = ("Always", "RerunOnFailure", "Manual", "Halted", "Once")
 """What KubeVirt does when a machine is off (kubevirt.io/v1 VirtualMachine, ``spec.runStrategy``)."""
+
+GPU_DEVICES = "run.ai/gpu-devices"
+"""Annotation of a machine: the resources that are its GPUs, so that they count in the quota of GPUs."""
 
 _QUANTITY = re.compile(r"^[1-9][0-9]*([KMGT]i?)?$")
 _NAME = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -31,8 +35,7 @@ class VirtualMachineWorkload:
 
     `disk` is the image of a container disk, or the path of a disk file of the
     host (absolute). `gpus` are device names that KubeVirt's
-    ``permittedHostDevices`` allows; each counts as one GPU of the project's
-    quota where an administrator maps its name (setting ``kubevirt.gpu_devices``).
+    ``permittedHostDevices`` allows; each counts as one GPU of the project's quota.
     `kernel` and `initrd` boot a kernel of the host without a disk.
 
     Raises:
@@ -112,7 +115,7 @@ class VirtualMachineWorkload:
                     "labels": dict(self.labels),
                     "annotations": {EMULATION: "true"} if self.emulation else {},
                 },
-                "spec": {"runStrategy": self.run_strategy, "template": stamped_pod(template, self.marks)},
+                "spec": {"runStrategy": self.run_strategy, "template": _stamped_machine(template, self.marks)},
             },
             self.marks,
         )
@@ -174,7 +177,8 @@ def schedule(manifest: Mapping[str, Any], *, project: str, priority: str = "", p
     marks = Marks(project=project, priority=priority, preemptibility=preemptibility)
     kind = manifest.get("kind")
     if kind == "VirtualMachineInstance":
-        return stamped({**manifest, "spec": scheduled_spec(manifest.get("spec") or {})}, marks)
+        machine = _with_gpu_names(manifest)
+        return stamped({**machine, "spec": scheduled_spec(manifest.get("spec") or {})}, marks)
     paths = {
         "VirtualMachine": ("spec", "template"),
         "VirtualMachineInstanceReplicaSet": ("spec", "template"),
@@ -191,4 +195,18 @@ def _with_template(value: Mapping[str, Any], path: tuple[str, ...], marks: Marks
     inner = value.get(head)
     if not isinstance(inner, Mapping):
         raise InvalidRequest.of(FieldError(head, "must be a mapping", inner))
-    return {**value, head: _with_template(inner, tuple(rest), marks) if rest else stamped_pod(inner, marks)}
+    return {**value, head: _with_template(inner, tuple(rest), marks) if rest else _stamped_machine(inner, marks)}
+
+
+def _stamped_machine(template: Mapping[str, Any], marks: Marks) -> dict[str, Any]:
+    return _with_gpu_names(stamped_pod(template, marks))
+
+
+def _with_gpu_names(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a machine whose annotation says which devices are GPUs: KubeVirt gives it to the launcher's pod."""
+    gpus = field_of(machine, "spec.domain.devices.gpus") or ()
+    names = sorted({str(item["deviceName"]) for item in gpus if item.get("deviceName")})
+    if not names:
+        return dict(machine)
+    notes = field_of(machine, "metadata.annotations") or {}
+    return with_field(machine, "metadata.annotations", value={**notes, GPU_DEVICES: ",".join(names)})

@@ -31,6 +31,19 @@ def test_the_launcher_pod_will_carry_scheduler_labels_and_devices() -> None:
     assert template["spec"]["volumes"] == [{"name": "root", "containerDisk": {"image": "registry/win:1"}}]
 
 
+def test_the_devices_that_are_gpus_are_named_for_the_quota() -> None:
+    made = VirtualMachineWorkload(**WIN, gpus=("nvidia.com/A10", "nvidia.com/A10", "nvidia.com/T4")).manifest()
+    again = schedule(made, project="team-a")
+    plain = schedule(VirtualMachineWorkload(**WIN).manifest(), project="team-a")
+    instance = {"kind": "VirtualMachineInstance", "spec": made["spec"]["template"]["spec"]}
+
+    names = {"run.ai/gpu-devices": "nvidia.com/A10,nvidia.com/T4"}
+    assert made["spec"]["template"]["metadata"]["annotations"] == names
+    assert again == made
+    assert schedule(instance, project="team-a")["metadata"]["annotations"] == names
+    assert "annotations" not in plain["spec"]["template"]["metadata"]
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a name with capitals": ({"name": "Win"}, "name"),
     "no cores": ({"cpu": 0}, "cpu"),

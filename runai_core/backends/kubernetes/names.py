@@ -58,6 +58,12 @@ ROLE_LABELS: Mapping[str, Sequence[str]] = {
 }
 """Labels whose values make a pod the one that is placed first and evicted last (Kubeflow, Ray, Spark, ours)."""
 
+MACHINE_GPUS_ANNOTATION = "run.ai/gpu-devices"
+"""Annotation of a virtual machine's pod: names, with commas, of the resources that are its GPUs; each is one (ours)."""
+
+MACHINE_NODE_LABEL, MACHINE_NODES = "nvidia.com/gpu.workload.config", ("vm-passthrough", "vm-vgpu")
+"""Label of a node, and its values, whose GPUs are given whole to virtual machines (NVIDIA GPU Operator)."""
+
 USER_LABEL = "user"
 """Label of a pod: who submitted it (Run:ai, KAI)."""
 

@@ -85,8 +85,15 @@ def node_entry(node: Object, claimable: Mapping[str, int]) -> NodeEntry:
         unschedulable=bool(spec.get("unschedulable")),
         mig_strategy=_mig_strategy(labels, extended),
         extended=tuple(sorted(extended.items())),
-        dra_gpus=claimable.get(GPU, 0),
+        dra_gpus=claimable.get(GPU, 0) + _given_to_machines(labels, extended),
     )
+
+
+def _given_to_machines(labels: Mapping[str, str], extended: Mapping[str, int]) -> int:
+    """Return how many GPUs virtual machines can have: each model is a resource of its own name."""
+    if labels.get(names.MACHINE_NODE_LABEL) not in names.MACHINE_NODES:
+        return 0
+    return sum(amount for name, amount in extended.items() if name.startswith("nvidia.com/"))
 
 
 GPU = "gpu"

@@ -53,6 +53,10 @@ def with_gpu_forms(plain: PodRequest, pod: Mapping[str, Any], devices: Mapping[s
                 gpu_portion=share.portion,
                 gpu_memory_mib=share.mib,
             )
+    if names.MACHINE_GPUS_ANNOTATION in notes:
+        own = frozenset(name.strip() for name in notes[names.MACHINE_GPUS_ANNOTATION].split(","))
+        # A device of just this name, and a GPU of the quota: as one that is claimed.
+        return replace(plain, dra=tuple(item for item in plain.extended if item[0] in own))
     if not devices:
         return plain
     others = {kind: count for kind, count in devices.items() if kind != GPU}
