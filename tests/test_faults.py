@@ -219,11 +219,11 @@ def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room_again(tmp_path:
 
 
 def test_fields_that_a_process_cannot_use_are_named_in_the_story(orchestrator: OrchestratorProcess) -> None:
-    storage = {"hostPath": [{"path": "/data", "mountPath": "/mnt"}]}
+    storage = {"nfs": [{"server": "nfs.example", "path": "/data", "mountPath": "/mnt"}]}
     uid = orchestrator.submit("mounted", ["true"], image="python:3.11", storage=storage)
     orchestrator.wait(uid)
 
     events = orchestrator.get(f"/api/v1/workloads/{uid}/events")["events"]
 
     told = [event["message"] for event in events if event["reason"] == "FieldsNotUsed"]
-    assert told == ["The local backend keeps these fields and does not use them: image, storage."]
+    assert told == ["The local backend keeps these fields and does not use them: image, storage.nfs."]

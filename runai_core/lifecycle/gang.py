@@ -21,7 +21,7 @@ from runai_core.lifecycle.vacancies import newest, vacancies
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import PodConstraints, PodGroup, PodRequest
-from runai_core.model.spec import EnvironmentVariable, HttpGet, Probe, RestartPolicy, WorkloadSpec
+from runai_core.model.spec import EnvironmentVariable, HttpGet, Probe, RestartPolicy, Storage, WorkloadSpec
 from runai_core.model.workload import GRACE_PERIOD, TYPE_DEFAULTS, Gang, Pod, PodSpec, Workload
 
 MAX_POD_NAME = 253
@@ -197,7 +197,7 @@ class _Maker:
             attempt=workload.attempt,
             replacement=replacement,
             node_pool=workload.node_pool,
-            spec=_pod_spec(workload, part, place, environment),
+            spec=_pod_spec(workload, part, place, environment, _references(part.spec, self._context)),
         )
 
 
@@ -231,7 +231,9 @@ def _labels(workload: Workload) -> dict[str, str]:
     }
 
 
-def _pod_spec(workload: Workload, part: _Part, place: Place, environment: Mapping[str, str]) -> PodSpec:
+def _pod_spec(
+    workload: Workload, part: _Part, place: Place, environment: Mapping[str, str], references: Mapping[str, str]
+) -> PodSpec:
     spec, defaults = part.spec, TYPE_DEFAULTS[workload.type]
     probe = Probe() if spec.probes is None or spec.probes.readiness is None else spec.probes.readiness
     serving = () if spec.serving_port is None else (spec.serving_port.container,)
@@ -239,6 +241,8 @@ def _pod_spec(workload: Workload, part: _Part, place: Place, environment: Mappin
     return PodSpec(
         argv=part.argv,
         environment=environment,
+        references=references,
+        storage=None if spec.storage == Storage() else spec.storage,
         working_dir=spec.working_dir or "",
         image=spec.image or "",
         request=part.request,
@@ -287,6 +291,16 @@ def _own_variables(spec: WorkloadSpec, member: Member, context: RunContext) -> d
             raise InvalidRequest.of(FieldError(f"{path}.value", "must not contain a NUL character"))
         environment[variable.name] = value
     return environment
+
+
+def _references(spec: WorkloadSpec, context: RunContext) -> dict[str, str]:
+    """Return the variables whose values the backend looks up, with what they refer to."""
+    found = {}
+    for variable in spec.environment_variables:
+        reference = variable.secret or variable.user_credential
+        if reference is not None and not variable.exclude and _source_of(variable) in context.deferred:
+            found[variable.name] = f"secret/{reference.name}/{reference.key}"
+    return found
 
 
 def _source_of(variable: EnvironmentVariable) -> str:

@@ -8,7 +8,7 @@ from runai_core.model.decision import Verdict
 from runai_core.model.meta import WIRE, Meta
 from runai_core.model.resources import Resources
 from runai_core.model.snapshot import NO_CONSTRAINTS, PodConstraints, PodGroup, PodRequest, PodState, Preemptibility
-from runai_core.model.spec import HttpGet, RestartPolicy, WorkloadSpec
+from runai_core.model.spec import HttpGet, RestartPolicy, Storage, WorkloadSpec
 
 
 class WorkloadType(StrEnum):
@@ -230,6 +230,8 @@ class PodSpec:
     __pydantic_config__ = WIRE
     argv: tuple[str, ...] = ()  # empty: the image's entry point
     environment: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)  # variables that the backend looks up: "secret/n/key"
+    storage: Storage | None = None  # None: no volumes
     working_dir: str = ""
     image: str = ""
     request: PodRequest = PodRequest()

@@ -104,7 +104,7 @@ class WorkloadService:
         await self._journal.transition(
             created, None, created.phase, signal="Submitted", cause=f"submitted by {actor.name}", actor=actor.name
         )
-        if unused := [path for path in self._ignores if get_at(submission.spec, path) is not None]:
+        if unused := [path for path in self._ignores if _is_asked(path, submission, preview)]:
             message = f"The {self._backend_name} backend keeps these fields and does not use them: {', '.join(unused)}."
             await self._journal.event(created, "FieldsNotUsed", message, warning=True)
         self._reconciler.poke(created.meta.uid)
@@ -384,6 +384,13 @@ class WorkloadService:
 
 def _in(project: str) -> Scope:
     return Scope("project", project)
+
+
+def _is_asked(path: str, submission: Submission, preview: Preview) -> bool:
+    """Return whether the user, or what he refers to, gave the field; volumes also where a policy did."""
+    if get_at(submission.spec, path) is not None:
+        return True
+    return bool(get_at(preview.spec, path)) and (path.startswith("storage.") or bool(submission.assets))
 
 
 def _scope(query: Query) -> Scope:

@@ -28,11 +28,17 @@ NOT_USED = (
     "tty",
     "compute.largeShmRequest",
     "security",
-    "storage",
+    "storage.pvc",
+    "storage.nfs",
+    "storage.s3",
+    "storage.configMapVolume",
     "exposedUrls",
     "sshAuthMountPath",
 )
 """Fields of a specification that mean nothing to a process of this machine."""
+
+RESOLVED = frozenset({"secret", "userCredential"})
+"""References in variables that are looked up when a process starts, so that their values are never stored."""
 
 
 @asynccontextmanager
@@ -79,7 +85,7 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
             # the directory is locked already: there is no other who could lead
             yield Backend(
                 store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock,
-                facts=facts, ignores=NOT_USED,
+                facts=facts, ignores=NOT_USED, resolves=RESOLVED, knows_secrets=True,
             )  # fmt: skip
         finally:
             await cluster.close(shutdown=shutdown_pods)

@@ -20,22 +20,20 @@ from runai_core.backends.local.executor import Executor, passed_environment
 from runai_core.backends.local.folders import remove_forgotten
 from runai_core.backends.local.free_ports import LOOPBACK, MAX_NEIGHBOURS, FreePorts
 from runai_core.backends.local.mirror import FINISHED, GangRecord, Mirror
+from runai_core.backends.local.prepared import Preparation
 from runai_core.backends.local.store import LocalStore
-from runai_core.backends.local.verdicts import LOST
+from runai_core.backends.local.verdicts import EVICTABLE, LOST, evicted, releasing
 from runai_core.backends.local.writes import Create, Update, Write
-from runai_core.model.decision import Bind, CycleResult, Evict, Outcome
+from runai_core.model.decision import Bind, CycleResult, Outcome
 from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, Unavailable, WatchExpired
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.snapshot import PodState, Snapshot
 from runai_core.model.workload import Gang, Pod, PodStatus, Workload
-from runai_core.ports import ChangeType, Clock, ClusterChange
+from runai_core.ports import ChangeType, Clock, ClusterChange, Secrets
 
 log = logging.getLogger(__name__)
-
-EVICTED = "Evicted"
-EVICTABLE = frozenset({PodState.BINDING, PodState.BOUND, PodState.RUNNING})
 
 ORPHAN_GRACE = 10.0
 """Seconds that a process has to end of whose pod nobody knows any more."""
@@ -63,7 +61,9 @@ class LocalCluster:
         self._changes = Listeners()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ports = FreePorts()
+        self.preparation = Preparation(folders)
         self._driver = Driver(
+            preparation=self.preparation,
             store=store,
             mirror=self._mirror,
             executor=executor,
@@ -74,6 +74,10 @@ class LocalCluster:
         )
 
     # -- life
+
+    def take_secrets(self, secrets: Secrets) -> None:
+        """Take where pods' secrets are found."""
+        self.preparation.take_secrets(secrets)
 
     async def start(self) -> None:
         """Learn what is stored, find the processes that run, and bring both together."""
@@ -170,7 +174,7 @@ class LocalCluster:
         await self._end([pod for pod in self._mirror.of_workload(workload.meta.uid) if pod.meta.uid in uids], reason)
 
     async def _end(self, chosen: Sequence[Pod], reason: str) -> None:
-        await asyncio.gather(*(self._driver.change(pod.meta.uid, _releasing(reason, "")) for pod in chosen))
+        await asyncio.gather(*(self._driver.change(pod.meta.uid, releasing(reason, "")) for pod in chosen))
         for pod in chosen:
             self._driver.abandon(pod.meta.uid)
 
@@ -179,7 +183,7 @@ class LocalCluster:
         outcomes: dict[str, Outcome] = {}
         changed: dict[str, Pod] = {}  # by name in decisions
         for eviction in result.evictions:
-            self._plan(eviction.pod, outcomes, changed, partial(_evicted, eviction=eviction))
+            self._plan(eviction.pod, outcomes, changed, partial(evicted, eviction=eviction))
         for bind in result.binds:
             self._plan(bind.pod, outcomes, changed, partial(self._bound, bind=bind, others=changed.values()))
         records = self._restarted_groups({changed[bind.pod].pod_group for bind in result.binds if bind.pod in changed})
@@ -332,7 +336,7 @@ class LocalCluster:
     async def _release_from_lost_nodes(self) -> None:
         for pod in tuple(self._mirror.pods.values()):
             if pod.status.node and pod.status.node not in self._mirror.nodes and pod.status.state in EVICTABLE:
-                await self._driver.change(pod.meta.uid, _releasing(LOST, f"node {pod.status.node} is no longer there"))
+                await self._driver.change(pod.meta.uid, releasing(LOST, f"node {pod.status.node} is no longer there"))
 
     def _followed(self) -> Mapping[type[Any], Callable[[ChangeType, Any], None]]:
         return {
@@ -378,21 +382,3 @@ class LocalCluster:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _releasing(reason: str, message: str) -> Callable[[Pod], PodStatus | None]:
-    """Return the edit that asks a pod to end, where it has a process."""
-
-    def edit(pod: Pod) -> PodStatus | None:
-        if pod.status.state not in EVICTABLE:
-            return None
-        return replace(pod.status, state=PodState.RELEASING, ready=False, reason=reason, message=message)
-
-    return edit
-
-
-def _evicted(pod: Pod, eviction: Evict) -> PodStatus | None:
-    if pod.status.state is PodState.RELEASING:
-        return pod.status
-    message = eviction.message or f"evicted by {eviction.action} for {eviction.for_group or 'others'}"
-    return _releasing(EVICTED, message)(pod)

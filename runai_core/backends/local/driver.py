@@ -14,6 +14,7 @@ from runai_core.backends.local.environment import environment_of
 from runai_core.backends.local.executor import Executor, Process
 from runai_core.backends.local.journal import Run
 from runai_core.backends.local.mirror import GangRecord, Mirror
+from runai_core.backends.local.prepared import Preparation
 from runai_core.backends.local.probes import watch_readiness
 from runai_core.backends.local.store import LocalStore
 from runai_core.backends.local.verdicts import BACK_OFF, after, released, running
@@ -45,6 +46,7 @@ class Driver:
         store: LocalStore,
         mirror: Mirror,
         executor: Executor,
+        preparation: Preparation,
         clock: Clock,
         passed: Mapping[str, str],
         changed: Callable[[Pod], None],
@@ -53,6 +55,7 @@ class Driver:
         self._store = store
         self._mirror = mirror
         self._executor = executor
+        self._preparation = preparation
         self._clock = clock
         self._passed = passed
         self._changed = changed
@@ -176,9 +179,11 @@ class Driver:
 
     async def _start(self, pod: Pod) -> Run:
         node = self._mirror.nodes.get(pod.status.node)
+        argv, further = await self._preparation.command(pod)
+        secret = await self._preparation.environment(pod)
         process = Process(
-            argv=pod.spec.argv,
-            environment=environment_of(pod, node, self._passed),
+            argv=argv,
+            environment={**environment_of(pod, node, self._passed), **secret, **further},
             working_dir=pod.spec.working_dir,
             memory_limit=pod.spec.memory_limit,
         )
@@ -239,6 +244,7 @@ class Driver:
         """SUCCEEDED or FAILED: nothing is left but to be forgotten."""
         uid = pod.meta.uid
         self._end_probe(uid)
+        await self._preparation.clean(pod)
         if self._executor.run_of(uid) is not None:
             await self._executor.forget(uid)
         if uid not in self._unwanted:
@@ -249,6 +255,7 @@ class Driver:
     async def _delete(self, pod: Pod, status: PodStatus) -> None:
         """Delete a pod in the state in which it ended, and its group after the last pod."""
         uid = pod.meta.uid
+        await self._preparation.clean(pod)
         if self._executor.run_of(uid) is not None:
             await self._executor.forget(uid)
         writes: list[Write] = [Delete(Pod, uid)]

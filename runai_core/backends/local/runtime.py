@@ -72,6 +72,7 @@ class LocalRuntime:
     @asynccontextmanager
     async def _session(self, pod: Pod, argv: Sequence[str], *, tty: bool, stdin: bool) -> AsyncIterator[ExecSession]:
         environment = environment_of(pod, self._cluster.node(pod.status.node), passed_environment(os.environ))
+        environment |= await self._cluster.preparation.environment(pod)
         folder = self._folder(pod) / "work" / pod.spec.working_dir
         start = _start_on_terminal if tty else _start_on_pipes
         try:

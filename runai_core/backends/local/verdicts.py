@@ -1,8 +1,10 @@
-"""What a pod's status is after something happened to its process. Pure."""
+"""What a pod's status is after something happened to its process, or is to happen. Pure."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from runai_core.backends.local.journal import Run
+from runai_core.model.decision import Evict
 from runai_core.model.snapshot import PodState
 from runai_core.model.spec import RestartPolicy
 from runai_core.model.workload import Pod, PodStatus
@@ -11,6 +13,8 @@ BACK_OFF = "CrashLoopBackOff"
 LOST = "NodeLost"
 SHUTDOWN = "Shutdown"
 ERROR = "Error"
+EVICTED = "Evicted"
+EVICTABLE = frozenset({PodState.BINDING, PodState.BOUND, PodState.RUNNING})
 
 STEADY = 600.0
 """A run that lasted so many seconds is no part of a crash loop: the delay starts anew."""
@@ -75,3 +79,22 @@ def released(pod: Pod, run: Run | None, now: float) -> PodStatus:
             return replace(status, state=PodState.SUCCEEDED, reason="Completed", message="")
         return replace(status, state=PodState.FAILED, reason=ERROR, message=run.message)
     return replace(status, state=PodState.FAILED)
+
+
+def releasing(reason: str, message: str) -> Callable[[Pod], PodStatus | None]:
+    """Return the edit that asks a pod to end, where it has a process."""
+
+    def edit(pod: Pod) -> PodStatus | None:
+        if pod.status.state not in EVICTABLE:
+            return None
+        return replace(pod.status, state=PodState.RELEASING, ready=False, reason=reason, message=message)
+
+    return edit
+
+
+def evicted(pod: Pod, eviction: Evict) -> PodStatus | None:
+    """Return the status of a pod that is to make room; None where it has no process."""
+    if pod.status.state is PodState.RELEASING:
+        return pod.status
+    message = eviction.message or f"evicted by {eviction.action} for {eviction.for_group or 'others'}"
+    return releasing(EVICTED, message)(pod)
