@@ -319,6 +319,16 @@ async def test_shutting_down_ends_all_pods_and_the_supervisor(tmp_path: Path) ->
         assert await is_gone(pid)
 
 
+async def started_at_last(pods: Watched, uid: str, script: str) -> Run:
+    """Do as the error says, as often as it says so: whether the loss shows in one request or in two is chance."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await pods.start(uid, script)
+            except Unavailable as error:
+                assert "try again" in error.message
+
+
 @pytest.mark.asyncio
 async def test_pods_of_a_killed_supervisor_are_adopted_and_none_runs_twice(pods: Watched, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
@@ -327,9 +337,7 @@ async def test_pods_of_a_killed_supervisor_are_adopted_and_none_runs_twice(pods:
     await written(pods.folder / "pods" / "orphan" / "0.log")
 
     os.kill(await pods.supervisor(), signal.SIGKILL)
-    with pytest.raises(Unavailable, match="try again"):
-        await pods.start("orphan", script)
-    again = await pods.start("orphan", script)
+    again = await started_at_last(pods, "orphan", script)
     run = await pods.ended("orphan")
 
     assert again.pid == begun.pid
