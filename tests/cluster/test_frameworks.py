@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.resources import resource_of
 from runai_core.model.workload import Phase
 from tests.cluster.cluster import Cluster
@@ -182,6 +183,9 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.asyncio
 async def test_an_object_is_one_workload(cluster: Cluster, case: Case) -> None:
+    async with connect(cluster.kubeconfig()) as admin:  # before anybody looks at what the cluster serves
+        for version, kind in [(case.version, case.kind), *case.between]:
+            await stand_in(admin, resource_of(version, kind))
     async with operating(cluster) as parts:
         top = await _make(parts, case)
         count = len(case.pods) if case.below is None else int(case.below["replicas"])
@@ -211,7 +215,6 @@ async def _make(parts: Operating, case: Case) -> Object:
     above: Object | None = None
     made: list[Object] = []
     for version, kind in [(case.version, case.kind), *case.between]:
-        await stand_in(parts.api, resource_of(version, kind))
         spec = case.spec if above is None else {**_inner(kind, case.spec)}
         body: Object = {
             "apiVersion": version,

@@ -45,7 +45,10 @@ print(client.train(runtime=runtime, trainer=CustomTrainer(func=train, num_nodes=
 
 
 @pytest.mark.asyncio
-async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(cluster: Cluster) -> None:  # noqa: F811
+async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(
+    cluster: Cluster,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     if not SDK.exists():
         pytest.skip("Kubeflow's environment is not installed: make integrations-core")
     async with connect(cluster.kubeconfig()) as admin:  # before anybody looks at what the cluster serves
@@ -57,7 +60,7 @@ async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(cluster: Clu
         )
         await parts.api.apply(RUNTIMES, runtime)
 
-        name = await asyncio.to_thread(_train, cluster.kubeconfig(), parts.namespace)
+        name = await asyncio.to_thread(_train, tmp_path / "train.py", cluster.kubeconfig(), parts.namespace)
         job = await parts.api.get(TRAIN_JOBS, name, parts.namespace)
         await _control(parts, dict(job), runtime)
         pods = await parts.pods(2)
@@ -74,10 +77,11 @@ async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(cluster: Clu
     assert stopped["spec"]["suspend"] is True
 
 
-def _train(kubeconfig: Path, namespace: str) -> str:
+def _train(program: Path, kubeconfig: Path, namespace: str) -> str:
     """Submit a job with Kubeflow's own client; return its name."""
+    program.write_text(PROGRAM)  # the SDK reads the function's source
     done = subprocess.run(
-        [str(SDK), "-c", PROGRAM, str(kubeconfig), namespace],
+        [str(SDK), str(program), str(kubeconfig), namespace],
         env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
