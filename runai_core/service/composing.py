@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runai_core import wire
+from runai_core.lifecycle.secrets import secrets_of
 from runai_core.model.assets import CREDENTIALS, DATA_SOURCES, Asset, AssetKind, DataVolume, SupportedTypes, Template
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.organization import Project
-from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Workload, WorkloadType
 from runai_core.policy.tree import copied, get_at, set_at
 from runai_core.ports import Query, Secrets, Store
@@ -210,27 +210,6 @@ class Composer:
             "path": path,
             "readOnly": True,
         }
-
-
-def secrets_of(spec: WorkloadSpec) -> list[tuple[str, str, str]]:
-    """Return (path, name, key) of each secret that a specification names; the key may be empty."""
-    found = []
-    for index, variable in enumerate(spec.environment_variables):
-        for member, reference in (("secret", variable.secret), ("userCredential", variable.user_credential)):
-            if reference is not None and not variable.exclude:
-                found.append((f"environmentVariables.{index}.{member}", reference.name, reference.key))
-    storage = spec.storage
-    found += [
-        (f"storage.secretVolume.{index}.secret", item.secret, "")
-        for index, item in enumerate(storage.secret_volume)
-        if item.secret and not item.exclude
-    ]
-    found += [
-        (f"storage.git.{index}.passwordSecret", item.password_secret, "")
-        for index, item in enumerate(storage.git)
-        if item.password_secret and not item.exclude
-    ]
-    return found
 
 
 def _split(spec: Mapping[str, Any], assets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,6 +17,7 @@ from runai_core.backends.kubernetes.evicting import Evictor
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.places import Places
 from runai_core.backends.kubernetes.reading import Reader
+from runai_core.backends.kubernetes.secrets import provide
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.backends.kubernetes.status import StatusWriter
 from runai_core.backends.kubernetes.world import World
@@ -24,7 +25,7 @@ from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
-from runai_core.ports import Clock, ClusterChange
+from runai_core.ports import Clock, ClusterChange, Secrets
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,12 @@ class KubernetesCluster:
         )
         self.status = StatusWriter(api, world, self.snapshots, self.recorder, clock, busy=self._is_busy)
         self._rows: ExternalRows | None = None
+        self._secrets: Secrets | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def take_secrets(self, secrets: Secrets) -> None:
+        """Take where the credentials are found that pods need as secrets."""
+        self._secrets = secrets
 
     async def start(self) -> None:
         """Begin to write in the background."""
@@ -119,6 +125,9 @@ class KubernetesCluster:
 
     async def launch(self, workload: Workload, gang: Gang) -> None:
         """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone."""
+        if self._secrets is not None:
+            place = _workload_pods().place_of(self.world, workload)
+            await provide(self.api, self._secrets, workload, place.namespace)
         await _workload_pods().launch(self.api, self.world, workload, gang)
 
     async def remove(
