@@ -148,25 +148,31 @@ def _is_established(crd: Object) -> bool:
 
 
 @contextlib.contextmanager
-def running(cluster: Cluster, folder: Path) -> Iterator[Running]:
+def running(cluster: Cluster, folder: Path, *, project: str = "", gpus: int = 16) -> Iterator[Running]:
     """Run an orchestrator over a cluster, and make a project in it; both are gone afterwards."""
     with cluster.kube() as kube:
         install(kube)
         with _in_a_thread(cluster, folder) as (loop, orchestrator):
-            project = f"k3-{secrets.token_hex(3)}"
-            path = f"/apis/run.ai/v1/projects/{project}"
-            spec = {"resources": [{"nodePool": "default", "gpu": {"deserved": 16}}]}
-            kube.post(
-                "/apis/run.ai/v1/projects",
-                {"apiVersion": "run.ai/v1", "kind": "Project", "metadata": {"name": project}, "spec": spec},
-            )
-            kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == "Ready", seconds=60)
-            found = Running(cluster, kube, orchestrator, loop, project, f"runai-{project}")
-            kube.wait(f"/api/v1/namespaces/{found.namespace}/serviceaccounts/default", bool)
+            project = project or f"k3-{secrets.token_hex(3)}"
+            namespace = make_project(kube, project, gpus)
+            found = Running(cluster, kube, orchestrator, loop, project, namespace)
             try:
                 yield found
             finally:
                 _clean(kube, found)
+
+
+def make_project(kube: Kube, project: str, gpus: int) -> str:
+    """Make a project with so many GPUs of its own; return its namespace when it is ready for pods."""
+    spec = {"resources": [{"nodePool": "default", "gpu": {"deserved": gpus}}]}
+    kube.post(
+        "/apis/run.ai/v1/projects",
+        {"apiVersion": "run.ai/v1", "kind": "Project", "metadata": {"name": project}, "spec": spec},
+    )
+    path = f"/apis/run.ai/v1/projects/{project}"
+    kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == "Ready", seconds=60)
+    kube.wait(f"/api/v1/namespaces/runai-{project}/serviceaccounts/default", bool)
+    return f"runai-{project}"
 
 
 def _clean(kube: Kube, found: Running) -> None:

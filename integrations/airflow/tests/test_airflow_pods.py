@@ -5,7 +5,6 @@ Needs Airflow with its Kubernetes provider, so it runs in the environment of the
 
 # mypy: disable-error-code="misc, untyped-decorator, import-untyped"
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from tests.cluster.conftest import (  # noqa: F401 - fixtures by name
     pytest_collection_finish,
     real_nodes,
 )
+from tests.cluster.frameworks import airflow_environ
 from tests.cluster.running import Running, eventually, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
@@ -35,39 +35,8 @@ SLOW = 240.0
 DAGS = """\
 from datetime import datetime
 
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG
-from kubernetes.client import models as k8s
-
-from tests.cluster.images import a_container, host_volumes
-
-
-
-def a_task(name, program, **more):
-    container = a_container(["python", "-c", program])
-    return KubernetesPodOperator(
-        task_id=name,
-        name=name,
-        namespace="{namespace}",
-        image=container["image"],
-        image_pull_policy="Never",
-        cmds=container["command"],
-        env_vars={{item["name"]: item["value"] for item in container["env"]}},
-        volumes=[k8s.V1Volume(name=v["name"], host_path=k8s.V1HostPathVolumeSource(path=v["hostPath"]["path"]))
-                 for v in host_volumes()],
-        volume_mounts=[k8s.V1VolumeMount(name=m["name"], mount_path=m["mountPath"], read_only=True)
-                       for m in container["volumeMounts"]],
-        container_resources=k8s.V1ResourceRequirements(limits={{"nvidia.com/gpu": "1"}}),
-        node_selector={{"type": "real"}},
-        config_file="{kubeconfig}",
-        in_cluster=False,
-        termination_grace_period=1,
-        poll_interval=0.5,
-        on_finish_action="keep_pod",
-        startup_timeout_seconds=200,
-        **more,
-    )
-
+from tests.cluster.frameworks import a_pod_task
 
 for dag, program in {{
     "shows": "import os; print('printed by', os.uname().nodename, os.environ['NVIDIA_VISIBLE_DEVICES'])",
@@ -75,7 +44,7 @@ for dag, program in {{
     "fails": "raise SystemExit(3)",
 }}.items():
     with DAG(dag, schedule=None, start_date=datetime(2025, 1, 1), default_args=dict(retries=0)):
-        a_task("train", program)
+        a_pod_task("train", program, namespace={namespace!r}, kubeconfig={kubeconfig!r})
 """
 """Three DAGs of one pod each; the pods are Airflow's own affair."""
 
@@ -109,17 +78,9 @@ def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPa
 def airflow(run: Running, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
-    text = DAGS.format(namespace=run.namespace, kubeconfig=run.cluster.kubeconfig())
+    text = DAGS.format(namespace=run.namespace, kubeconfig=str(run.cluster.kubeconfig()))
     (home / "dags" / "pods.py").write_text(text)
-    environ = {
-        **os.environ,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-        "AIRFLOW__RUNAI__SCHEDULE_PODS": "True",
-        "AIRFLOW__RUNAI__PROJECT": run.project,
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
+    environ = airflow_environ(home, run.project)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True, capture_output=True)
     return Airflow(home, environ)
 

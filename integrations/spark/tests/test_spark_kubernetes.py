@@ -5,16 +5,12 @@ containers, are the stand-in for it (``image/``). Needs pyspark and Java, so it 
 frameworks: ``-m cluster``.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from runai_core.model.errors import NotFound
 from runai_core.model.workload import Phase, Workload
@@ -26,17 +22,15 @@ from tests.cluster.conftest import (  # noqa: F401 - fixtures by name
     pytest_collection_finish,
     real_nodes,
 )
-from tests.cluster.images import HOST, a_container, a_real_pod, host_volumes
+from tests.cluster.frameworks import IMAGE, allow_drivers, spark_settings, spark_submit
+from tests.cluster.images import a_real_pod
 from tests.cluster.kube import Kube
 from tests.cluster.running import Running, eventually, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-IMAGE = Path(__file__).parent / "image"
 SLOW = 240.0
 """Seconds for what starts Java machines, on a machine with other work."""
-
-RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
 
 
 @pytest.fixture(scope="module")
@@ -46,47 +40,15 @@ def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPa
     if shutil.which("java") is None:
         pytest.skip("Java is not installed: apt-get install openjdk-17-jre-headless")
     with running(cluster, tmp_path_factory.mktemp("orchestrator")) as found:
-        account = {"kind": "ServiceAccount", "name": "default", "namespace": found.namespace}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
-        body = {"metadata": {"name": "spark"}, "subjects": [account], "roleRef": role}
-        found.kube.post(f"{RBAC}/{found.namespace}/rolebindings", body)
+        allow_drivers(found.kube, found.namespace)
         yield found
-
-
-def template() -> dict[str, Any]:
-    """Return the user's own template of Spark's pods: what an image of Spark would bring is mounted."""
-    java = Path(shutil.which("java") or "").resolve().parents[1]
-    container, volumes = a_container(["python", str(IMAGE / "entrypoint.py")]), host_volumes()
-    container["env"].append({"name": "JAVA_HOME", "value": str(java)})
-    for path in (*sorted(Path("/etc").glob("java-*-openjdk")), Path("/etc/ssl/certs")):
-        name = path.name.replace("_", "-")
-        container["volumeMounts"].append({"name": name, "mountPath": str(path), "readOnly": True})
-        volumes.append({"name": name, "hostPath": {"path": str(path)}})
-    spec = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
-    return {"apiVersion": "v1", "kind": "Pod", "spec": spec}
-
-
-def submit(kubeconfig: Path, project: str, namespace: str, *words: str) -> None:  # noqa: F811
-    """Run our spark-submit against the API server; it returns when the driver's pod was made."""
-    server = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-    settings = (f"spark.kubernetes.namespace={namespace}", "spark.kubernetes.submission.waitAppCompletion=false")
-    ours = ("--master", f"k8s://{server}", "--deploy-mode", "cluster", "--project", project, "--executors", "2")
-    conf = [word for setting in settings for word in ("--conf", setting)]
-    done = subprocess.run(
-        [sys.executable, "-m", "runai_spark.submit", *ours, *conf, *words],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig), "SPARK_LOCAL_IP": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:  # noqa: F811
     pytest.importorskip("pyspark")
-    image = ("--conf", "spark.kubernetes.container.image=example/spark:4")
-    submit(cluster.kubeconfig(), "team-a", namespace, "--priority", "high", *image, "local:///opt/squares.py")
+    image = {"spark.kubernetes.container.image": "example/spark:4"}
+    words = ("--executors", "2", "--priority", "high", "local:///opt/squares.py")
+    spark_submit(cluster.kubeconfig(), "team-a", namespace, words, image)
 
     (driver,) = kube.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
     labels = driver["metadata"]["labels"]
@@ -107,23 +69,9 @@ def test_an_application_waits_for_room_for_all_and_then_runs_on_real_nodes(run: 
         run.kube.post(pods, held)
     for name in ("full", "nearly"):
         run.kube.wait(f"{pods}/{name}", lambda seen: seen["status"]["phase"] == "Running", seconds=60)
-    (tmp_path / "pod.yaml").write_text(yaml.safe_dump(template()))
-    files = {f"spark.kubernetes.{role}.podTemplateFile": tmp_path / "pod.yaml" for role in ("driver", "executor")}
-    settings = {
-        **files,
-        "spark.kubernetes.container.image": HOST,
-        "spark.kubernetes.container.image.pullPolicy": "Never",
-        "spark.kubernetes.authenticate.driver.serviceAccountName": "default",
-        "spark.kubernetes.node.selector.type": "real",
-        "spark.kubernetes.driver.request.cores": "0.2",
-        "spark.kubernetes.executor.request.cores": "0.2",
-        "spark.executor.resource.gpu.discoveryScript": IMAGE / "gpus.sh",
-        "spark.pyspark.python": sys.executable,
-        "spark.ui.enabled": "false",
-    }
-    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-    sizes = ("--executor-gpu", "1", "--executor-memory", "512m", "--driver-memory", "512m", "--name", "squares")
-    submit(run.cluster.kubeconfig(), run.project, run.namespace, *sizes, *conf, f"local://{IMAGE / 'squares.py'}", "6")
+    sizes = ("--executors", "2", "--executor-gpu", "1", "--executor-memory", "512m", "--driver-memory", "512m")
+    words = (*sizes, "--name", "squares", f"local://{IMAGE / 'squares.py'}", "6")
+    spark_submit(run.cluster.kubeconfig(), run.project, run.namespace, words, spark_settings(tmp_path))
 
     driver = run.kube.get(pods, labelSelector="spark-role=driver")["items"][0]["metadata"]["name"]
     waits = eventually(lambda: row_of(run, driver) if row_of(run, driver).verdict else None)
