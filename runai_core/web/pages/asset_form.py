@@ -258,7 +258,7 @@ def _members(model: type[Any], at: str) -> Iterator[Member]:
                 kind=_SCALARS.get(hint, ValueType.STRING),
                 help=item.metadata.get("description", ""),
                 required=not at and item.metadata.get("min_length", 0) > 0,
-                choices=tuple(str(choice) for choice in hint) if isinstance(hint, EnumMeta) else (),
+                choices=tuple(map(str, hint)) if isinstance(hint, EnumMeta) else (),
             )
 
 

@@ -95,7 +95,7 @@ ROWS: tuple[FormField, ...] = (
     _row(GANG, "sshAuthMountPath", "SSH keys"),
     _row(GANG, "parallelism", "Pods at once"),
     _row(GANG, "completions", "Runs"),
-    _row(SERVING, "servingPort.container", "Serving port"),
+    _row(SERVING, "servingPort.container", "Serving port", help="The port that answers."),
     _row(SERVING, "servingPort.protocol", "Protocol"),
     _row(
         SERVING,
@@ -143,7 +143,7 @@ ROWS: tuple[FormField, ...] = (
     _row(PLACE, "category", "Category"),
     _row(PLACE, "nodePools", "Node pools"),
     _row(PLACE, "nodeType", "Node type"),
-    _row(PLACE, "podAffinity.type", "Keep pods together"),
+    _row(PLACE, "podAffinity.type", "Keep pods together", help="Required: or it waits. Preferred: if it can be."),
     _row(PLACE, "podAffinity.key", "in one", help="Key of the node label that names the domain."),
     _table(
         PLACE, "tolerations", "Tolerations", name="Name", key="Key", operator="Operator", value="Value", effect="Effect"

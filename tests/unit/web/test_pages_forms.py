@@ -1,0 +1,308 @@
+"""New Workload forms: fields from the model, values and limits from policies, and back to a specification."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from runai_core.model.meta import Meta
+from runai_core.model.workload import Policy, PolicyType, Workload
+from runai_core.policy.effective import effective_of
+from runai_core.policy.evaluate import evaluate
+from runai_core.policy.fields import FIELDS, fields_of
+from runai_core.web.pages.inputs import Input, Section, Widget, posted_of, with_errors
+from runai_core.web.pages.workload_fields import ONLY_YAML, ROWS, said_of
+from runai_core.web.pages.workload_form import (
+    MORE,
+    Surroundings,
+    posted_spec,
+    sections_of,
+    spec_of,
+    started,
+    without_policies,
+)
+
+NOTHING = Surroundings()
+
+
+def surroundings(document: Mapping[str, Any], kind: PolicyType = PolicyType.TRAINING) -> Surroundings:
+    policy = Policy(meta=Meta(name="p"), type=kind, scope_type="project", scope="a", document=document)
+    return Surroundings(effective=effective_of(kind, [policy]), filled=evaluate(kind, {}, [policy]))
+
+
+def inputs_of(kind: PolicyType, posted: Mapping[str, list[str]], around: Surroundings) -> dict[str, Input]:
+    return {item.name: item for section in sections_of(kind, posted, around) for item in section.inputs}
+
+
+def test_every_field_that_policies_know_has_an_input_or_is_named_as_yaml() -> None:
+    assert {row.path for row in ROWS} | ONLY_YAML == set(FIELDS)
+    assert len({row.path for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.path)
+def test_each_field_has_help_from_the_model(row: Any) -> None:
+    assert row.help or said_of(row.path).get("description"), row.path
+    assert len(row.label) < 50
+
+
+@pytest.mark.parametrize("kind", PolicyType)
+def test_a_form_shows_the_fields_of_its_type_and_no_others(kind: PolicyType) -> None:
+    assert set(inputs_of(kind, {}, NOTHING)) == (set(fields_of(kind)) - ONLY_YAML) | {MORE}
+
+
+SPEC = {
+    "image": "python:3.12",
+    "command": "python train.py",
+    "compute": {"gpuDevicesRequest": 2, "gpuPortionRequest": 0.5, "cpuMemoryRequest": "2Gi", "largeShmRequest": True},
+    "environmentVariables": [{"name": "A", "value": "1"}, {"name": "B", "secret": {"name": "s", "key": "k"}}],
+    "nodePools": ["a", "b"],
+    "nodeAffinityRequired": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "x", "operator": "Exists"}]}]},
+    "tolerations": [{"key": "gpu", "operator": "Exists", "seconds": 5}],
+}
+
+
+def test_a_specification_survives_being_shown_and_sent_back() -> None:
+    posted = posted_spec(PolicyType.TRAINING, SPEC)
+
+    assert spec_of(PolicyType.TRAINING, posted, NOTHING) == (SPEC, [])
+    assert posted["compute.gpuPortionRequest"] == ["0.5"]
+    assert "nodeAffinityRequired" in posted[MORE][0]
+    assert "seconds: 5" in posted[MORE][0], "an entry that has no column for a member is written as YAML"
+
+
+def test_a_default_of_a_policy_is_filled_in_with_its_origin_and_stays_the_policy_s() -> None:
+    around = surroundings({"defaults": {"compute": {"cpuCoreRequest": 2}}})
+    posted = started(PolicyType.TRAINING, {}, around)
+    shown = inputs_of(PolicyType.TRAINING, posted, around)["compute.cpuCoreRequest"]
+
+    assert (shown.value, shown.note) == ("2", "Default of the policy training of project a.")
+    assert spec_of(PolicyType.TRAINING, posted, around)[0] == {}, "unchanged, it is not the user's value"
+    changed = {**posted, "compute.cpuCoreRequest": ["3"]}
+    assert spec_of(PolicyType.TRAINING, changed, around)[0] == {"compute": {"cpuCoreRequest": 3.0}}
+    assert inputs_of(PolicyType.TRAINING, changed, around)["compute.cpuCoreRequest"].note == ""
+
+
+@pytest.mark.parametrize(
+    ("document", "value", "note"),
+    [
+        (
+            {"defaults": {"image": "ours"}, "rules": {"image": {"canEdit": False}}},
+            "ours",
+            "Set by the policy training of project a; ask the administrator of project a.",
+        ),
+        (
+            {"rules": {"image": {"blocked": True}}},
+            "",
+            "Not allowed by the policy training of project a; ask the administrator of project a.",
+        ),
+    ],
+    ids=["a fixed value is shown", "a forbidden field is empty"],
+)
+def test_a_field_that_may_not_be_changed_is_locked_and_never_sent(
+    document: Mapping[str, Any], value: str, note: str
+) -> None:
+    around = surroundings(document)
+    shown = inputs_of(PolicyType.TRAINING, {"image": ["mine"]}, around)["image"]
+
+    assert (shown.locked, shown.value, shown.note) == (True, value, note)
+    assert spec_of(PolicyType.TRAINING, {"image": ["mine"]}, around)[0] == {}
+
+
+def test_rules_become_choices_limits_and_words() -> None:
+    rules = {
+        "category": {"options": [{"value": "Train"}, {"value": "Build"}]},
+        "backoffLimit": {"min": 1, "max": 3},
+        "image": {"required": True},
+    }
+    shown = inputs_of(PolicyType.TRAINING, {}, surroundings({"rules": rules}))
+
+    assert [option.value for option in shown["category"].options] == ["Train", "Build"]
+    assert (shown["backoffLimit"].min, shown["backoffLimit"].max) == ("1", "3")
+    assert "At least 1, at most 3 (policy training of project a)." in shown["backoffLimit"].note
+    assert shown["image"].required
+
+
+def test_a_table_that_takes_no_entries_says_which_policy_says_so() -> None:
+    document = {
+        "defaults": {"environmentVariables": {"instances": [{"name": "A", "value": "1"}]}},
+        "rules": {"environmentVariables": {"instances": {"canAdd": False}}},
+    }
+    table = inputs_of(PolicyType.TRAINING, {}, surroundings(document))["environmentVariables"]
+
+    assert table.locked
+    assert table.rows == ()
+    assert table.note.startswith("The policy training of project a adds A=1. Takes no further entries")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("compute.gpuDevicesRequest", "two", "must be a number"),
+        ("compute.gpuDevicesRequest", "1.5", "must be a whole number"),
+        ("compute.cpuCoreRequest", "NaN", "must be a number below 1000000000000000"),
+        ("compute.cpuCoreRequest", "1e999", "must be a number below 1000000000000000"),
+        ("tty", "perhaps", "must be true or false"),
+        (MORE, "a: [", "is not YAML: line 1, column 5"),
+        (MORE, "- a", "must be fields with values"),
+        (MORE, "!!python/object/apply:os.system ['true']", "is not YAML"),
+    ],
+)
+def test_what_cannot_be_read_is_told_at_its_field(field: str, text: str, message: str) -> None:
+    spec, errors = spec_of(PolicyType.TRAINING, {field: [text]}, NOTHING)
+
+    assert spec == {}
+    assert [error.field for error in errors] == [field]
+    assert errors[0].message.startswith(message)
+
+
+def test_errors_find_the_nearest_input_and_the_others_stand_at_the_top() -> None:
+    sections = (Section(title="x", inputs=(Input(name="compute.a", label="A"), Input(name="ports", label="Ports"))),)
+    errors = surroundings({}).filled.violations + tuple(
+        _error(path) for path in ("spec.compute.a", "ports.jupyter.container", "somewhere")
+    )
+    marked, problems = with_errors(sections, errors, ("spec.",))
+
+    assert [item.errors for item in marked[0].inputs] == [("Is wrong.",), ("jupyter.container: is wrong.",)]
+    assert problems == (
+        ("f-compute-a", "A: is wrong"),
+        ("f-ports", "Ports: is wrong"),
+        ("", "somewhere: is wrong."),
+    )
+
+
+def _error(path: str) -> Any:
+    from runai_core.model.errors import FieldError
+
+    return FieldError(path, "is wrong")
+
+
+def test_a_closed_section_with_an_error_is_open() -> None:
+    closed = Section(title="x", inputs=(Input(name="a", label="A", widget=Widget.TEXT),), is_open=False)
+
+    assert with_errors((closed,), [_error("a")])[0][0].is_open
+
+
+def test_a_copy_leaves_out_what_policies_had_filled_in() -> None:
+    spec = {
+        "image": "theirs",
+        "command": "mine",
+        "environmentVariables": [{"name": "A", "value": "theirs"}, {"name": "B", "value": "mine"}],
+    }
+    origins = {"image": "training of the tenant", "environmentVariables.A": "training of the tenant"}
+
+    assert without_policies(spec, origins) == {
+        "command": "mine",
+        "environmentVariables": [{"name": "B", "value": "mine"}],
+    }
+
+
+def test_posted_texts_have_one_kind_of_line_end_and_no_nul() -> None:
+    assert posted_of([("a", "1\r\n2\0"), ("a", "3"), ("b", object())]) == {"a": ["1\n2", "3"]}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["workspace", "training", "distributed", "inference"])
+async def test_each_form_opens(api: Any, kind: str) -> None:
+    answer = await api.client.get(f"/workloads/new/{kind}")
+
+    assert answer.status_code == 200
+    assert f'action="/workloads/new/{kind}"' in answer.text
+
+
+@pytest.mark.asyncio
+async def test_a_form_that_is_wrong_comes_back_with_all_that_was_typed(api: Any) -> None:
+    data = {"name": "Wrong", "project": "default", "command": "<b>&", "compute.gpuDevicesRequest": "x"}
+    answer = await api.client.post("/workloads/new/training", data=data)
+
+    assert answer.status_code == 422
+    assert 'value="Wrong"' in answer.text
+    assert "&lt;b&gt;&amp;" in answer.text
+    assert '<a href="#f-compute-gpuDevicesRequest">GPU devices: must be a number</a>' in answer.text
+    assert (await api.get("/api/v1/workloads/count"))["count"] == 0
+
+
+@pytest.mark.asyncio
+async def test_what_is_submitted_is_what_was_written(api: Any) -> None:
+    data = {
+        "name": "mine",
+        "project": "default",
+        "command": "sleep 5",
+        "numWorkers": "2",
+        "distributedFramework": "PyTorch",
+        "compute.gpuDevicesRequest": "1",
+        "environmentVariables:name": ["A", ""],
+        "environmentVariables:value": ["1", ""],
+        "masterSpec": "compute: {gpuDevicesRequest: 0}",
+    }
+    answer = await api.client.post("/workloads/new/distributed", data=data)
+
+    assert answer.status_code == 303
+    uid = answer.headers["location"].rpartition("/")[2]
+    found = await api.orchestrator.backend.store.get_by_uid(Workload, uid)
+    assert (found.spec.command, found.spec.num_workers, found.spec.compute.gpu_devices_request) == ("sleep 5", 2, 1)
+    assert [(item.name, item.value) for item in found.spec.environment_variables] == [("A", "1")]
+    assert found.master_spec.compute.gpu_devices_request == 0
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_is_taken_is_told_at_the_name(api: Any) -> None:
+    await api.submit("twice")
+    answer = await api.client.post("/workloads/new/training", data={"name": "twice", "project": "default"})
+
+    assert answer.status_code == 422
+    assert 'id="f-name-error"' in answer.text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [("1", "It would start now."), ("9", "It would wait."), ("none", "It would be refused.")],
+)
+async def test_the_check_says_what_would_happen_and_keeps_nothing(api: Any, gpus: str, said: str) -> None:
+    data = {"name": "try", "project": "default", "command": "true", "compute.gpuDevicesRequest": gpus}
+    answer = await api.client.post("/workloads/new/training/check", data=data)
+
+    assert answer.status_code == 200
+    assert said in answer.text
+    assert (await api.get("/api/v1/workloads/count"))["count"] == 0
+
+
+@pytest.mark.asyncio
+async def test_a_form_starts_from_a_template_and_assets(api: Any) -> None:
+    await api.client.post("/assets/new/compute", data={"scope": "tenant", "meta.name": "half", "cpuCoreRequest": "0.5"})
+    data = {
+        "scope": "tenant",
+        "meta.name": "start",
+        "type": "Training",
+        "spec": "command: sleep 7",
+        "assets": "compute: half",
+    }
+    assert (await api.client.post("/templates/new", data=data)).status_code == 303
+    page = await api.client.get("/workloads/new/training")
+    uid = re.findall(r'<option value="([0-9a-f-]{36})">start</option>', page.text)[0]
+
+    answer = await api.client.post(
+        "/workloads/new/training", data={"name": "a", "project": "default", "templateId": uid}
+    )
+
+    found = await api.orchestrator.backend.store.get_by_uid(Workload, answer.headers["location"].rpartition("/")[2])
+    assert (found.spec.command, found.spec.compute.cpu_core_request) == ("sleep 7", 0.5)
+
+
+@pytest.mark.asyncio
+async def test_an_asset_that_is_not_there_is_told_at_its_input(api: Any) -> None:
+    data = {"name": "a", "project": "default", "assets.environment": "nowhere"}
+    answer = await api.client.post("/workloads/new/training", data=data)
+
+    assert answer.status_code == 422
+    assert '<a href="#f-assets-environment">Environment: there is no such environment' in answer.text
+
+
+@pytest.mark.asyncio
+async def test_who_has_no_session_is_sent_to_sign_in(api: Any, anonymous: dict[str, str]) -> None:
+    del api.client.headers["Authorization"]
+    answer = await api.client.get("/workloads/new/training", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/login?next=")
