@@ -23,16 +23,18 @@ from runai_core.model.organization import AccessRule, Department, Project
 from runai_core.model.workload import Pod, Workload
 from runai_core.operator.admission import Admission, Judges
 from runai_core.operator.adoption import Adoption
-from runai_core.operator.exposition import Family
 from runai_core.operator.grouping import PodGrouper
 from runai_core.operator.install.names import IDENTITY_SECRET, labels_of
-from runai_core.operator.measures import Seen, cluster_families, cycle_families, leader_family
 from runai_core.operator.organization import Organization
 from runai_core.operator.reservations import Reservations
 from runai_core.operator.serving import Certified, probes, serving, webhooks
 from runai_core.operator.trust import Trust, settled
+from runai_core.operator.wanted import queue_of_unit
 from runai_core.ports import Query
+from runai_core.service.exposition import Family
+from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
 from runai_core.service.submissions import Submissions
+from runai_core.service.use_families import use_families
 from runai_core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,10 @@ async def families(orchestrator: Orchestrator) -> list[Family]:
     leads = backend.lease.leads if isinstance(backend.lease, KubernetesLease) else set()
     seen = Seen(cluster_id=orchestrator.cluster_id, now=backend.clock.now(), reports=orchestrator.scheduling.reports)
     found = [leader_family(leads), *cycle_families(seen)]
-    return [*found, *cluster_families(await _seen(orchestrator))] if "runai-operator" in leads else found
+    if "runai-operator" not in leads:
+        return found
+    whole = await _seen(orchestrator)
+    return [*found, *cluster_families(whole), *use_families(whole)]
 
 
 async def _seen(orchestrator: Orchestrator) -> Seen:
@@ -180,6 +185,8 @@ async def _seen(orchestrator: Orchestrator) -> Seen:
         workloads=(await store.list(Workload, Query())).items,
         pods=(await store.list(Pod, Query())).items,
         reports=orchestrator.scheduling.reports,
+        newest=orchestrator.sampler.newest,
+        queue_of=queue_of_unit,
     )
 
 

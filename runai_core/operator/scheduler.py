@@ -20,12 +20,12 @@ from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.lease import KubernetesLease, NoElection
 from runai_core.backends.kubernetes.world import SCHEDULING, open_world
 from runai_core.model.errors import Unavailable
-from runai_core.operator.exposition import Family
 from runai_core.operator.scheduler_measures import scheduler_families
 from runai_core.operator.scheduler_store import NoRuntime, PoolStore
 from runai_core.operator.serving import probes, serving
 from runai_core.plugins.manager import load_plugins
 from runai_core.ports import Backend
+from runai_core.service.exposition import Family
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.model.resources import MILLI
-from runai_core.operator.exposition import Family, Samples
-from runai_core.operator.measures import leader_family
+from runai_core.service.exposition import Family, Samples
+from runai_core.service.families import leader_family
 from runai_core.service.scheduling import SchedulingService
 
 KAI_UNITS = {"gpu": ("gpu", MILLI), "cpu": ("cpu_cores", MILLI), "memory": ("memory_gb", 10**9)}

@@ -22,8 +22,8 @@ from starlette.routing import Route
 from runai_core.model.errors import InvalidRequest, Unavailable
 from runai_core.operator.admission import Admission
 from runai_core.operator.certificates import KeyPair
-from runai_core.operator.exposition import CONTENT_TYPE, Family, exposition
 from runai_core.operator.reviews import request_of, review_of
+from runai_core.service.exposition import CONTENT_TYPE, Family, exposition
 
 log = logging.getLogger(__name__)
 

@@ -151,6 +151,11 @@ def queue_of(label: str, name: str, pool: str) -> str:
     return queue_name(DEPARTMENT_QUEUE + name if label == DEPARTMENT_LABEL else name, pool)
 
 
+def queue_of_unit(unit: Department | Project, pool: str) -> str:
+    """Return the same for the unit itself."""
+    return queue_of(DEPARTMENT_LABEL if isinstance(unit, Department) else PROJECT_LABEL, unit.name, pool)
+
+
 def _oldest_first(units: Iterable[Any]) -> list[Any]:
     return sorted(units, key=lambda unit: (unit.meta.created_at, unit.name))
 

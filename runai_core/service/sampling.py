@@ -7,20 +7,19 @@ each project are not.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
-from runai_core.model.organization import Department, Project, QueueResources
-from runai_core.model.resources import MB, MIB, MILLI
+from runai_core.model.nodes import NodePool
+from runai_core.model.organization import Department, Project
 from runai_core.model.samples import Point
-from runai_core.model.snapshot import HOLDS_RESOURCES, PodState
-from runai_core.model.workload import Phase, Pod, Workload, gpu_charge
+from runai_core.model.snapshot import PodState
+from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.plugins.types import MetricSource
 from runai_core.ports import Backend, Filter, Op, Query, SampleStore, samples_of
-from runai_core.service.meters import Meter, Reading, Values, gpu_values
+from runai_core.service.meters import Meter, Reading, Values
+from runai_core.service.points import World, node_points, pod_state, sum_of, unit_points
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +46,6 @@ IDLE = "GPU_IDLE_SECONDS"
 """Metric of a workload: how long none of its GPUs has been used, as far as that was measured."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What there is at one moment."""
-
-    now: float
-    workloads: Sequence[Workload]  # those that run
-    pods: Mapping[str, Sequence[Pod]]  # by uid of the workload
-    nodes: Sequence[Node] = ()
-    pools: Sequence[NodePool] = ()
-    projects: Sequence[Project] = ()
-    departments: Sequence[Department] = ()
-    waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)  # project and node pool -> workloads
-
-
 @dataclass(slots=True)
 class _Idle:
     """For how long the GPUs of one run have not been used. Seconds."""
@@ -81,6 +66,7 @@ class Sampler:
         self._meters = tuple(meters)
         self._idle: dict[str, _Idle] = {}
         self._newest: dict[str, Point] = {}
+        self._last_used: dict[tuple[str, int], float] = {}  # node and index -> when, or when first seen
         self._sampling = asyncio.Lock()
         self._failing: set[str] = set()
 
@@ -97,6 +83,10 @@ class Sampler:
     def use(self, sources: Sequence[MetricSource]) -> None:
         """Ask these plug-ins from now on, besides the meters."""
         self._sources = tuple(sources)
+
+    def measure_with(self, meters: Sequence[Meter]) -> None:
+        """Let these meters measure from now on."""
+        self._meters = tuple(meters)
 
     async def run(self) -> None:
         """Take samples until cancelled."""
@@ -161,9 +151,17 @@ class Sampler:
         for workload in world.workloads:
             points += await self._workload(workload, world, reading)
         idle = {uid for uid, found in self._idle.items() if found.seconds >= IDLE_AFTER}
-        points += _node_points(world, reading)
+        points += node_points(world, reading, self._idle_devices(reading, world.now))
         points += unit_points(world, reading, idle)
         return points
+
+    def _idle_devices(self, reading: Reading, now: float) -> Mapping[tuple[str, int], float]:
+        """Return for how long each measured GPU has not been used; one that is measured first has not been idle."""
+        for key, device in reading.devices.items():
+            if device.utilization > 0 or key not in self._last_used:
+                self._last_used[key] = now
+        self._last_used = {key: at for key, at in self._last_used.items() if key in reading.devices}
+        return {key: max(now - at, 0.0) for key, at in self._last_used.items()}
 
     async def _look(self) -> World:
         store = self._store
@@ -206,7 +204,7 @@ class Sampler:
     async def _workload(self, workload: Workload, world: World, reading: Reading) -> list[Point]:
         pods = world.pods.get(workload.meta.uid, ())
         by_pod = {pod.meta.uid: pod_state(pod) | reading.pods.get(pod.meta.uid, {}) for pod in pods}
-        whole = _sum(by_pod.values())
+        whole = sum_of(by_pod.values())
         whole |= {
             "POD_COUNT": float(len(pods)),
             "RUNNING_POD_COUNT": float(sum(pod.status.state is PodState.RUNNING for pod in pods)),
@@ -231,151 +229,6 @@ class Sampler:
             seconds = before.seconds + (passed if 0 < passed <= UNBROKEN else 0.0)
         self._idle[workload.meta.uid] = _Idle(workload.attempt, seconds, now)
         return {IDLE: seconds, "ATTEMPT": float(workload.attempt)}
-
-
-# -- what points are made of
-
-
-def pod_state(pod: Pod) -> Values:
-    """Return what a pod asks for and holds, in the API's units: devices, cores, bytes."""
-    request = pod.spec.request
-    values = {
-        "CPU_REQUEST_CORES": request.cpu / MILLI,
-        "CPU_MEMORY_REQUEST_BYTES": float(request.memory),
-        "GPU_ALLOCATION": gpu_charge(request) / MILLI if pod.status.state in HOLDS_RESOURCES else 0.0,
-    }
-    if request.gpu_memory_mib:
-        values["GPU_MEMORY_REQUEST_BYTES"] = float(request.gpu_memory_mib * MIB * max(request.gpu_devices, 1))
-    if pod.spec.cpu_limit:
-        values["CPU_LIMIT_CORES"] = pod.spec.cpu_limit / MILLI
-    if pod.spec.memory_limit:
-        values["CPU_MEMORY_LIMIT_BYTES"] = float(pod.spec.memory_limit)
-    return values
-
-
-def unit_points(world: World, reading: Reading, idle: set[str]) -> list[Point]:
-    """Return what projects, departments and node pools have and use, in each node pool."""
-    pools = [pool.name for pool in world.pools] or [DEFAULT_NODE_POOL]
-    departments = {project.name: project.department for project in world.projects}
-    used: dict[str, Values] = {}
-    for workload in world.workloads:
-        for pod in world.pods.get(workload.meta.uid, ()):
-            pool = pod.node_pool or workload.node_pool or DEFAULT_NODE_POOL
-            values = _held(pod, reading, is_idle=workload.meta.uid in idle)
-            department = departments.get(workload.meta.project, workload.department)
-            for entity in (
-                f"project/{workload.meta.project}/{pool}",
-                f"department/{department}/{pool}",
-                f"pool/{pool}",
-            ):
-                _add(used, entity, values)
-        _count(used, workload.meta.project, departments, workload.node_pool or pools[0], "RUNNING_WORKLOADS", 1)
-    for (project, pool), count in world.waiting.items():
-        _count(used, project, departments, pool or pools[0], "PENDING_WORKLOADS", count)
-    quotas = {
-        f"{kind}/{unit.name}/{pool}": _quota(unit.resources.get(pool, QueueResources()))
-        for kind, units in (("project", world.projects), ("department", world.departments))
-        for unit in units
-        for pool in pools
-    }
-    quotas |= {f"pool/{pool}": _pool(pool, world) for pool in pools}
-    return [
-        Point(entity, world.now, quotas.get(entity, {}) | used.get(entity, {}))
-        for entity in sorted(quotas.keys() | used.keys())
-    ]
-
-
-def _held(pod: Pod, reading: Reading, *, is_idle: bool) -> Values:
-    """Return what a pod holds and uses, so that it can be added up."""
-    if pod.status.state not in HOLDS_RESOURCES:
-        return {}
-    request, use = pod.spec.request, reading.pods.get(pod.meta.uid, {})
-    gpus = gpu_charge(request) / MILLI
-    values = {
-        "GPU_ALLOCATION": gpus,
-        "CPU_ALLOCATION_MILLICORES": float(request.cpu),
-        "CPU_MEMORY_ALLOCATION_MB": request.memory / MB,
-        "GPU_IDLE": gpus if is_idle else 0.0,
-    }
-    if gpus and "GPU_UTILIZATION" in use:
-        values |= {"GPU_MEASURED": gpus, "GPU_USED": gpus * use["GPU_UTILIZATION"] / 100}
-    shared = ("CPU_USAGE_CORES", "CPU_MEMORY_USAGE_BYTES", "GPU_MEMORY_USAGE_BYTES")
-    return values | {name: use[name] for name in shared if name in use}
-
-
-def _quota(resources: QueueResources) -> Values:
-    """Return the quota; one without a bound counts 0, as in the telemetry of the API."""
-    return {
-        "GPU_QUOTA": (resources.gpu.deserved or 0) / MILLI,
-        "CPU_QUOTA_MILLICORES": float(resources.cpu.deserved or 0),
-        "CPU_MEMORY_QUOTA_MB": (resources.memory.deserved or 0) / MB,
-        "GPU_ALLOCATION": 0.0,
-        "CPU_ALLOCATION_MILLICORES": 0.0,
-        "CPU_MEMORY_ALLOCATION_MB": 0.0,
-    }
-
-
-def _pool(pool: str, world: World) -> Values:
-    nodes = [node for node in world.nodes if node.node_pool == pool]
-    quota = sum(unit.resources[pool].gpu.deserved or 0 for unit in world.departments if pool in unit.resources)
-    return {
-        "TOTAL_GPU_NODES": float(sum(node.gpu_count > 0 for node in nodes)),
-        "TOTAL_GPU": float(sum(node.gpu_count for node in nodes)),
-        "TOTAL_GPU_MEMORY_BYTES": float(sum(node.gpu_count * node.gpu_memory_mib * MIB for node in nodes)),
-        "TOTAL_CPU_CORES": sum(node.cpu for node in nodes) / MILLI,
-        "TOTAL_CPU_MEMORY_BYTES": float(sum(node.memory for node in nodes)),
-        "GPU_QUOTA": quota / MILLI,
-        "GPU_ALLOCATION": 0.0,
-    }
-
-
-def _node_points(world: World, reading: Reading) -> list[Point]:
-    held: dict[str, Values] = {}
-    for pods in world.pods.values():
-        for pod in pods:
-            if pod.status.state in HOLDS_RESOURCES:
-                request = pod.spec.request
-                amounts = {
-                    "GPU_ALLOCATION": gpu_charge(request) / MILLI,
-                    "CPU_ALLOCATION_MILLICORES": float(request.cpu),
-                    "CPU_MEMORY_ALLOCATION_MB": request.memory / MB,
-                }
-                _add(held, pod.status.node, amounts)
-    points = []
-    for node in world.nodes:
-        devices = [device for (name, _), device in sorted(reading.devices.items()) if name == node.name]
-        values = held.get(node.name, {}) | reading.nodes.get(node.name, {})
-        points.append(Point(f"node/{node.name}", world.now, values | (gpu_values(devices) if devices else {})))
-    return points
-
-
-def _count(
-    used: dict[str, Values], project: str, departments: Mapping[str, str], pool: str, name: str, count: int
-) -> None:
-    entities = [f"project/{project}/{pool}", f"pool/{pool}"]
-    with contextlib.suppress(KeyError):  # the project went a moment ago
-        entities.append(f"department/{departments[project]}/{pool}")
-    for entity in entities:
-        _add(used, entity, {name: float(count)})
-
-
-def _add(sums: dict[str, Values], entity: str, values: Mapping[str, float]) -> None:
-    row = sums.setdefault(entity, {})
-    for name, value in values.items():
-        row[name] = row.get(name, 0.0) + value
-
-
-def _sum(pods: Iterable[Values]) -> Values:
-    """Return sums over pods; utilisation is the mean of those that have one."""
-    total: Values = {}
-    percents: list[float] = []
-    for values in pods:
-        for name, value in values.items():
-            if name == "GPU_UTILIZATION":
-                percents.append(value)
-            elif "/" not in name:  # of single devices: the workload's numbers mean nothing across nodes
-                total[name] = total.get(name, 0.0) + value
-    return total | ({"GPU_UTILIZATION": sum(percents) / len(percents)} if percents else {})
 
 
 async def _add_samples(source: MetricSource, workload: Workload, whole: Values, pods: Mapping[str, Values]) -> None:

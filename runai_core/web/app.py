@@ -11,15 +11,21 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import RunaiError
 from runai_core.service.tools import ToolService
 from runai_core.web import openapi, pages
+from runai_core.web.auditing import Audit
 from runai_core.web.errors import Json, on_error, on_http, on_invalid
 from runai_core.web.gate import Authenticate
 from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
 from runai_core.web.proxy import ToolProxy, tools_domain
 from runai_core.web.routes import (
+    accounts,
     assets,
+    audit,
+    authorization,
     clusters,
     data_volumes,
     departments,
+    identity,
+    idps,
     link,
     manifests,
     metrics,
@@ -28,6 +34,7 @@ from runai_core.web.routes import (
     notifications,
     policies,
     projects,
+    prometheus,
     properties,
     reports,
     sessions,
@@ -43,6 +50,14 @@ ROUTERS = (
     tokens.router,
     sessions.router,
     sessions.tickets,
+    identity.users,
+    identity.me,
+    accounts.accounts,
+    accounts.apps,
+    accounts.keys,
+    authorization.router,
+    idps.router,
+    audit.router,
     metrics.workloads,  # before workloads/{id} and nodes/{id}: "telemetry" is no id
     metrics.organization,
     *typed.routers(),  # before workloads/{id}: "trainings" is no id
@@ -63,6 +78,7 @@ ROUTERS = (
     policies.checks,
     notifications.router,
     reports.router,
+    prometheus.router,
     system.router,
     system.health,
     *pages.routers(),
@@ -91,6 +107,7 @@ def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
     """Put the checks around the routes; what is added last is outermost."""
     settings = orchestrator.settings
     app.add_middleware(Authenticate, access=orchestrator.access, sessions=orchestrator.sessions)
+    app.add_middleware(Audit, audit=orchestrator.audit)
     app.add_middleware(BufferBody, limit=settings.max_body_bytes)
     app.add_middleware(CheckHost, allowed=(*LOOPBACK, settings.host, *settings.allowed_hosts))
     app.add_middleware(ToolProxy, tools=app.state.tools, domain=tools_domain(settings))

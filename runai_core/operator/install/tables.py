@@ -6,7 +6,8 @@ from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.crds import DEFINITIONS
 from runai_core.operator.install.rbac import LOCAL_RIGHTS, PEOPLE, RIGHTS, Right
 from runai_core.operator.install.webhooks import WEBHOOKS
-from runai_core.operator.measures import Seen, cluster_families
+from runai_core.service.families import Seen, cluster_families
+from runai_core.service.use_families import use_families
 
 
 def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -53,7 +54,8 @@ def kinds() -> str:
 
 def metrics() -> str:
     """Return the metrics of the operator."""
-    families = cluster_families(Seen(cluster_id="", now=0.0))
+    nothing = Seen(cluster_id="", now=0.0)
+    families = [*cluster_families(nothing), *use_families(nothing)]
     return table(("Metric", "What it is"), [[f"`{family.name}`", family.help] for family in families])
 
 

@@ -18,7 +18,7 @@ from runai_core.model.errors import NotFound
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import GpuDevice, Node, NodePool
 from runai_core.model.organization import Queue, QueueResources, ResourceQuota
-from runai_core.model.snapshot import NodeEntry, PodState, Snapshot
+from runai_core.model.snapshot import NodeEntry, PodRequest, PodState, Snapshot
 from runai_core.model.workload import Gang, Phase, Pod, PodSpec, PodStatus, Workload
 from runai_core.plugins.manager import load_plugins
 from runai_core.ports import Backend, ClusterChange, ExecSession, LogOptions
@@ -176,7 +176,7 @@ class Api:
         body = {"name": name, "projectId": "default", "spec": {"command": "true"}, **given}
         return await self.send("POST", f"/api/v1/workloads/{kind}", body, expect)
 
-    async def run(self, uid: str) -> Workload:
+    async def run(self, uid: str, *, gpu_devices: tuple[int, ...] = ()) -> Workload:
         """Bring a workload to Running, with one pod."""
         workload = await self.move(uid, Phase.RUNNING, pods_requested=1, pods_running=1)
         pod = Pod(
@@ -184,8 +184,10 @@ class Api:
             workload=workload.name,
             pod_group=f"{workload.name}-1",
             node_pool="default",
-            spec=PodSpec(image="image"),
-            status=PodStatus(state=PodState.RUNNING, node="node-a", ready=True, started_at=NOW),
+            spec=PodSpec(image="image", request=PodRequest(gpu_devices=len(gpu_devices))),
+            status=PodStatus(
+                state=PodState.RUNNING, node="node-a", ready=True, started_at=NOW, gpu_devices=gpu_devices
+            ),
         )
         self.cluster.made[uid] = [await self.orchestrator.backend.store.create(pod)]
         return workload

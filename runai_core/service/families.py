@@ -1,7 +1,7 @@
 """The public metrics of a cluster, by the names that Run:ai's dashboards know. Pure.
 
-Use of processors and GPUs by processes is not among them: on a cluster the
-node's own exporters measure it.
+What is asked for and held is read off the objects; what is used, and stays
+idle, off the newest samples (`use_families`, in a module of its own).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
 from runai_core.model.organization import Department, Project, QueueResources
 from runai_core.model.resources import MB, MIB, MILLI
+from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
 from runai_core.model.workload import TERMINAL, Phase, Pod, Workload, gpu_charge
-from runai_core.operator.exposition import Family, Samples
-from runai_core.operator.wanted import DEPARTMENT_LABEL, PROJECT_LABEL, queue_of
+from runai_core.service.exposition import Family, Samples
 from runai_core.service.scheduling import CycleReport
 
 Labels = dict[str, str]
+
+
+def _queue_name(unit: Department | Project, pool: str) -> str:
+    prefix = "department/" if isinstance(unit, Department) else ""
+    return f"{prefix}{unit.name}" if pool == DEFAULT_NODE_POOL else f"{prefix}{unit.name}-{pool}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,8 @@ class Seen:
     workloads: Sequence[Workload] = ()
     pods: Sequence[Pod] = ()
     reports: Mapping[str, CycleReport] = field(default_factory=dict)
+    newest: Mapping[str, Point] = field(default_factory=dict)  # newest sample of each entity
+    queue_of: Callable[[Department | Project, str], str] = _queue_name  # name of a unit's queue in a node pool
 
 
 def cluster_families(seen: Seen) -> list[Family]:
@@ -112,20 +119,17 @@ def _of_units(seen: Seen, held: Sequence[Pod]) -> list[Family]:
 
 def _queues(seen: Seen) -> Iterable[tuple[Labels, float]]:
     pools = [pool.name for pool in seen.pools] or [DEFAULT_NODE_POOL]
-    units: list[tuple[str, Department | Project]] = [
-        *((DEPARTMENT_LABEL, unit) for unit in seen.departments),
-        *((PROJECT_LABEL, unit) for unit in seen.projects),
-    ]
-    for label, unit in units:
+    units: list[Department | Project] = [*seen.departments, *seen.projects]
+    for unit in units:
         for pool in pools:
             quota = _quota_in([unit.resources.get(pool, QueueResources())])
             words = {name: f"{value:g}" for name, value in quota.items()}
             yield (
                 {
                     "clusterId": seen.cluster_id,
-                    "queue_name": queue_of(label, unit.name, pool),
+                    "queue_name": seen.queue_of(unit, pool),
                     "nodepool": pool,
-                    "project": unit.name if label == PROJECT_LABEL else "",
+                    "project": unit.name if isinstance(unit, Project) else "",
                     "department": unit.department if isinstance(unit, Project) else unit.name,
                     **words,
                 },
@@ -151,7 +155,7 @@ def _quota_in(resources: Sequence[QueueResources]) -> dict[str, float]:
 def _of_workloads(seen: Seen, held: Sequence[Pod]) -> list[Family]:
     gpus, cpu, memory = _sums(held, lambda pod: pod.meta.owner)
     asked = _requested(seen.pods)
-    active = [(item, _workload_labels(seen, item)) for item in seen.workloads if item.phase not in TERMINAL]
+    active = [(item, workload_labels(seen, item)) for item in seen.workloads if item.phase not in TERMINAL]
 
     def of(name: str, text: str, value: Mapping[str, float]) -> Family:
         return Family(name, text, tuple((labels, value.get(item.meta.uid, 0.0)) for item, labels in active))
@@ -186,19 +190,7 @@ def _phases(seen: Seen) -> Family:
 
 
 def _of_pods(seen: Seen, held: Sequence[Pod]) -> list[Family]:
-    def labels(pod: Pod) -> Labels:
-        return {
-            "clusterId": seen.cluster_id,
-            "pod_name": pod.name,
-            "pod_uuid": pod.meta.uid,
-            "pod_namespace": f"runai-{pod.meta.project}",
-            "node": pod.status.node,
-            "project": pod.meta.project,
-            "workload_id": pod.meta.owner,
-            "workload_name": pod.workload,
-        }
-
-    known = [(pod, labels(pod)) for pod in held]
+    known = [(pod, pod_labels(seen, pod)) for pod in held]
     return [
         Family(
             "runai_allocated_gpu_count_per_pod",
@@ -218,7 +210,22 @@ def _of_pods(seen: Seen, held: Sequence[Pod]) -> list[Family]:
     ]
 
 
-def _workload_labels(seen: Seen, item: Workload) -> Labels:
+def pod_labels(seen: Seen, pod: Pod) -> Labels:
+    """Return the labels of a pod's metrics."""
+    return {
+        "clusterId": seen.cluster_id,
+        "pod_name": pod.name,
+        "pod_uuid": pod.meta.uid,
+        "pod_namespace": f"runai-{pod.meta.project}",
+        "node": pod.status.node,
+        "project": pod.meta.project,
+        "workload_id": pod.meta.owner,
+        "workload_name": pod.workload,
+    }
+
+
+def workload_labels(seen: Seen, item: Workload) -> Labels:
+    """Return the labels of a workload's metrics."""
     return {
         "clusterId": seen.cluster_id,
         "workload_id": item.meta.uid,

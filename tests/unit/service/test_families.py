@@ -7,13 +7,15 @@ from runai_core.model.nodes import Node, NodePool
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota
 from runai_core.model.snapshot import PodRequest, PodState
 from runai_core.model.workload import Phase, Pod, PodSpec, PodStatus, Workload
-from runai_core.operator.exposition import Family, exposition
-from runai_core.operator.measures import Seen, cluster_families, cycle_families, leader_family
+from runai_core.operator.wanted import queue_of_unit
+from runai_core.service.exposition import Family, exposition
+from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
 from runai_core.service.scheduling import CycleReport
 
 SEEN = Seen(
     cluster_id="c",
     now=1000.0,
+    queue_of=queue_of_unit,
     nodes=(Node(meta=Meta(name="n1"), gpu_count=8, gpu_memory_mib=80000),),
     pools=(NodePool(meta=Meta(name="default")), NodePool(meta=Meta(name="a100"))),
     departments=(Department(meta=Meta(name="research")),),
