@@ -26,7 +26,8 @@ from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Backend, Query
 from runai_core.service.access import AccessService
 
-RESOURCE = "clusters"
+RESOURCE, CONFIGURATION = "cluster", "cluster-config"
+"""What is asked a right for: to see clusters, and to change them or let one in."""
 
 LOST_AFTER = 20.0
 """Seconds without a sign of life after which a cluster counts as disconnected."""
@@ -93,9 +94,11 @@ class ClusterService:
 
     async def get(self, actor: Actor, ref: str) -> ClusterStatus:
         """Return the cluster of this id or name; raise NotFound."""
-        await self._access.require(actor, Action.READ, RESOURCE, Scope("cluster", ref))
         if self._own is None:
-            return await self._status(await self._find(ref))
+            cluster = await self._find(ref)
+            await self._access.require(actor, Action.READ, RESOURCE, Scope("cluster", cluster.meta.uid))
+            return await self._status(cluster)
+        await self._access.require(actor, Action.READ, RESOURCE)
         if ref not in (self._own.uid, OWN_NAME):
             raise NotFound(f"there is no cluster {ref[:80]}; there is one: {self._own.uid}")
         return await self._own_status(self._own)
@@ -131,7 +134,7 @@ class ClusterService:
         Raises:
             InvalidRequest: the name is wrong. AlreadyExists: it is taken. Unsupported: this is no control plane.
         """
-        await self._access.require(actor, Action.CREATE, RESOURCE)
+        await self._access.require(actor, Action.CREATE, CONFIGURATION)
         self._require_control_plane()
         _check_name(name)
         cluster = await self._store.create(Cluster(meta=Meta(name=name, created_by=actor.name), domain=domain))
@@ -144,9 +147,9 @@ class ClusterService:
         Raises:
             InvalidRequest: the name is another one.
         """
-        await self._access.require(actor, Action.UPDATE, RESOURCE, Scope("cluster", ref))
         self._require_control_plane()
         cluster = await self._find(ref)
+        await self._access.require(actor, Action.UPDATE, CONFIGURATION, Scope("cluster", cluster.meta.uid))
         if name not in (None, cluster.name):
             message = "a cluster cannot be renamed: delete it and create another one"
             raise InvalidRequest.of(FieldError("name", message, str(name)[:80]))
@@ -159,9 +162,9 @@ class ClusterService:
         Raises:
             Conflict: projects name it.
         """
-        await self._access.require(actor, Action.DELETE, RESOURCE, Scope("cluster", ref))
         self._require_control_plane()
         cluster = await self._find(ref)
+        await self._access.require(actor, Action.DELETE, CONFIGURATION, Scope("cluster", cluster.meta.uid))
         uid = cluster.meta.uid
         named = [item.name for item in (await self._store.list(Project, Query())).items if item.cluster == uid]
         if named:
@@ -180,9 +183,9 @@ class ClusterService:
 
         The credential that the cluster has goes on until the token is used.
         """
-        await self._access.require(actor, Action.UPDATE, RESOURCE, Scope("cluster", ref))
         self._require_control_plane()
         cluster = await self._find(ref)
+        await self._access.require(actor, Action.UPDATE, CONFIGURATION, Scope("cluster", cluster.meta.uid))
         secret = secrets.token_urlsafe(32)
         link = await self._link(cluster.meta.uid)
         expires = self._clock.now() + JOIN_SECONDS

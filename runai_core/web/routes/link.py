@@ -7,7 +7,7 @@ nothing but report what is the cluster's own.
 import contextlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocketState
 
@@ -60,7 +60,7 @@ def _credential(socket: WebSocket) -> str:
 
 async def _refuse(socket: Any, error: RunaiError) -> None:
     if socket.application_state is WebSocketState.CONNECTED:
-        with contextlib.suppress(RuntimeError):  # it is closed already
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it is closed already
             await socket.close(1011, error.message.encode()[:120].decode(errors="ignore"))
     elif "websocket.http.response" in socket.scope.get("extensions", {}):
         await socket.send_denial_response(answer(socket, error))

@@ -1,0 +1,297 @@
+"""Clusters of a control plane, as real processes over TLS: work on both sides, cuts and crashes, and who is let in."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.controlplanes import Api, ClusterProcess, Trust, World, a_world, wait_for
+
+pytestmark = pytest.mark.timeout(540)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One control plane with one cluster for the tests that break nothing."""
+    with a_world(tmp_path_factory.mktemp("link")) as made:
+        made.cluster("west")
+        yield made
+
+
+def test_a_workload_submitted_in_the_control_plane_runs_in_the_cluster(world: World) -> None:
+    api, inner = world.control_plane.api(), world.clusters["west"].api()
+
+    uid = api.submit("hello", "echo hello from the cluster")
+
+    assert api.wait(uid, "Completed", "Failed") == "Completed"
+    assert inner.phase(uid) == "Completed", "it has one id on both sides"
+    log = api.http.get(f"/api/v1/workloads/{uid}/logs")
+    assert log.text == "hello from the cluster\n", "the log came over the link"
+    phases = [
+        item["spec"]["phaseUpdate"]["phase"] for item in history(api, uid) if item["meta"]["type"] == "PhaseUpdate"
+    ]
+    assert phases == ["Creating", "Pending", "Initializing", "Running", "Completed"], "told once each"
+    clusters = api.get("/clusters")
+    assert api.get(f"/workloads/{uid}")["clusterId"] == clusters[0]["uuid"]
+
+
+def history(api: Api, uid: str) -> list[dict[str, Any]]:
+    return list(api.get(f"/workloads/{uid}/history", limit=500)["records"])
+
+
+def test_stop_run_and_delete_reach_the_cluster(world: World) -> None:
+    api, inner = world.control_plane.api(), world.clusters["west"].api()
+    uid = api.submit("long", "sleep 600")
+    api.wait(uid, "Running")
+
+    api.post(f"/workloads/trainings/{uid}/suspend")
+    api.wait(uid, "Stopped")
+    assert inner.phase(uid) == "Stopped"
+    api.post(f"/workloads/trainings/{uid}/resume")
+    api.wait(uid, "Running")
+    assert inner.phase(uid) == "Running"
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+    wait_for("it is gone", lambda: "default/long" not in api.workloads())
+    assert "default/long" not in inner.workloads()
+
+
+def test_what_is_submitted_on_the_cluster_appears_in_the_control_plane(world: World) -> None:
+    api, inner = world.control_plane.api(), world.clusters["west"].api()
+
+    uid = inner.submit("from-below", "echo local")
+
+    assert wait_for("it appears", lambda: api.workloads().get("default/from-below"))["id"] == uid
+    assert api.wait(uid, "Completed") == "Completed"
+    pods = api.get(f"/workloads/{uid}/pods")["pods"]
+    assert len(pods) == 1 and pods[0]["clusterId"] == api.get("/clusters/west")["uuid"]
+
+
+def test_projects_and_quota_come_down(world: World) -> None:
+    api, inner = world.control_plane.api(), world.clusters["west"].api()
+
+    made = api.post(
+        "/org-unit/projects", {"name": "team-a", "clusterId": api.get("/clusters/west")["uuid"], "resources": []}
+    )
+
+    wait_for(
+        "it comes down", lambda: "team-a" in [item["name"] for item in inner.get("/org-unit/projects")["projects"]]
+    )
+    uid = api.submit("in-team-a", "true", project="team-a")
+    assert api.wait(uid, "Completed") == "Completed"
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+    wait_for("it is gone", lambda: "team-a/in-team-a" not in api.workloads())
+    assert api.http.delete(f"/api/v1/org-unit/projects/{made['id']}").status_code < 300
+    wait_for("it goes", lambda: "team-a" not in [item["name"] for item in inner.get("/org-unit/projects")["projects"]])
+
+
+def test_why_and_check_are_answered_by_the_cluster(world: World) -> None:
+    api = world.control_plane.api()
+    uid = api.submit("too-large", "true", compute={"gpuDevicesRequest": 8})
+
+    said = wait_for("a verdict", lambda: answer if (answer := api.get(f"/workloads/{uid}/why"))["verdict"] else None)
+
+    assert "8" in said["sentence"] and said["sentence"].startswith("default/too-large is Pending")
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+
+
+def test_nodes_of_the_cluster_are_known(world: World) -> None:
+    nodes = world.control_plane.api().get("/clusters/west/nodes")["nodes"]
+
+    assert [node["gpuInfo"]["gpuCount"] for node in nodes] == [4]
+
+
+def test_a_join_token_is_good_for_one_cluster_once(world: World) -> None:
+    api = world.control_plane.api()
+    uid = api.post("/clusters", {"name": "east"})["uuid"]
+    token = api.get(f"/clusters/{uid}/cluster-install-info")["joinToken"]
+    first = {"token": token, "credential": "a" * 40}
+
+    assert api.http.post("/api/v1/link/join", json=first).status_code == 200
+    assert api.http.post("/api/v1/link/join", json=first).status_code == 200, "the first answer may have been lost"
+    again = api.http.post("/api/v1/link/join", json={"token": token, "credential": "b" * 40})
+    assert again.status_code == 401 and "was used already" in again.json()["message"]
+    newer = api.get(f"/clusters/{uid}/cluster-install-info")["joinToken"]
+    assert newer != token
+    assert api.get(f"/clusters/{uid}")["status"]["state"] == "WaitingToConnect"
+    assert api.http.delete(f"/api/v1/clusters/{uid}").status_code < 300
+
+
+def test_a_credential_that_is_not_known_opens_no_link(world: World) -> None:
+    import ssl
+
+    import websockets.sync.client
+    from websockets.exceptions import InvalidStatus
+
+    context = ssl.create_default_context(cafile=str(world.trust.file))
+    for token in ("x", "x.y", f"{world.control_plane.api().get('/clusters/west')['uuid']}.wrong"):
+        with pytest.raises(InvalidStatus) as refused:
+            websockets.sync.client.connect(
+                f"wss://127.0.0.1:{world.control_plane.port}/api/v1/link",
+                ssl=context,
+                additional_headers={"Authorization": f"Bearer {token}"},
+                proxy=None,
+            ).close()
+        assert refused.value.response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("another authority", "not signed by an authority that is trusted here"),
+        ("another name", "for another name"),
+        ("expired", "has expired"),
+        ("not yet valid", "not valid yet"),
+    ],
+)
+def test_a_wrong_certificate_is_refused_in_words(case: str, words: str, world: World, tmp_path: Path) -> None:
+    trust = Trust(tmp_path)
+    day = 24 * 3600.0
+    names = ("other.example",) if case == "another name" else ("127.0.0.1",)
+    at = {"expired": time.time() - 400 * day, "not yet valid": time.time() + 30 * day}.get(case)
+    certificate = trust.certificate(names, at=at)
+    with https_server(certificate) as port:
+        token = tmp_path / "token"
+        token.write_text("some.token")
+        ca = world.trust.file if case == "another authority" else trust.file
+        cluster = ClusterProcess(
+            log=tmp_path / "agent.log",
+            data_dir=tmp_path / "cluster",
+            url=f"https://127.0.0.1:{port}",
+            token_file=token,
+            ca=ca,
+        )
+        try:
+            cluster.start()
+            wait_for("it says why", lambda: words in cluster.said(), 30)
+            assert cluster.api().submit("alone", "true"), "the cluster works without its control plane"
+            assert "Traceback" not in cluster.said()
+        finally:
+            cluster.down()
+
+
+def https_server(certificate: tuple[Path, Path]) -> "ContextManager":
+    return ContextManager(certificate)
+
+
+class ContextManager:
+    """An HTTPS server that answers nothing of use."""
+
+    def __init__(self, certificate: tuple[Path, Path]) -> None:
+        import http.server
+        import ssl
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+
+    def __enter__(self) -> int:
+        import threading
+
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return int(self.server.server_address[1])
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_while_disconnected_everything_goes_on_and_is_made_up_for(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        cluster = world.cluster("west")
+        api, inner = world.control_plane.api(), cluster.api()
+        running = api.submit("goes-on", "sleep 600")
+        api.wait(running, "Running")
+        wire = world.wires["west"]
+        wire.open = False
+        wire.cut()
+        wait_for("it is disconnected", lambda: api.get("/clusters/west")["status"]["state"] == "Disconnected")
+
+        local = inner.submit("local", "echo local")
+        inner.wait(local, "Completed")
+        assert inner.phase(running) == "Running"
+        waits = api.submit("waits", "true")
+        never = api.submit("never", "true")
+        assert api.http.delete(f"/api/v1/workloads/trainings/{never}").status_code < 300
+        api.post(f"/workloads/trainings/{running}/suspend")
+        refused = api.http.get(f"/api/v1/workloads/{running}/logs")
+        assert refused.status_code == 503 and "is disconnected since" in refused.json()["message"]
+        assert api.phase(waits) == "Creating"
+
+        wire.open = True
+        world.wait_connected("west", api)
+        assert api.wait(waits, "Completed", "Failed") == "Completed"
+        assert api.wait(local, "Completed") == "Completed"
+        api.wait(running, "Stopped")
+        wait_for("never is gone", lambda: "default/never" not in api.workloads())
+        assert "default/never" not in inner.workloads()
+
+
+def test_cuts_and_crashes_at_random_lose_and_double_nothing(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        cluster = world.cluster("west")
+        marks = tmp_path / "marks"
+        marks.mkdir()
+        chance, wire = world.random, world.wires["west"]
+        wanted: dict[str, str] = {}
+        api, inner = world.control_plane.api(), cluster.api()
+        for number in range(40):
+            # Each run leaves a file of its own: a workload that ran twice leaves two.
+            command = f"sh -c 'mktemp {marks}/{{}}.XXXXXX'"
+            side = "cp" if chance.random() < 0.5 else "local"
+            name = f"{side}-{number}"
+            where = api if side == "cp" else inner
+            wanted[name] = wait_for(
+                f"{name} is accepted",
+                lambda: where.submit(name, command.format(name)),
+                60,  # noqa: B023
+            )
+            if chance.random() < 0.3:
+                wire.cut()
+            if number == 15:
+                world.control_plane.kill()
+                world.control_plane.start()
+                api = world.control_plane.api()
+            if number == 25:
+                cluster.kill()
+                cluster.start()
+                inner = cluster.api()
+            time.sleep(chance.random() * 0.2)
+        world.wait_connected("west")
+
+        for uid in wanted.values():
+            assert api.wait(uid, "Completed", "Failed", seconds=120) == "Completed", cluster.said()[-2000:]
+        assert sorted(key.partition("/")[2] for key in api.workloads()) == sorted(wanted), (
+            "nothing lost, nothing doubled"
+        )
+        assert {key: item["id"] for key, item in api.workloads().items()} == {
+            key: item["id"] for key, item in inner.workloads().items()
+        }
+        ran = sorted(path.name.partition(".")[0] for path in marks.iterdir())
+        assert ran == sorted(wanted), "each ran once"
+        wait_for(
+            "histories are equal",
+            lambda: all(len(history(api, uid)) >= len(history(inner, uid)) for uid in wanted.values()),
+        )
+
+
+def test_two_clusters_of_a_tenant_with_projects_of_the_same_name(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        west, east = world.cluster("west", gpus=1), world.cluster("east", gpus=2)
+        api = world.control_plane.api()
+        ids = {item["name"]: item["uuid"] for item in api.get("/clusters")}
+        projects = {item["name"]: item["clusterId"] for item in api.get("/org-unit/projects")["projects"]}
+
+        assert projects == {"default": ids["west"], "default-east": ids["east"]}
+        in_west = api.submit("same-name", "true")
+        in_east = api.submit("same-name", "true", project="default-east")
+        assert api.wait(in_west, "Completed") == api.wait(in_east, "Completed") == "Completed"
+        assert west.api().workloads().keys() == east.api().workloads().keys() == {"default/same-name"}
+        assert west.api().workloads()["default/same-name"]["id"] == in_west
+        assert east.api().workloads()["default/same-name"]["id"] == in_east
+        assert [len(api.get(f"/clusters/{name}/nodes")["nodes"]) for name in ("west", "east")] == [1, 1]
+        answer = api.http.get(f"/api/v1/workloads/{in_east}")
+        assert answer.json()["clusterId"] == ids["east"]
