@@ -36,7 +36,8 @@ def command(role: str, words: list[str], home: Path) -> list[str]:
     memory = os.environ["SPARK_EXECUTOR_MEMORY"]
     jars = f"{home / 'jars'}/*"
     said = [word for option, variable in EXECUTOR.items() for word in (option, os.environ[variable])]
-    return ["java", *java_options, f"-Xms{memory}", f"-Xmx{memory}", "-cp", jars, MAIN, *said]
+    java = f"{os.environ['JAVA_HOME']}/bin/java"
+    return [java, *java_options, f"-Xms{memory}", f"-Xmx{memory}", "-cp", jars, MAIN, *said]
 
 
 if __name__ == "__main__":
