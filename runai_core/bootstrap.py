@@ -28,7 +28,9 @@ from runai_core.plugins.manager import load_plugins
 from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, TakesSecrets
 from runai_core.service.access import AccessService, Credentials
+from runai_core.service.accounts import AccountService
 from runai_core.service.assets import AssetService
+from runai_core.service.audit import AuditService
 from runai_core.service.clusters import ClusterService, Own
 from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
@@ -43,13 +45,16 @@ from runai_core.service.policies import PolicyService
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.reports import ReportService
+from runai_core.service.rules import RuleService
 from runai_core.service.sampling import Sampler
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.secrets import SecretService, Vault
 from runai_core.service.sessions import SessionService
 from runai_core.service.sign_in import SignInService
+from runai_core.service.sso import SsoService
 from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
+from runai_core.service.users import UserService
 from runai_core.service.workloads import Judge, WorkloadService
 from runai_core.settings import ROLES, Settings
 
@@ -84,8 +89,13 @@ class Orchestrator:
     data_volumes: DataVolumeService
     secrets: SecretService
     access: AccessService
+    users: UserService
+    accounts: AccountService
+    rules: RuleService
+    sso: SsoService
     sessions: SessionService
     sign_in: SignInService
+    audit: AuditService
     journal: Journal
     scheduling: SchedulingService
     sampler: Sampler
@@ -300,8 +310,7 @@ def build(
         data_volumes=DataVolumeService(backend, access),
         secrets=opened,
         access=access,
-        sessions=SessionService(backend, access, identity.signing_key),
-        sign_in=SignInService(backend, access, Passwords()),
+        **_identities(backend, open_backend, access, vault, identity.signing_key),
         journal=journal,
         scheduling=scheduling,
         sampler=sampler,
@@ -316,6 +325,22 @@ def build(
         links=links,
     )
     return orchestrator, reconciler
+
+
+def _identities(
+    backend: Backend, recording: Backend, access: AccessService, vault: Vault, signing_key: str
+) -> dict[str, Any]:
+    """Return the services that know who asks, by their names in `Orchestrator`."""
+    passwords = Passwords()
+    return {
+        "users": UserService(backend, access, passwords),
+        "accounts": AccountService(backend, access),
+        "rules": RuleService(backend, access),
+        "sso": SsoService(backend, access, vault),
+        "sessions": SessionService(backend, access, signing_key),
+        "sign_in": SignInService(backend, access, passwords),
+        "audit": AuditService(recording, access),
+    }
 
 
 def _meters(settings: Settings, backend: Backend, prometheus: PrometheusServer | None) -> tuple[Meter, ...]:
@@ -389,4 +414,5 @@ async def _purge(orchestrator: Orchestrator) -> None:
             await backend.store.purge(kind, before)
         await orchestrator.sessions.forget_expired()
         await orchestrator.sign_in.forget_old()
+        await orchestrator.audit.trim()
         await backend.clock.sleep(PURGE_EVERY)

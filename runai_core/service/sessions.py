@@ -7,14 +7,17 @@ own and dies with the session.
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from runai_core.model.errors import NotFound, Unauthenticated
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound, Unauthenticated
 from runai_core.model.identity import Session, Ticket
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
+from runai_core.service.oauth import challenge_of
 from runai_core.service.tokens import hash_of, new_secret
 
 SESSION_SECONDS = 12 * 3600.0
@@ -22,6 +25,12 @@ SESSION_SECONDS = 12 * 3600.0
 
 TICKET_SECONDS = 300.0
 """How long a link that signs in can be used."""
+
+CODE_SECONDS = 60.0
+"""How long a program has to exchange a code for a token."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 TICKET_GONE = "the link has expired or was used before: `runai up` prints a new one"
 
@@ -110,14 +119,51 @@ class SessionService:
         Raises:
             Unauthenticated: it is unknown, was used, or has expired.
         """
+        found = await self._take(ticket, "login", TICKET_GONE)
+        return await self.open(await self._access.actor(found.subject_type, found.subject))
+
+    async def issue_code(self, actor: Actor, *, challenge: str, redirect_uri: str) -> str:
+        """Return a code for a program on the user's own machine (RFC 8252): good once, soon, and for the program only.
+
+        Raises:
+            InvalidRequest: the program does not listen on loopback, or sends no challenge.
+        """
+        parts = urlsplit(redirect_uri)
+        if parts.scheme != "http" or parts.hostname not in LOOPBACK or not parts.port or parts.fragment:
+            message = "must be http://127.0.0.1:PORT/... of a program on your own machine"
+            raise InvalidRequest.of(FieldError("redirect_uri", message, redirect_uri[:200]))
+        if not CHALLENGE.fullmatch(challenge):
+            raise InvalidRequest.of(FieldError("code_challenge", "must be an S256 challenge", challenge[:80]))
+        code = new_secret()
+        await self._store.create(
+            Ticket(
+                meta=Meta(name=hash_of(code), created_by=actor.name),
+                subject=actor.name,
+                subject_type=actor.kind,
+                expires_at=self._clock.now() + CODE_SECONDS,
+                purpose="code",
+                facts={"challenge": challenge, "redirect_uri": redirect_uri},
+            )
+        )
+        return code
+
+    async def redeem_code(self, code: str, verifier: str, redirect_uri: str) -> Actor:
+        """Return whom a code stands for; raise Unauthenticated unless the program can prove that it asked for it."""
+        ticket = await self._take(code, "code", "the code has expired or was used before: sign in again")
+        proved = hmac.compare_digest(challenge_of(verifier), ticket.facts["challenge"])
+        if not proved or redirect_uri != ticket.facts["redirect_uri"]:
+            raise Unauthenticated("the code was given to another program: sign in again")
+        return await self._access.actor(ticket.subject_type, ticket.subject)
+
+    async def _take(self, secret: str, purpose: str, gone: str) -> Ticket:
         try:
-            found = await self._store.get(Ticket, hash_of(ticket))
+            found = await self._store.get(Ticket, hash_of(secret))
             await self._store.delete(Ticket, found.meta.uid)  # of two at the same time, one finds it gone
         except NotFound:
-            raise Unauthenticated(TICKET_GONE) from None
-        if found.purpose != "login" or found.expires_at < self._clock.now():
-            raise Unauthenticated(TICKET_GONE)
-        return await self.open(await self._access.actor(found.subject_type, found.subject))
+            raise Unauthenticated(gone) from None
+        if found.purpose != purpose or found.expires_at < self._clock.now():
+            raise Unauthenticated(gone)
+        return found
 
     async def forget_expired(self) -> None:
         """Delete sessions and tickets whose time is over, and forget deleted ones for good."""

@@ -9,13 +9,23 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from runai_core.model.errors import AlreadyExists, Forbidden, NotFound, StaleVersion, TooManyRequests, Unauthenticated
+from runai_core.model.errors import (
+    AlreadyExists,
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    StaleVersion,
+    TooManyRequests,
+    Unauthenticated,
+)
 from runai_core.model.identity import Attempts, SubjectType, User
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
 from runai_core.service.passwords import Passwords
+from runai_core.service.users import set_password
 
 LONGEST_LOCK = 900.0
 """Seconds for which a name or address is locked at most: long enough against guessing, short enough for its owner."""
@@ -36,6 +46,10 @@ class Patience:
 PATIENCE: Mapping[str, Patience] = {"account": Patience(5), "address": Patience(20)}
 
 
+class MustChangePassword(Forbidden):
+    """The password is right, and must be changed before anything else."""
+
+
 class SignInService:
     """Checks passwords, and slows down who guesses."""
 
@@ -45,14 +59,33 @@ class SignInService:
         self._access = access
         self._passwords = passwords
 
-    async def with_password(self, name: str, password: str, *, address: str = "") -> Actor:
-        """Return who this is.
+    async def with_password(self, name: str, password: str, *, new: str = "", address: str = "") -> Actor:
+        """Return who this is; with a new password, it is the user's from now on.
 
         Raises:
             Unauthenticated: name or password is wrong; which of them is not told.
             TooManyRequests: there were too many failures for the name or from the address.
+            MustChangePassword: it is right, and good for nothing but to be changed.
             Forbidden: the user was disabled.
+            InvalidRequest: the new password is easily guessed, or the same.
         """
+        user = await self._proved(name, password, address)
+        if new:
+            if new == password:
+                raise InvalidRequest.of(FieldError("newPassword", "must differ from the current one"))
+            user = await set_password(self._store, self._passwords, user, new, field="newPassword")
+        elif user.must_change_password:
+            raise MustChangePassword("the password must be changed first: give a new one")
+        await self._note_login(user, new or password)
+        return await self._access.actor(SubjectType.USER.value, user.name)
+
+    async def change_password(self, actor: Actor, current: str, new: str, *, address: str = "") -> None:
+        """Change one's own password; all sessions end. Raise as `with_password` does."""
+        if actor.kind != SubjectType.USER:
+            raise Forbidden("only users have passwords; a service account gets a new secret instead")
+        await self.with_password(actor.name, current, new=new, address=address)
+
+    async def _proved(self, name: str, password: str, address: str) -> User:
         name = name.strip().lower()
         watched = [("account", name), *([("address", address)] if address else [])]
         for kind, what in watched:
@@ -65,8 +98,7 @@ class SignInService:
         if user.disabled:
             raise Forbidden(f"{user.name} was disabled: ask an administrator")
         await self.forget_failures("account", name)
-        await self._note_login(user, password)
-        return await self._access.actor(SubjectType.USER.value, user.name)
+        return user
 
     async def require_unlocked(self, kind: str, what: str) -> None:
         """Raise TooManyRequests while a name or address is locked."""
@@ -114,6 +146,7 @@ class SignInService:
         await self._store.purge(Attempts, self._clock.now())
 
     async def _note_login(self, user: User, password: str) -> None:
+        user = await self._store.get(User, user.name)
         changed = replace(user, last_login=self._clock.now())
         if self._passwords.is_dated(user.password_hash):
             changed = replace(changed, password_hash=await self._passwords.rehash(password))

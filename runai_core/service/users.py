@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
-from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound
 from runai_core.model.identity import AccessKey, Session, SubjectType, User
 from runai_core.model.meta import Meta
 from runai_core.model.organization import TENANT, AccessRule, Action, Actor, Scope
@@ -73,22 +73,7 @@ class UserService:
         """Give a local user a drawn password that must be changed at once; all sessions end."""
         user = self._local(await self._over(actor, Action.UPDATE, ref))
         password = drawn_password()
-        return await self._set(user, password, must_change=True), password
-
-    async def change_password(self, actor: Actor, current: str, new: str) -> User:
-        """Change one's own password; all sessions end.
-
-        Raises:
-            Unauthenticated: the current one is wrong. InvalidRequest: the new one is easily guessed, or the same.
-        """
-        if actor.kind != SubjectType.USER:
-            raise Forbidden("only users have passwords; a service account gets a new secret instead")
-        user = self._local(await self._find(actor.name))
-        if not await self._passwords.is_right(current, user.password_hash):
-            raise Unauthenticated("the current password is wrong")
-        if current == new:
-            raise InvalidRequest.of(FieldError("newPassword", "must differ from the current one"))
-        return await self._set(user, new, must_change=False, field="newPassword")
+        return await set_password(self._store, self._passwords, user, password, must_change=True), password
 
     async def sign_out(self, actor: Actor, ref: str) -> int:
         """End all sessions of a user; return how many there were."""
@@ -103,11 +88,6 @@ class UserService:
             await self._end_sessions(user)
         return await self._store.update(replace(user, disabled=not enabled))
 
-    async def _set(self, user: User, password: str, *, must_change: bool, field: str = "password") -> User:
-        hashed = await self._passwords.hash(password, name=user.name, field=field)
-        await self._end_sessions(user)
-        return await self._store.update(replace(user, password_hash=hashed, must_change_password=must_change))
-
     @staticmethod
     def _local(user: User) -> User:
         if user.provider:
@@ -115,7 +95,7 @@ class UserService:
         return user
 
     async def _end_sessions(self, user: User) -> int:
-        return await delete_all(self._store, Session, "subject", user.name, ("subject_type", SubjectType.USER.value))
+        return await end_sessions(self._store, user)
 
     async def _over(self, actor: Actor, action: Action, ref: str) -> User:
         """Return a user whom the actor may change: who could sign in as another must have all of the other's rights."""
@@ -140,6 +120,20 @@ class UserService:
         if found.meta.deleted_at is not None:
             raise NotFound(f"user {found.name} was deleted")
         return found
+
+
+async def set_password(
+    store: Store, passwords: Passwords, user: User, new: str, *, must_change: bool = False, field: str = "password"
+) -> User:
+    """Give a user a password, and end all sessions; raise InvalidRequest for one that is easily guessed."""
+    hashed = await passwords.hash(new, name=user.name, field=field)
+    await end_sessions(store, user)
+    return await store.update(replace(user, password_hash=hashed, must_change_password=must_change))
+
+
+async def end_sessions(store: Store, user: User) -> int:
+    """End all sessions of a user; return how many there were."""
+    return await delete_all(store, Session, "subject", user.name, ("subject_type", SubjectType.USER.value))
 
 
 def drawn_password() -> str:

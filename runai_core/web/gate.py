@@ -30,7 +30,17 @@ LINK = ("/api/v1/link", "/api/v1/link/join")
 """Where clusters connect: they prove who they are by themselves (`routes.link`)."""
 
 OPEN_PATHS = frozenset(
-    {"/api/v1/token", "/api/v2/token", "/api/docs", "/api/openapi.json", "/login", "/healthz", "/readyz", *LINK}
+    {
+        "/api/v1/token",
+        "/api/v2/token",
+        "/v1/k8s/auth/oauth/apptoken",
+        "/api/docs",
+        "/api/openapi.json",
+        "/login",
+        "/healthz",
+        "/readyz",
+        *LINK,
+    }
 )
 """Paths that anybody may ask for."""
 
@@ -104,6 +114,16 @@ def actor_of(connection: HTTPConnection) -> Actor | None:
     """Return who asks, where that is known."""
     found = connection.scope.get("state", {}).get("actor")
     return found if isinstance(found, Actor) else None
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return the address that a request comes from: that of a proxy unless uvicorn was told to trust it."""
+    return connection.client.host if connection.client else ""
+
+
+def bearer_of(scope: Scope) -> str:
+    """Return the bearer token of a request; empty where there is none."""
+    return _token(scope) if "authorization" in Headers(scope=scope) else ""
 
 
 def cookie_of(scope: Scope, name: str) -> str:

@@ -52,6 +52,7 @@ class OAuthToken(BaseModel):
     access_token: str
     token_type: str = "Bearer"  # noqa: S105  the name of the scheme, no secret
     expires_in: int
+    refresh_token: str | None = None
 
 
 class Reference(Answer):

@@ -1,7 +1,7 @@
-"""Signing in and out with a browser."""
+"""Signing in and out with a browser: by link, by password, through a provider; and for a program beside it."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
@@ -9,20 +9,26 @@ from starlette.responses import RedirectResponse, Response
 
 from runai_core.model.errors import RunaiError, Unauthenticated
 from runai_core.service.sessions import Opened
+from runai_core.service.sign_in import MustChangePassword
 from runai_core.web.answers.identity import TicketAnswer
+from runai_core.web.auditing import note_sign_in
 from runai_core.web.context import Door, Who
 from runai_core.web.errors import status_of
-from runai_core.web.gate import COOKIE, LOGIN_COOKIE, cookie_of, login_secret
+from runai_core.web.gate import COOKIE, LOGIN_COOKIE, address_of, cookie_of, login_secret
 from runai_core.web.pages import frame
 from runai_core.web.routes.tokens import form
 
-router = APIRouter(include_in_schema=False)
+router = frame.page_router()
 tickets = APIRouter(prefix="/api/v1", tags=["tokens"])
 
 START = "/workloads"
 """Where a browser goes that was on its way to nowhere else."""
 
+SSO_COOKIE = "runai_sso"
+"""Proves that the browser which comes back from a provider is the one that left."""
+
 Text = Annotated[str, Query(max_length=2000)]
+Fields = Annotated[dict[str, str], Depends(form)]
 
 
 @router.get("/login")
@@ -30,25 +36,68 @@ async def show_login(request: Request, door: Door, ticket: Text = "", next: Text
     """The form, or at once a session where the link has a ticket."""
     if ticket:
         try:
-            return _signed_in(request, await door.sessions.redeem(ticket), next)
+            return await _signed_in(request, door, await door.sessions.redeem(ticket), next)
         except Unauthenticated as error:
-            return _form(request, door, next, error=error)
-    return _form(request, door, next)
+            return await _form(request, door, next, error=error)
+    return await _form(request, door, next)
 
 
 @router.post("/login")
-async def sign_in(request: Request, door: Door, fields: Annotated[dict[str, str], Depends(form)]) -> Response:
+async def sign_in(request: Request, door: Door, fields: Fields) -> Response:
     """Check name and password."""
     target, name = fields.get("next", ""), fields.get("username", "")
     secret = cookie_of(request.scope, LOGIN_COOKIE)
     if not secret or not door.sessions.is_csrf(secret, fields.get("csrf_token", "")):
         error: RunaiError = Unauthenticated("the form was too old: try again")
-        return _form(request, door, target, error=error, name=name)
+        return await _form(request, door, target, error=error, name=name)
+    note_sign_in(request, name)
+    password, new = fields.get("password", ""), fields.get("new_password", "")
     try:
-        actor = await door.sign_in.with_password(name, fields.get("password", ""), address=_address(request))
+        actor = await door.sign_in.with_password(name, password, new=new, address=address_of(request))
     except RunaiError as error:
-        return _form(request, door, target, error=error, name=name)
-    return _signed_in(request, await door.sessions.open(actor), target)
+        must = isinstance(error, MustChangePassword) or bool(new)
+        return await _form(request, door, target, error=error, name=name, must_change=must)
+    return await _signed_in(request, door, await door.sessions.open(actor), target)
+
+
+@router.get("/login/sso/{alias}")
+async def leave(request: Request, door: Door, alias: str, next: Text = "") -> Response:  # noqa: A002
+    """Go to an identity provider."""
+    try:
+        departure = await door.sso.begin(alias, str(request.url_for("arrive")), local_path(next))
+    except RunaiError as error:
+        return await _form(request, door, next, error=error)
+    response = RedirectResponse(departure.url, 303)
+    # Lax: the way back is a navigation from the provider's site.
+    response.set_cookie(
+        SSO_COOKIE,
+        departure.browser,
+        max_age=900,
+        path="/login",
+        httponly=True,
+        samesite="lax",
+        secure=_secure(request),
+    )
+    return response
+
+
+@router.get("/login/callback")
+async def arrive(
+    request: Request, door: Door, state: Text = "", code: Text = "", error: Text = "", error_description: Text = ""
+) -> Response:
+    """Come back from an identity provider."""
+    browser = cookie_of(request.scope, SSO_COOKIE)
+    try:
+        if error or not code or not browser:
+            said = error_description or error or "the provider sent no code"
+            raise Unauthenticated(f"the sign-in did not succeed: {said[:200]}")
+        arrival = await door.sso.finish(state, code, browser)
+    except RunaiError as refused:
+        return await _form(request, door, "", error=refused)
+    note_sign_in(request, arrival.actor.name)
+    response = await _signed_in(request, door, await door.sessions.open(arrival.actor), arrival.target)
+    response.delete_cookie(SSO_COOKIE, path="/login")
+    return response
 
 
 @router.post("/logout")
@@ -58,6 +107,30 @@ async def sign_out(request: Request, door: Door) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/")
     return response
+
+
+@router.get("/authorize")
+async def ask_for_program(
+    request: Request, actor: frame.Viewer, redirect_uri: Text, code_challenge: Text, state: Text = ""
+) -> Response:
+    """Ask whether a program on the user's machine may act as the user."""
+    return frame.page(
+        request,
+        "authorize.html",
+        name=actor.name,
+        program=urlsplit(redirect_uri).netloc,
+        fields={"redirect_uri": redirect_uri, "code_challenge": code_challenge, "state": state},
+    )
+
+
+@router.post("/authorize")
+async def let_program(request: Request, door: Door, actor: frame.Viewer, fields: Fields) -> Response:
+    """Hand the program a code: it listens on loopback, and only it can exchange the code."""
+    target = fields.get("redirect_uri", "")
+    code = await door.sessions.issue_code(actor, challenge=fields.get("code_challenge", ""), redirect_uri=target)
+    joined = "&" if urlsplit(target).query else "?"
+    url = f"{target}{joined}{urlencode({'code': code, 'state': fields.get('state', '')})}"
+    return frame.page(request, "signed_in.html", target=url, said="The program is signed in.")
 
 
 @tickets.post("/sessions/tickets", summary="Ask for a link that signs a browser in, once (ours)")
@@ -74,23 +147,39 @@ def local_path(target: str) -> str:
     return target if plain and not parts.netloc and not parts.scheme else START
 
 
-def _signed_in(request: Request, session: Opened, target: str) -> Response:
+async def _signed_in(request: Request, door: Door, session: Opened, target: str) -> Response:
     """Hand the cookie over on a page that goes on by itself.
 
     A redirect would not do: a browser that comes from elsewhere (a link in a
     terminal page, an identity provider) sends no SameSite=Strict cookie to the
     place it is redirected to.
     """
-    response = frame.page(request, "signed_in.html", target=local_path(target))
-    secure = request.url.scheme == "https"
+    old = cookie_of(request.scope, COOKIE)
+    if old:
+        await door.sessions.close(old)  # the browser forgets it: nobody else shall find it
+    response = frame.page(request, "signed_in.html", target=local_path(target), said="You are signed in.")
     response.set_cookie(
-        COOKIE, session.cookie, max_age=session.seconds, path="/", httponly=True, samesite="strict", secure=secure
+        COOKIE,
+        session.cookie,
+        max_age=session.seconds,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=_secure(request),
     )
     response.delete_cookie(LOGIN_COOKIE, path="/login")
     return response
 
 
-def _form(request: Request, door: Door, target: str, *, error: RunaiError | None = None, name: str = "") -> Response:
+async def _form(
+    request: Request,
+    door: Door,
+    target: str,
+    *,
+    error: RunaiError | None = None,
+    name: str = "",
+    must_change: bool = False,
+) -> Response:
     secret = cookie_of(request.scope, LOGIN_COOKIE) or login_secret()
     response = frame.page(
         request,
@@ -100,18 +189,14 @@ def _form(request: Request, door: Door, target: str, *, error: RunaiError | None
         form_token=door.sessions.csrf(secret),
         error=error.message if error else "",
         name=name[:256],
+        must_change=must_change,
+        providers=await door.sso.names(),
     )
     response.set_cookie(
-        LOGIN_COOKIE,
-        secret,
-        max_age=3600,
-        path="/login",
-        httponly=True,
-        samesite="lax",
-        secure=request.url.scheme == "https",
+        LOGIN_COOKIE, secret, max_age=3600, path="/login", httponly=True, samesite="lax", secure=_secure(request)
     )
     return response
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+def _secure(request: Request) -> bool:
+    return request.url.scheme == "https"
