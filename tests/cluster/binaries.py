@@ -63,7 +63,7 @@ PROGRAMS: Mapping[str, Program] = {
     "containerd": _containerd("containerd", together=""),
     "containerd-shim-runc-v2": _containerd("containerd-shim-runc-v2"),
     "ctr": _containerd("ctr"),
-    "coredns": Program("coredns", "github.com/coredns/coredns", oldest=(1, 11), version=("-version",)),
+    "coredns": Program("coredns", ".", oldest=(1, 11), version=("-version",)),
     "pause": Program("pause", "."),
     "helm": Program("helm", "helm.sh/helm/v3/cmd/helm", oldest=(3, 10), version=("version", "--short")),
 }
