@@ -48,19 +48,33 @@ def write_images(pause: Path, target: Path) -> None:
         for name, layer in layers.items():
             digest = hashlib.sha256(layer).hexdigest()
             settings = {"Entrypoint": ["/pause"]} if name == PAUSE else {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
-            config = {
-                "architecture": _architecture(),
-                "os": "linux",
-                "config": settings,
-                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-            }
-            written = json.dumps(config).encode()
-            config_name = f"{hashlib.sha256(written).hexdigest()}.json"
-            _add(archive, config_name, written)
+            manifest.append(_described(archive, name, digest, settings))
             _add(archive, f"{digest}/layer.tar", layer)
-            short = name.removeprefix("docker.io/")
-            manifest.append({"Config": config_name, "RepoTags": [short], "Layers": [f"{digest}/layer.tar"]})
         _add(archive, "manifest.json", json.dumps(manifest).encode())
+
+
+def write_image(target: Path, name: str, layer: Path, settings: Mapping[str, object]) -> None:
+    """Write an image of one layer, a tar file, as an archive in the format of ``docker save``."""
+    with layer.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    with tarfile.open(target, "w") as archive:
+        manifest = [_described(archive, name, digest, settings)]
+        archive.add(layer, f"{digest}/layer.tar")
+        _add(archive, "manifest.json", json.dumps(manifest).encode())
+
+
+def _described(archive: tarfile.TarFile, name: str, digest: str, settings: Mapping[str, object]) -> Object:
+    """Add an image's configuration to an archive; return its entry in the manifest."""
+    config = {
+        "architecture": _architecture(),
+        "os": "linux",
+        "config": settings,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    written = json.dumps(config).encode()
+    config_name = f"{hashlib.sha256(written).hexdigest()}.json"
+    _add(archive, config_name, written)
+    return {"Config": config_name, "RepoTags": [name.removeprefix("docker.io/")], "Layers": [f"{digest}/layer.tar"]}
 
 
 def a_container(command: Sequence[str], *, name: str = "main", gpus: int = 0) -> Object:

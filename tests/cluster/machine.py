@@ -196,6 +196,12 @@ def _import_images(cluster: "Cluster", name: str, ctr: Path, pause: Path) -> Non
     archive = cluster.directory / "images.tar"
     if not archive.exists():
         write_images(pause, archive)
+    import_image(cluster, name, archive, ctr)
+
+
+def import_image(cluster: "Cluster", name: str, archive: Path, ctr: Path | None = None) -> None:
+    """Give a node the images of an archive in the format of ``docker save``."""
+    ctr = ctr or binaries.install(["ctr"])["ctr"]
     command = [str(part) for part in _entering(cluster, name, [ctr, "-n", "k8s.io", "images", "import", archive])]
 
     def is_imported() -> bool:

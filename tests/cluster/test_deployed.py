@@ -1,0 +1,210 @@
+"""Everything on the cluster: an image of this checkout, `runai admin install` with two replicas, `runai connect`.
+
+Nothing of ours runs outside: scheduler, operator and API are pods on a real node, with the rights, probes and
+certificates of the manifests.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster import binaries, machine
+from tests.cluster.cluster import Cluster
+from tests.cluster.kube import Kube, Object
+from tests.cluster.product_image import RUNAI, write_product_image
+from tests.cluster.running import eventually, real
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+PODS = "/api/v1/namespaces/runai/pods"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/runai/leases"
+WORKLOADS = "/apis/run.ai/v2alpha1/namespaces/runai-vision/trainingworkloads"
+START_SECONDS = 240
+
+
+class Deployed:
+    """A cluster with everything installed, and the command line of somebody outside."""
+
+    def __init__(self, cluster: Cluster, kube: Kube, folder: Path) -> None:
+        self.cluster = cluster
+        self.kube = kube
+        # Somebody on another machine: nothing here names an orchestrator.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNAI_")}
+        self._environment = {**kept, "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}
+
+    def runai(self, *words: str) -> str:
+        """Run the command; return what it printed."""
+        command = [sys.executable, "-m", "runai_core.cli.main", *words]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, env=self._environment, cwd="/"
+        )
+        assert done.returncode == 0, f"runai {' '.join(words)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def leader(self, component: str) -> str:
+        """Return the pod that leads now; empty where none does."""
+        for lease in self.kube.get(LEASES)["items"]:
+            if lease["metadata"]["name"] == f"runai-{component}":
+                holder = str(lease["spec"].get("holderIdentity") or "")
+                names = [pod["metadata"]["name"] for pod in self.kube.get(PODS)["items"]]
+                return next((name for name in names if name in holder), "")
+        return ""
+
+    def logs(self) -> str:
+        """Return what our pods said last, for a failure's message."""
+        told = []
+        for pod in self.kube.get(PODS)["items"]:
+            name = pod["metadata"]["name"]
+            with contextlib.suppress(AssertionError):
+                told.append(f"== {name}\n{self.cluster.kubectl('-n', 'runai', 'logs', '--tail', '15', name)}")
+        return "\n".join(told)
+
+    def submit(self, name: str) -> str:
+        """Create a training that prints a word on a real node; return its path."""
+        spec = real(["/bin/sh", "-c", "echo it ran here; sleep 2"])
+        body = {
+            "apiVersion": "run.ai/v2alpha1",
+            "kind": "TrainingWorkload",
+            "metadata": {"name": name, "namespace": "runai-vision"},
+            "spec": spec,
+        }
+        self.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(body))
+        return f"{WORKLOADS}/{name}"
+
+    def completes(self, path: str, seconds: float = 90) -> None:
+        """Wait until a training has run to its end."""
+        try:
+            self.kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == "Completed", seconds=seconds)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}\n{self.logs()}") from None
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    own_cluster: Cluster, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    try:
+        machine.require()
+    except binaries.Unavailable as reason:
+        pytest.skip(str(reason))
+    own_cluster.start("kube-scheduler")  # it places our own processes
+    machine.add_real_nodes(own_cluster, 1, gpus=4)
+    archive = own_cluster.directory / "runai.tar"
+    write_product_image(archive)
+    machine.import_image(own_cluster, "real-1", archive)
+    with own_cluster.kube() as kube:
+        found = Deployed(own_cluster, kube, tmp_path_factory.mktemp("outside"))
+        kubeconfig = str(own_cluster.kubeconfig())
+        image = ("--image", RUNAI, "--image-pull-policy", "Never")
+        found.runai("admin", "install", "--kubeconfig", kubeconfig, *image, "--replicas", "2")
+        try:
+            kube.wait("/apis/apps/v1/namespaces/runai/deployments", _are_available, seconds=START_SECONDS)
+        except AssertionError:
+            raise AssertionError(found.logs()) from None
+        project: Object = {"apiVersion": "run.ai/v1", "kind": "Project", "metadata": {"name": "vision"}}
+        kube.post("/apis/run.ai/v1/projects", {**project, "spec": {"resources": _quota()}})
+        kube.wait("/apis/run.ai/v1/projects/vision", _is_ready, seconds=60)
+        kube.wait("/api/v1/namespaces/runai-vision/serviceaccounts/default", bool)
+        yield found
+
+
+def _quota() -> list[Object]:
+    return [{"nodePool": "default", "gpu": {"deserved": 4}}]
+
+
+def _are_available(seen: Object) -> bool:
+    items = seen.get("items", [])
+    return len(items) == 3 and all(
+        item.get("status", {}).get("availableReplicas") == item["spec"]["replicas"] for item in items
+    )
+
+
+def _is_ready(project: Object) -> bool:
+    return bool(project.get("status", {}).get("phase") == "Ready")
+
+
+def test_all_processes_run_as_nobody_on_the_cluster_with_two_replicas(deployed: Deployed) -> None:
+    pods = deployed.kube.get(PODS)["items"]
+
+    names = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods)
+    assert names == ["api", "operator", "operator", "scheduler", "scheduler"]
+    assert {pod["spec"]["nodeName"] for pod in pods} == {"real-1"}
+    assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {RUNAI}
+    name = pods[0]["metadata"]["name"]
+    program = "import os; print(os.getuid())"
+    printed = deployed.cluster.kubectl("-n", "runai", "exec", name, "--", "python3", "-c", program)
+    assert printed.strip() == "65532"
+
+
+def test_a_training_runs_from_the_first_line_to_the_last(deployed: Deployed) -> None:
+    deployed.completes(deployed.submit("plain"))
+
+    assert deployed.cluster.kubectl("-n", "runai-vision", "logs", "plain-1-0") == "it ran here\n"
+
+
+def test_the_webhook_in_the_cluster_refuses_what_makes_no_sense(deployed: Deployed) -> None:
+    body = {
+        "apiVersion": "run.ai/v2alpha1",
+        "kind": "TrainingWorkload",
+        "metadata": {"name": "wrong", "namespace": "runai-vision"},
+        "spec": {"image": {"value": "i"}, "gpu": {"value": "-3"}},
+    }
+    with pytest.raises(AssertionError) as refused:
+        deployed.cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump(body))
+
+    assert "denied the request" in str(refused.value)
+    assert "spec.gpu" in str(refused.value)
+
+
+def test_somebody_outside_connects_and_sees_the_same(deployed: Deployed) -> None:
+    with _forwarded(deployed.cluster) as url:
+        said = deployed.runai("connect", "--kubeconfig", str(deployed.cluster.kubeconfig()), "--url", url)
+        assert f"Logged in to {url}" in said
+
+        deployed.runai("training", "standard", "submit", "outside", "-p", "vision", "-i", "example/image")
+        listed = json.loads(deployed.runai("workload", "list", "-p", "vision", "--json"))
+
+    assert "outside" in json.dumps(listed)
+    assert deployed.kube.get(f"{WORKLOADS}/outside")["spec"]["image"]["value"] == "example/image"
+
+
+@pytest.mark.parametrize("component", ["operator", "scheduler"])
+def test_when_the_leader_is_killed_the_other_replica_goes_on(deployed: Deployed, component: str) -> None:
+    leader = eventually(lambda: deployed.leader(component), seconds=60)
+
+    deployed.kube.delete(f"{PODS}/{leader}", grace=0)
+    path = deployed.submit(f"after-{component}")
+
+    successor = eventually(lambda: (name := deployed.leader(component)) != leader and name, seconds=90)
+    assert successor
+    deployed.completes(path)
+    pods = deployed.kube.get("/api/v1/namespaces/runai-vision/pods", labelSelector=f"runai/workload=after-{component}")
+    assert [pod["metadata"]["name"] for pod in pods["items"]] == [f"after-{component}-1-0"]
+
+
+@contextlib.contextmanager
+def _forwarded(cluster: Cluster) -> Iterator[str]:
+    """Show the API's service on a port of this machine, as an administrator does."""
+    kubectl = binaries.install(["kubectl"])["kubectl"]
+    words = ("-n", "runai", "port-forward", "service/runai-api", ":80")
+    command = [str(kubectl), "--kubeconfig", str(cluster.kubeconfig()), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            deadline, line = time.monotonic() + 30, ""
+            while not (found := re.search(r"127\.0\.0\.1:(\d+)", line)):
+                assert process.poll() is None, line
+                assert time.monotonic() < deadline, line
+                line = process.stdout.readline()
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
