@@ -42,7 +42,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _finish(path: str, operation: dict[str, Any]) -> None:
     """Add what holds for every operation: the token, and the form of errors."""
-    if path.startswith("/api/") and path not in OPEN_PATHS:
+    if path.startswith(("/api/", "/v1/")) and path not in OPEN_PATHS:
         operation["security"] = [{"bearer": []}]
     operation["responses"].pop("422", None)  # ours is 400, with all fields named
     operation["responses"]["default"] = {

@@ -81,6 +81,7 @@ async def workload_metrics(workload_id: str, door: Door, actor: Who, given: Aske
     return _metrics(await door.metrics.of_workload(actor, workload_id, _types(given), window), response)
 
 
+@workloads.get("/inferences/{workload_id}/pods/{pod_id}/metrics", summary="Measurements of a pod of an inference")
 @workloads.get("/{workload_id}/pods/{pod_id}/metrics", summary="Measurements of a pod")
 async def pod_metrics(
     workload_id: str, pod_id: str, door: Door, actor: Who, given: Asked, response: Response
