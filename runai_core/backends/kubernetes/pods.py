@@ -9,7 +9,7 @@ from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
-from runai_core.backends.kubernetes.codec.deployments import ROLLED, is_rolled, ranked
+from runai_core.backends.kubernetes.codec.deployments import EXHAUSTED, ROLLED, given_up, is_rolled, ranked
 from runai_core.backends.kubernetes.codec.places import GROUPED, address
 from runai_core.backends.kubernetes.codec.pod_status import is_exhausted, pod_of
 from runai_core.backends.kubernetes.launching import AT_ONCE, launch, object_of, place_of
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 INDEX = "workload-uid"
 ENDED = frozenset({"Succeeded", "Failed"})
 
-EXHAUSTED = "BackoffLimitExceeded"
-"""Reason of a pod whose container failed in place as often as it may (the word of Kubernetes' Jobs)."""
-
 NOW = 1
 """Seconds of `activeDeadlineSeconds` that end a pod at once and keep it, with its logs."""
 
@@ -45,20 +42,18 @@ def pods_of(world: World, workload: Workload) -> list[Pod]:
         return None if node is None else _is_ready(node)
 
     items = items_of(world, workload)
-    found = [pod_of(item, ready, now) for item in items]
-    if workload.type not in ROLLED:
-        return found
-    ending = frozenset(item["metadata"]["uid"] for item in items if item["metadata"].get("deletionTimestamp"))
-    rolled = {item["metadata"]["uid"] for item in items if is_rolled(item)}
-    placed = ranked(workload, (pod for pod in found if pod.meta.uid in rolled), ending)
-    return [*(pod for pod in found if pod.meta.uid not in rolled), *placed]
+    single = [pod_of(item, ready, now) for item in items if not is_rolled(item)]
+    rolled = [item for item in items if is_rolled(item)]
+    ending = frozenset(item["metadata"]["uid"] for item in rolled if item["metadata"].get("deletionTimestamp"))
+    replicas = [given_up(pod_of(item, ready, now), workload, exhausted=is_exhausted(item, now)) for item in rolled]
+    return [*single, *ranked(workload, replicas, ending)]
 
 
 async def pods(api: Api, world: World, workload: Workload) -> list[Pod]:
     """Return the pods, after ending those that fail in place for ever, and forgetting groups that nobody needs."""
     now = time.time()
     for item in items_of(world, workload):
-        if is_exhausted(item, now):
+        if is_exhausted(item, now) and not is_rolled(item):
             await _end_for_good(api, world, item)
     await _forget_groups(api, world, workload)
     return pods_of(world, workload)

@@ -15,6 +15,7 @@ from runai_core.backends.kubernetes.codec.manifests import template_of
 from runai_core.backends.kubernetes.codec.places import Place, labels_of
 from runai_core.lifecycle.phases import CLAIMS_QUOTA
 from runai_core.lifecycle.vacancies import is_live
+from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 
 Object = dict[str, Any]
@@ -24,6 +25,9 @@ ROLLED = frozenset({WorkloadType.INFERENCE})
 
 REVISIONS = 2
 """Old ReplicaSets that are kept: for looking back only, since the specification is the workload's."""
+
+EXHAUSTED = "BackoffLimitExceeded"
+"""Reason of a pod whose container failed in place as often as it may (the word of Kubernetes' Jobs)."""
 
 _OF_ONE_POD = (names.RANK_LABEL, names.REPLACEMENT_LABEL)
 """Labels that the pods of one template cannot have."""
@@ -93,6 +97,18 @@ def is_rolled(item: Mapping[str, Any]) -> bool:
     """Return whether a pod was made by a Deployment."""
     owners = item["metadata"].get("ownerReferences") or ()
     return any(owner.get("controller") and owner.get("kind") == "ReplicaSet" for owner in owners)
+
+
+def given_up(pod: Pod, workload: Workload, *, exhausted: bool) -> Pod:
+    """Return a pod as failed where its container has failed in place as often as it may.
+
+    A pod of our own is ended then; a Deployment would put another one in its
+    place for ever. So it is left, and the workload learns what it would have
+    learned: it fails where no other replica works, and is Degraded otherwise.
+    """
+    if not exhausted or workload.phase not in CLAIMS_QUOTA:
+        return pod
+    return replace(pod, status=replace(pod.status, state=PodState.FAILED, reason=EXHAUSTED, ready=False))
 
 
 def ranked(workload: Workload, pods: Iterable[Pod], ending: frozenset[str]) -> list[Pod]:

@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
-from runai_core.backends.kubernetes.codec.deployments import deployment_object, is_as_wanted, is_rolled, ranked
+from runai_core.backends.kubernetes.codec.deployments import (
+    deployment_object,
+    given_up,
+    is_as_wanted,
+    is_rolled,
+    ranked,
+)
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.lifecycle.observe import observe
+from runai_core.lifecycle.phases import Signal
 from runai_core.lifecycle.shape import shape_of
 from runai_core.lifecycle.vacancies import newest, vacancies
 from runai_core.model.meta import Meta
@@ -154,3 +162,32 @@ def test_a_missing_replica_is_a_vacancy() -> None:
     workload = a_server(replicas=2)
     pods = ranked(workload, [a_pod("one")], frozenset())
     assert [place.rank for place in vacancies(workload, shape_of(workload), pods)] == [1]
+
+
+def crashes(name: str, workload: Workload) -> Pod:
+    """Return a replica whose container has failed seven times, and waits to be started again."""
+    pod = a_pod(name, state=PodState.BOUND)
+    status = replace(pod.status, restarts=7, exit_code=4, started_at=1.0, finished_at=2.0)
+    return given_up(replace(pod, status=status), workload, exhausted=True)
+
+
+def test_a_server_whose_only_replica_crashes_for_ever_fails() -> None:
+    workload = a_server(replicas=1)
+    seen = observe(workload, ranked(workload, [crashes("one", workload)], frozenset()), 10.0)
+
+    assert seen is not None
+    assert seen.signal is Signal.FAILED
+    assert "exit code 4" in seen.cause
+
+
+def test_a_server_goes_on_without_the_replica_that_crashes_for_ever() -> None:
+    workload = a_server(replicas=2)
+    seen = observe(workload, ranked(workload, [crashes("one", workload), a_pod("two")], frozenset()), 10.0)
+
+    assert seen is not None
+    assert seen.signal is Signal.PODS_LOST
+
+
+def test_when_the_server_has_failed_its_replica_counts_as_alive_so_that_it_is_ended() -> None:
+    failed = a_server(replicas=1, phase=Phase.FAILED)
+    assert crashes("one", failed).status.state is PodState.BOUND
