@@ -1,6 +1,6 @@
 """The web application: routes, checks before them, and one table of errors."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from runai_core.web.errors import Json, on_error, on_http, on_invalid
 from runai_core.web.gate import Authenticate
 from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
 from runai_core.web.proxy import ToolProxy, tools_domain
+from runai_core.web.rights import require_right
 from runai_core.web.routes import (
     accounts,
     assets,
@@ -92,7 +93,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 def create_app(orchestrator: Orchestrator) -> FastAPI:
     """Return the application that serves this orchestrator; it can be called in process or by uvicorn."""
-    app = FastAPI(title=openapi.TITLE, version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=openapi.TITLE,
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(require_right)],
+    )
     app.state.orchestrator = orchestrator
     for router in ROUTERS:
         app.include_router(router)
