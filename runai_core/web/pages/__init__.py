@@ -7,8 +7,11 @@ router to `routers`. A path with a fixed last part comes before one with an id.
 from fastapi import APIRouter
 
 from runai_core.web.pages import (
+    access,
+    accounts,
     actions,
     assets,
+    audit,
     clusters,
     connect,
     details,
@@ -18,6 +21,7 @@ from runai_core.web.pages import (
     organization,
     overview,
     policies,
+    reports,
     templates,
     workloads,
 )
@@ -37,6 +41,10 @@ def routers() -> tuple[APIRouter, ...]:
         assets.router,
         templates.router,
         clusters.router,
+        access.router,
+        accounts.router,
+        audit.router,
+        reports.router,
         actions.router,
         workloads.router,
         connect.router,

@@ -249,3 +249,131 @@ async def test_an_asset_in_use_stays_and_says_by_whom(api: Any) -> None:
 
     assert answer.status_code == 409
     assert "default/u" in answer.text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/access-rules",
+        "/access-rules/new",
+        "/roles",
+        "/users",
+        "/users/new",
+        "/service-accounts",
+        "/service-accounts/new",
+        "/access-keys",
+        "/access-keys/new",
+        "/audit",
+        "/reports",
+        "/reports/new",
+    ],
+)
+async def test_each_page_about_people_opens_in_html_that_runs_nothing(api: Any, path: str) -> None:
+    answer = await api.client.get(path)
+
+    assert answer.status_code == 200
+    assert re.findall(r"<script(?! src=)|\son\w+=|\sstyle=", answer.text) == []
+
+
+def drawn(text: str) -> str:
+    """Return the secret that a page shows."""
+    return re.findall(r'id="secret">([^<]+)<', text)[0]
+
+
+@pytest.mark.asyncio
+async def test_a_user_is_made_given_a_role_kept_out_and_deleted(api: Any) -> None:
+    wrong = await api.client.post("/users/new", data={"email": "nobody"})
+    assert (wrong.status_code, 'value="nobody"' in wrong.text) == (422, True)
+    made = await api.client.post("/users/new", data={"email": "ann@example.com"})
+    secret = drawn(made.text)
+    assert made.headers["cache-control"] == "no-store"
+    taken = await api.client.post("/users/new", data={"email": "ann@example.com"})
+    assert (taken.status_code, 'id="f-email-error"' in taken.text) == (422, True)
+
+    rule = {
+        "subjectType": "user",
+        "subjectId": "ann@example.com",
+        "roleId": "L1 researcher",
+        "scope": "project/default",
+    }
+    assert (await api.client.post("/access-rules/new", data=rule)).status_code == 303
+    again = await api.client.post("/access-rules/new", data=rule)
+    assert (again.status_code, "in that scope already" in again.text) == (422, True)
+    page = await api.client.get("/users/ann@example.com")
+    assert "L1 researcher in project default" in page.text
+    assert secret not in page.text + (await api.client.get("/users")).text
+    assert drawn((await api.client.post("/users/ann@example.com/reset-password")).text) != secret
+
+    for deed in ("disable", "enable", "sign-out", "delete"):
+        assert (await api.client.post(f"/users/ann@example.com/{deed}")).status_code == 303
+    assert (await api.client.get("/users/ann@example.com")).status_code == 404
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"subjectId": "nobody@example.com"}, "subjectId"),
+        ({"roleId": "King"}, "roleId"),
+        ({"scope": "project/nowhere"}, "scope"),
+        ({"subjectType": "ghost"}, "subjectType"),
+    ],
+)
+async def test_a_wrong_access_rule_is_told_at_its_field(api: Any, change: dict[str, str], field: str) -> None:
+    good = {"subjectType": "service-account", "subjectId": "tester", "roleId": "Viewer", "scope": "tenant"}
+    answer = await api.client.post("/access-rules/new", data={**good, **change})
+
+    assert answer.status_code == 422
+    assert f'id="f-{field}-error"' in answer.text
+
+
+@pytest.mark.asyncio
+async def test_a_service_account_s_secret_is_shown_once_and_replaced(api: Any) -> None:
+    first = drawn((await api.client.post("/service-accounts/new", data={"name": "ci"})).text)
+    second = drawn((await api.client.post("/service-accounts/ci/secret")).text)
+    shown = await api.client.get("/service-accounts/ci")
+
+    assert first != second
+    assert first not in shown.text
+    assert second not in shown.text
+    assert (await api.client.post("/service-accounts/ci/disable")).status_code == 303
+    assert (await api.client.post("/service-accounts/ci/delete")).status_code == 303
+
+
+@pytest.mark.asyncio
+async def test_an_access_key_ends_when_it_was_said_to(api: Any) -> None:
+    wrong = await api.client.post("/access-keys/new", data={"name": "laptop", "days": "forever"})
+    assert 'id="f-days-error"' in wrong.text
+    made = await api.client.post("/access-keys/new", data={"name": "laptop", "days": "30"})
+
+    assert drawn(made.text)
+    assert "laptop" in (await api.client.get("/access-keys")).text
+    assert (await api.client.post("/access-keys/laptop/delete")).status_code == 303
+
+
+@pytest.mark.asyncio
+async def test_a_change_is_in_the_audit_log_with_before_and_after(api: Any) -> None:
+    await api.client.post("/projects/new", data={"name": "seen", "parentId": "default", "description": "old"})
+    await api.client.post("/projects/seen/edit", data={"description": "<new>"})
+    page = await api.client.get("/audit", params={"name": "seen", "action": "update"})
+    file = await api.client.get("/audit", params={"name": "seen", "format": "csv"})
+
+    assert "<del>old</del>" in page.text
+    assert "<ins>&lt;new&gt;</ins>" in page.text
+    assert [line.split(",")[3] for line in file.text.splitlines()] == ["What", "update", "create"]
+
+
+@pytest.mark.asyncio
+async def test_a_report_is_asked_for_and_deleted(api: Any) -> None:
+    wrong = await api.client.post(
+        "/reports/new", data={"name": "r", "start": "soon", "end": "2027-01-02", "groupBy": "Project"}
+    )
+    assert 'id="f-start-error"' in wrong.text
+    data = {"name": "r", "start": "2027-01-01", "end": "2027-01-15", "groupBy": "Department"}
+    assert (await api.client.post("/reports/new", data=data)).status_code == 303
+    listed = await api.client.get("/reports")
+
+    assert "Pending" in listed.text
+    uid = re.findall(r"/reports/([0-9a-f-]{36})/delete", listed.text)[0]
+    assert (await api.client.post(f"/reports/{uid}/delete")).status_code == 303

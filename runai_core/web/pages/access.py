@@ -1,0 +1,198 @@
+"""Who may do what: access rules, and the roles that they give."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest
+from runai_core.model.identity import SubjectType
+from runai_core.model.organization import AccessRule, Action, Actor
+from runai_core.model.roles import ROLES
+from runai_core.ports import Query
+from runai_core.service.rules import NewRule
+from runai_core.web.context import Door
+from runai_core.web.pages.assets import scopes_of
+from runai_core.web.pages.frame import Viewer, go_to, page, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.tables import Cell, Column
+
+router = page_router()
+
+RULES = (
+    Column("subject", "Subject"),
+    Column("type", "Type"),
+    Column("role", "Role"),
+    Column("scope", "Scope"),
+    Column("by", "Authorized by"),
+    Column("created", "Created"),
+    Column("delete", "Take away"),
+)
+
+ROLE_COLUMNS = (
+    Column("name", "Role"),
+    Column("changes", "May create, change and delete", wrap=True),
+    Column("reads", "May look at", wrap=True),
+)
+
+SUBJECTS = {
+    SubjectType.USER: "user",
+    SubjectType.GROUP: "group",
+    SubjectType.SERVICE_ACCOUNT: "service account",
+    SubjectType.APP: "application",
+}
+
+FIELDS = {
+    "subjectType": "subjectType",
+    "subjectId": "subjectId",
+    "roleId": "roleId",
+    "scopeType": "scope",
+    "scopeId": "scope",
+}
+"""Field of the API -> input of the form."""
+
+
+@router.get("/access-rules")
+async def list_rules(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the access rules in scopes where the viewer may read them."""
+    rules = (await door.rules.list(actor, Query())).items
+    names = await door.rules.scope_names(rules)
+    rows = [_row(rule, names.get((rule.scope_type, rule.scope), rule.scope)) for rule in rules]
+    return table_page(request, "access_rules.html", "Access rules", RULES, rows)
+
+
+@router.get("/access-rules/new")
+async def new(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the form of a new rule."""
+    return await _form(request, door, actor, {"subjectType": [SubjectType.USER.value]})
+
+
+@router.post("/access-rules/new")
+async def create(request: Request, door: Door, actor: Viewer) -> Response:
+    """Make it, or show the form again with what is wrong."""
+    posted = posted_of((await request.form()).multi_items())
+    scope_type, _, scope = text_of(posted, "scope").partition("/")
+    given = NewRule(
+        subject=text_of(posted, "subjectId"),
+        subject_type=text_of(posted, "subjectType"),
+        role=text_of(posted, "roleId"),
+        scope_type=scope_type,
+        scope=scope,
+    )
+    try:
+        rule = await door.rules.create(actor, given)
+    except InvalidRequest as error:
+        errors = [FieldError(FIELDS.get(item.field, item.field), item.message, item.given) for item in error.errors]
+        return await _form(request, door, actor, posted, errors or [FieldError("", error.message)])
+    except AlreadyExists as error:
+        return await _form(request, door, actor, posted, [FieldError("roleId", error.message)])
+    return go_to(request, "/access-rules", f"{rule.subject} is {rule.role} now.")
+
+
+@router.get("/access-rules/{ref}/delete")
+async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Say what taking it away would mean."""
+    rule = await door.rules.get(actor, ref)
+    names = await door.rules.scope_names((rule,))
+    where = names.get((rule.scope_type, rule.scope), rule.scope)
+    return page(
+        request,
+        "delete.html",
+        title=f"Take the role {rule.role} from {rule.subject}?",
+        text=f"It holds in {rule.scope_type} {where} and ends with the next request. Workloads go on.",
+        inside=[],
+        back="/access-rules",
+        error="",
+    )
+
+
+@router.post("/access-rules/{ref}/delete")
+async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
+    """Take it away."""
+    rule = await door.rules.delete(actor, ref)
+    return go_to(request, "/access-rules", f"{rule.subject} is no longer {rule.role} there.")
+
+
+@router.get("/roles")
+async def list_roles(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the roles with what each may do."""
+    rows = []
+    for role in await door.rules.roles(actor):
+        changes = sorted(kind for kind, actions in role.rights.items() if actions >= frozenset(Action))
+        reads = sorted(kind for kind, actions in role.rights.items() if Action.READ in actions and kind not in changes)
+        note = "legacy" if role.legacy else ""
+        rows.append(
+            {
+                "name": Cell(text=role.name, note=note),
+                "changes": Cell(text=", ".join(changes)),
+                "reads": Cell(text=", ".join(reads)),
+            }
+        )
+    return table_page(request, "roles.html", "Roles", ROLE_COLUMNS, rows)
+
+
+def _row(rule: AccessRule, where: str) -> dict[str, Cell]:
+    scope = f"{rule.scope_type} {where}".strip()
+    return {
+        "subject": Cell(text=rule.subject),
+        "type": Cell(text=SUBJECTS.get(SubjectType(rule.subject_type), rule.subject_type)),
+        "role": Cell(text=rule.role),
+        "scope": Cell(text=scope),
+        "by": Cell(text=rule.meta.created_by),
+        "created": Cell(time=rule.meta.created_at),
+        "delete": Cell(text="Take away", link=f"/access-rules/{rule.meta.uid}/delete"),
+    }
+
+
+async def _form(
+    request: Request, door: Orchestrator, actor: Actor, posted: Posted, errors: Sequence[FieldError] = ()
+) -> Response:
+    scopes = await scopes_of(door, actor)
+    inputs = (
+        Input(
+            name="subjectType",
+            label="Who",
+            widget=Widget.SELECT,
+            required=True,
+            value=text_of(posted, "subjectType"),
+            options=tuple(Option(kind.value, text) for kind, text in SUBJECTS.items()),
+        ),
+        Input(
+            name="subjectId",
+            label="Name",
+            required=True,
+            value=text_of(posted, "subjectId"),
+            help="E-mail address of a user, name of a group as the identity provider says it, or client id.",
+        ),
+        Input(
+            name="roleId",
+            label="Role",
+            widget=Widget.SELECT,
+            required=True,
+            value=text_of(posted, "roleId"),
+            options=tuple(Option(str(role.id), role.name + (" (legacy)" if role.legacy else "")) for role in ROLES),
+        ),
+        Input(
+            name="scope",
+            label="Scope",
+            widget=Widget.SELECT,
+            required=True,
+            value=text_of(posted, "scope"),
+            options=tuple(Option(scope, scope.replace("/", " ")) for scope in scopes),
+            help="The role holds there and in all that lies below.",
+        ),
+    )
+    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
+    return page(
+        request,
+        "edit.html",
+        status=422 if errors else 200,
+        title="New access rule",
+        help="A rule is never changed: take it away and make another. Nobody can give more than they have.",
+        sections=sections,
+        problems=problems,
+        back="/access-rules",
+        save="Give the role",
+    )
