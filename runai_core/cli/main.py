@@ -33,6 +33,7 @@ WORK, ORG, HOST, CLUSTER, SELF, V1 = (
 
 _NOUNS = "runai_core.cli.nouns"
 _ORG = "runai_core.cli.organization"
+_ASSETS = "runai_core.cli.assets"
 _LOCAL = "runai_core.cli.local"
 _SELF = "runai_core.cli.account"
 _V1 = "runai_core.cli.v1"
@@ -54,7 +55,14 @@ COMMANDS: Mapping[str, Entry] = {
     "nodepool": Entry(f"{_ORG}:nodepool", "Node pools.", ORG),
     "cluster": Entry(f"{_ORG}:cluster", "Clusters.", ORG),
     "policy": Entry("runai_core.cli.policies:policy", "Policies: defaults and rules for submissions.", ORG),
+    "report": Entry("runai_core.cli.reports:report", "Consumption reports as CSV.", ORG),
     "workload-type": Entry(f"{_ORG}:workload_type", "Types of workloads that are understood.", ORG),
+    "environment": Entry(f"{_ASSETS}:environment", "Environments: images, commands, tools.", ORG),
+    "compute": Entry(f"{_ASSETS}:compute", "Compute resources.", ORG),
+    "datasource": Entry(f"{_ASSETS}:datasource", "Data sources: NFS, PVC, git, S3, host paths and others.", ORG),
+    "credential": Entry(f"{_ASSETS}:credential", "Credentials, kept encrypted.", ORG),
+    "my-credential": Entry(f"{_ASSETS}:credential", "The same as `credential`.", ORG),
+    "template": Entry(f"{_ASSETS}:template", "Templates to start workloads from.", ORG),
     "plugins": Entry(f"{_ORG}:plugins", "Plug-ins: what each brings, and which failed.", ORG),
     "up": Entry(f"{_LOCAL}:up", "Start the orchestrator on this machine.", HOST),
     "down": Entry(f"{_LOCAL}:down", "Stop it, with all its pods.", HOST),

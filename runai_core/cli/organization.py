@@ -11,6 +11,7 @@ from runai_core.cli import columns
 from runai_core.cli.context import app_of, complete_names
 from runai_core.cli.entries import Entry, read_entry
 from runai_core.cli.output import Column, Form, json_option, list_options, print_data, print_list
+from runai_core.cli.rules import rules_command
 from runai_core.client.requests import quota
 from runai_core.model.errors import FieldError, InvalidRequest
 
@@ -99,6 +100,7 @@ def _unit_group(unit: Unit) -> click.Group:
     group = click.Group(unit.name, help=f"{unit.plural.capitalize()} and their quota.")
     for make in (_list_units, _describe_unit, _create_unit, _update_unit, _delete_units):
         group.add_command(make(unit))
+    group.add_command(rules_command(unit.plural))
     return group
 
 
