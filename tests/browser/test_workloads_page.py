@@ -1,0 +1,254 @@
+"""The Workloads view as people use it."""
+
+import csv
+import io
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browsers import Visitor, assert_accessible, take_pictures
+from tests.orchestrators import OrchestratorProcess
+
+SLEEP = ["sleep", "600"]
+
+
+def row(page: Page, name: str) -> str:
+    return f"#list tr:has(a:text-is('{name}'))"
+
+
+def choose(page: Page, *names: str) -> None:
+    for name in names:
+        page.get_by_label(f"Choose {name}", exact=True).check()
+
+
+def confirm(page: Page, action: str) -> None:
+    """Press an action and then what the question offers."""
+    page.get_by_role("toolbar").get_by_role("button", name=action, exact=True).click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name=action, exact=True).click()
+    expect(page.locator("#notices .notice")).to_be_visible()
+
+
+def test_a_newcomer_submits_watches_stops_and_deletes(visitor: Visitor) -> None:
+    page = visitor.page
+    expect(page.get_by_role("heading", name="Run your first workload")).to_be_visible()
+    take_pictures(page, "workloads-empty")
+    assert_accessible(page)
+
+    page.get_by_role("link", name="New workspace").click()
+    page.locator("[name=name]").fill("first")
+    page.locator("[name='spec.command'], [name=command]").first.fill("sleep 600")
+    page.get_by_role("button", name=re.compile("^(Create|Submit)")).first.click()
+    page.wait_for_url(re.compile("/workloads(/|$|\\?)"))
+    page.goto(visitor.base + "/workloads")
+
+    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Running", timeout=20_000)
+
+    choose(page, "first")
+    confirm(page, "Stop")
+    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Stopped", timeout=20_000)
+
+    choose(page, "first")
+    confirm(page, "Delete")
+    expect(page.locator("#total")).to_have_text("0 workloads", timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def crowd(server: OrchestratorProcess) -> OrchestratorProcess:
+    """Return the orchestrator with workloads of several kinds and states."""
+    for index in range(3):
+        server.submit(f"train-{index}", SLEEP, compute={"gpuDevicesRequest": 2})
+    server.submit("giant", SLEEP, compute={"gpuDevicesRequest": 64})
+    server.submit("lab", SLEEP, kind="workspaces", ports=[{"container": 8888, "toolType": "jupyter-notebook"}])
+    server.submit("gang", SLEEP, kind="distributed", numWorkers=2, distributedFramework="PyTorch")
+    done = server.submit("quick", ["true"])
+    server.wait(done)
+    server.wait(server.submit("broken", ["false"], backoffLimit=0))
+    return server
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("#list tbody td:nth-child(2) a").all_inner_texts()
+
+
+def test_the_table_is_filtered_searched_and_sorted_and_its_address_says_so(
+    visitor: Visitor, crowd: OrchestratorProcess
+) -> None:
+    page = visitor.go("/workloads")
+
+    page.get_by_label("Status", exact=True).select_option("Pending")
+    expect(page.locator("#total")).to_have_text("1 workload")
+    assert names(page) == ["giant"]
+    assert "phase=Pending" in page.url
+
+    page.get_by_role("link", name="Clear").click()
+    page.get_by_label("Search by name").fill("train")
+    expect(page.locator("#total")).to_have_text("3 workloads")
+    page.wait_for_url("**search=train*")
+    page.get_by_role("link", name="Workload", exact=True).click()
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Workload")
+    assert names(page) == ["train-0", "train-1", "train-2"]
+    page.get_by_role("link", name=re.compile("^Workload ")).click()
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Workload")
+    assert names(page) == ["train-2", "train-1", "train-0"]
+
+    page.reload()
+    assert names(page) == ["train-2", "train-1", "train-0"]
+    page.get_by_label("Type", exact=True).select_option("Workspace")
+    expect(page.get_by_role("heading", name="No workload matches")).to_be_visible()
+
+
+def test_columns_are_chosen_and_kept(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads?sort=name&order=asc")
+    page.locator("summary", has_text="Columns").click()
+    page.get_by_label("Image").check()
+    page.get_by_label("Nodes", exact=True).check()
+    page.get_by_label("CPU used").check()
+    page.get_by_label("User", exact=True).last.uncheck()
+    page.get_by_role("button", name="Keep").click()
+
+    heads = page.locator("#list th").all_inner_texts()
+    assert {"Image", "Nodes", "CPU used"} <= set(heads)
+    assert "User" not in heads
+    assert "sort=name" in page.url
+
+    again = visitor.open()
+    again.goto(visitor.base + "/workloads")
+    assert again.locator("#list th").all_inner_texts() != []
+    assert "Image" in again.locator("#list th").all_inner_texts()
+
+
+def test_the_page_follows_what_happens_and_keeps_what_is_chosen(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads")
+    choose(page, "lab")
+
+    crowd.submit("newcomer", SLEEP)
+
+    expect(page.locator(row(page, "newcomer")).locator(".badge")).to_have_text("Running", timeout=15_000)
+    expect(page.get_by_label("Choose lab", exact=True)).to_be_checked()
+    expect(page.locator("#picked")).to_have_text("1 chosen")
+
+
+def test_the_csv_has_what_the_filters_leave(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads?search=train")
+    page.locator("summary", has_text="More").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as CSV").click()
+
+    assert download.value.suggested_filename == "workloads.csv"
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig"))))
+    assert [row["Workload"] for row in rows] == ["train-2", "train-1", "train-0"]
+    assert {row["GPU requested"] for row in rows} == {"2"}
+
+
+def test_an_action_on_several_says_first_what_will_happen(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads")
+    choose(page, "train-0", "quick")
+    page.get_by_role("toolbar").get_by_role("button", name="Stop", exact=True).click()
+
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("Stop 1 workload?")
+    expect(dialog).to_contain_text("It ends its 1 running pod")
+    expect(dialog).to_contain_text("Left as they are")
+    assert_accessible(page)
+    take_pictures(page, "workloads-confirm")
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+    assert crowd.get("/api/v1/workloads", filterBy="name==train-0")["workloads"][0]["phase"] == "Running"
+
+    page.get_by_role("toolbar").get_by_role("button", name="Stop", exact=True).click()
+    page.locator("dialog[open]").get_by_role("button", name="Stop").click()
+    expect(page.locator("#notices .notice")).to_have_text("1 workload is asked to stop.")
+    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Stopped", timeout=20_000)
+    choose(page, "train-0")
+    confirm(page, "Run")
+    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Running", timeout=20_000)
+
+
+def test_a_clone_is_a_form_filled_in_as_the_workload_was(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads")
+    choose(page, "lab")
+    page.get_by_role("toolbar").get_by_role("button", name="Clone").click()
+    page.wait_for_url("**/workloads/new/workspace?clone=*")
+
+    assert "sleep 600" in page.content()
+
+
+def test_everything_can_be_done_with_the_keyboard(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads?search=lab")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    reach(page, "Choose lab")
+    page.keyboard.press("Space")
+    expect(page.locator("#picked")).to_have_text("1 chosen")
+
+    page.keyboard.press("Shift+Tab")
+    page.locator("button[data-action=stop]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog[open]")).to_be_visible()
+    assert page.evaluate("document.activeElement.closest('dialog') !== null")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def reach(page: Page, label: str) -> None:
+    """Press Tab until what is called so has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('aria-label')") == label:
+            return
+    raise AssertionError(f"{label} cannot be reached with the keyboard")
+
+
+HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>\"'`${7*7}{{7*7}}"
+
+
+def test_what_people_type_stays_text(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    uid = crowd.submit(
+        "hostile",
+        ["sh", "-c", f"echo {HOSTILE!r}; sleep 600"],
+        kind="workspaces",
+        image=HOSTILE,
+        environmentVariables=[{"name": "A", "value": HOSTILE}],
+        ports=[{"container": 8080, "name": HOSTILE, "toolName": HOSTILE}],
+        relatedUrls=[
+            {"url": "javascript:window.hacked=1", "name": HOSTILE},
+            {"url": "https://x.invalid/", "name": HOSTILE},
+        ],
+    )
+    crowd.wait(uid, frozenset({"Running"}))
+    for path in (
+        "/workloads",
+        f"/workloads?search={HOSTILE}&user={HOSTILE}&project={HOSTILE}&type={HOSTILE}&pool={HOSTILE}&sort={HOSTILE}",
+        f"/workloads/{HOSTILE.replace('/', '%2F')}",
+        *(f"/workloads/{uid}?tab={tab}&search={HOSTILE}&pod={HOSTILE}&range={HOSTILE}&start={HOSTILE}" for tab in TABS),
+    ):
+        page = visitor.go(path)
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.hacked") is None, path
+        assert page.locator("img").count() == 0, path
+        assert page.locator("a[href^='javascript']").count() == 0, path
+        assert "49" not in page.locator("main").inner_text().split("$", 1)[-1][:3], path
+    visitor.complaints.clear()  # the browser says that it ran nothing
+
+
+TABS = ("events", "metrics", "logs", "pods", "connect", "copy")
+
+
+def test_anybody_can_read_it(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads?sort=name&order=asc")
+
+    assert_accessible(page)
+    take_pictures(page, "workloads")
+
+
+def test_the_theme_is_switched_and_kept(visitor: Visitor, crowd: OrchestratorProcess) -> None:
+    page = visitor.go("/workloads")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.reload()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 27)"
