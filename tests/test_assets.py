@@ -2,7 +2,10 @@
 
 import base64
 import http.server
+import json
+import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +151,66 @@ def test_git_sends_the_password_of_its_credential_and_tells_nobody(orchestrator:
 
     assert base64.b64decode(seen[0].removeprefix("Basic ")).decode() == "me:s3cr3t-pass"
     assert "s3cr3t-pass" not in log_of(orchestrator, uid)
+
+
+def runai(orchestrator: OrchestratorProcess, *words: str, code: int = 0, given: str = "") -> str:
+    """Run a command of the command line; return what it printed."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RUNAI")}
+    done = subprocess.run(
+        [sys.executable, "-m", "runai_core.cli.main", *words],
+        env={**clean, "RUNAI_DATA_DIR": str(orchestrator.data_dir)},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def test_the_command_line_keeps_assets_and_submits_with_them(orchestrator: OrchestratorProcess) -> None:
+    runai(orchestrator, "compute", "create", "half", "--cpu-core-request", "0.5", "--scope", "tenant")
+    runai(orchestrator, "environment", "create", "shell", "--image", "alpine", "--set", "workingDir=/tmp")
+    password = ("credential", "create", "pw", "--type", "password", "--item", "user=me", "--item", "password=@-")
+    runai(orchestrator, *password, given="s3cr3t-stdin\n")
+    runai(
+        orchestrator, "template", "create", "tpl", "--type", "training", "--set", "backoffLimit=0", "--compute", "half"
+    )
+
+    submit = ("training", "submit", "by-name", "--environment", "shell", "--template", "tpl", "--json")
+    made = json.loads(runai(orchestrator, *submit, "--", "pwd"))
+    listed = json.loads(runai(orchestrator, "credential", "list", "--json"))
+    refused = runai(orchestrator, "compute", "delete", "half", code=5)
+    shown = runai(orchestrator, "template", "describe", "tpl")
+    missing = runai(orchestrator, "datasource", "describe", "nothing", code=4)
+    runai(orchestrator, "credential", "delete", "pw")
+
+    assert orchestrator.wait(made["workloadId"]) == "Completed"
+    assert log_of(orchestrator, made["workloadId"]).split() == ["/tmp"]
+    assert made["spec"]["compute"] == {"cpuCoreRequest": 0.5}
+    assert made["spec"]["backoffLimit"] == 0
+    assert "s3cr3t-stdin" not in json.dumps(listed)
+    assert {item["meta"]["name"] for item in listed} >= {"pw"}
+    assert "is in use by" in refused
+    assert "compute: half" in shown
+    assert "there is no data source nothing" in missing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("compute", "create", "x", "--set", "gpuDeviceRequests=1"), id="an unknown field"),
+        pytest.param(("compute", "create", "x", "--set", "gpus"), id="no value"),
+        pytest.param(("credential", "create", "x", "--type", "password", "--item", "password=@/none"), id="no file"),
+        pytest.param(("datasource", "create", "x"), id="no type"),
+        pytest.param(("environment", "create", "Not A Name"), id="no name"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_said_in_words(
+    orchestrator: OrchestratorProcess, words: tuple[str, ...]
+) -> None:
+    said = runai(orchestrator, *words, code=2)
+
+    assert "Traceback" not in said
+    assert said.strip()

@@ -46,6 +46,8 @@ ENV_CREDENTIAL = Entry(
     required=("name", "credential-name"),
 )
 PULL_CREDENTIAL = Entry(keys={"type": "", "name": "name"}, always={"userCredential": True}, required=("name",))
+DATA_SOURCE = Entry(keys={"type": "kind", "name": "id"}, required=("name",))
+DATA_VOLUME = Entry(keys={"name": "id", "mountpath": "mountPath"}, required=("name", "mountpath"))
 TOLERATION = Entry(
     keys={"operator": "operator", "key": "key", "value": "value", "effect": "effect", "seconds": "seconds"},
     numbers=frozenset({"seconds"}),

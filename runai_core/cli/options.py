@@ -12,6 +12,8 @@ from typing import Any
 
 from runai_core.cli.entries import (
     CONFIG_MAP,
+    DATA_SOURCE,
+    DATA_VOLUME,
     EMPTY_DIR,
     ENV_CREDENTIAL,
     ENV_FIELD,
@@ -90,6 +92,13 @@ FLAGS: tuple[Flag, ...] = (
     _entries("--env-secret", "environmentVariables", "Variable from a secret:", ENV_SECRET),
     _entries("--env-pod-field-ref", "environmentVariables", "Variable from a field of the pod:", ENV_FIELD),
     _entries("--env-my-credentials", "environmentVariables", "Variable from a credential of yours:", ENV_CREDENTIAL),
+    # assets
+    _flag("--template", "body:templateId", "Template to start from; what is given besides wins."),
+    _flag("--environment", "body:assets.environment", "Environment, by name.", on=ALL - {"workspace"}),
+    _flag("--environment-asset", "body:assets.environment", "Environment, by name; --environment is a variable here.", on=frozenset({"workspace"})),
+    _flag("--compute", "body:assets.compute", "Compute resource, by name."),
+    _entries("--datasource", "body:assets.datasources", "Data source:", DATA_SOURCE),
+    _entries("--datavolume", "storage.dataVolume", "Data volume:", DATA_VOLUME),
     # GPU
     _flag("-g --gpu-devices-request", "compute.gpuDevicesRequest", "GPU devices for each pod.", "gpus"),
     _flag("--gpu-request-type", "compute.gpuRequestType", "How a part of a device is asked for.", choices=("portion", "memory")),

@@ -29,6 +29,9 @@ CHOICES: Mapping[str, tuple[AssetKind, ...]] = {
 }
 """Member of `assets` -> kinds that it may name."""
 
+KINDS: Mapping[str, str] = {"configMap": "config-map", "secretVolume": "secret-volume", "secret": "secret-volume"}
+"""Other spellings of kinds."""
+
 _SUPPORT: Mapping[WorkloadType, str] = {
     WorkloadType.WORKSPACE: "workspace",
     WorkloadType.TRAINING: "training",
@@ -227,7 +230,7 @@ def _split(spec: Mapping[str, Any], assets: Mapping[str, Any]) -> tuple[dict[str
 
 def _chosen(reference: Mapping[str, Any], kinds: Sequence[AssetKind], usable: Mapping[str, Asset], at: str) -> Asset:
     """Return the asset that an id or a name stands for; of several of one name, that of the nearest scope."""
-    wanted, kind = reference["id"], reference.get("kind")
+    wanted, kind = reference["id"], KINDS.get(str(reference.get("kind")), reference.get("kind"))
     for asset in usable.values():
         if asset.kind in kinds and wanted in (asset.meta.uid, asset.title) and kind in (None, asset.kind.value):
             return asset
