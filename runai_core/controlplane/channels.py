@@ -190,11 +190,13 @@ class Peer:
     async def _end(self, reading: "asyncio.Task[None]") -> None:
         for task in (reading, *self._tasks):
             task.cancel()
-        gone = Unavailable("the connection to the cluster was cut: try again")
+        gone = Unavailable("the connection was cut: try again")
         for channel in list(self._channels.values()):
             channel.finish(gone)
         for kept in self._acks.values():
-            kept.cancel()
+            if not kept.done():
+                kept.set_exception(gone)
+                kept.exception()  # whoever waits is told; nobody has to
         await asyncio.gather(reading, *self._tasks, return_exceptions=True)
 
     async def _read(self) -> None:
