@@ -199,6 +199,17 @@ TABLE: dict[str, tuple[list[Object], str, int, dict[str, int], str]] = {
         "",
     ),
     "a Spark driver without an operator is named by its selector": (chain(pod=SPARK_POD), "spark-1234", 1, {}, ""),
+    "executors of a Spark driver that is no pod start together": (
+        chain(
+            pod=SPARK_POD.replace(
+                "spark-role: driver}", "spark-role: executor}, annotations: {kai.scheduler/min-member: '3'}"
+            )
+        ),
+        "spark-1234",
+        3,
+        {},
+        "",
+    ),
     "an executor's driver is its owner": (
         chain(
             "v1 Pod driver\nmetadata: {labels: {spark-app-name: pi, spark-app-selector: spark-1234}}",
