@@ -43,6 +43,8 @@ ENTRIES = {
     "--configmap-volume": "name=cm,path=/etc/x",
     "--secret-volume": "path=/etc/s,name=s",
     "--empty-dir-volume": "name=e,path=/scratch,medium=Memory,size-limit=1G",
+    "--datasource": "type=nfs,name=data",
+    "--datavolume": "name=images,mountpath=/images",
     "--port": "service-type=NodePort,container=8888,external=30000",
     "--external-url": "container=8888,url=https://x,authusers=a@x:b@x,authgroups=g",
     "--serving-port": "container=8000,protocol=http,authorization-type=public,cluster-local-access-only",
