@@ -73,6 +73,9 @@ class Links:
             if self._clock.now() - link.rotated_at > self._rotate:
                 link, credential = await self._clusters.rotated(link)
             await session.run(link, credential, ready)
+        except RunaiError as error:
+            log.info("the link to cluster %s ended: %s", cluster.name, error.message)
+            raise
         finally:
             if self._sessions.get(uid) is session:
                 del self._sessions[uid]

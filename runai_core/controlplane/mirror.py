@@ -5,15 +5,15 @@ history, in projects that are its own. What it says of anything else is refused.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from runai_core.backends.local.writes import Delete, Put, Write
+from runai_core.backends.local.writes import Delete, Put
 from runai_core.controlplane.feeding import Delta
 from runai_core.controlplane.projects import Projects
-from runai_core.controlplane.store import TenantStore, forget
+from runai_core.controlplane.store import TenantStore
 from runai_core.model.clusters import CLUSTER, CLUSTER_VERSION, CONTROL_PLANE_ID, Applied, Intent, Wanted
 from runai_core.model.errors import AlreadyExists, NotFound
 from runai_core.model.meta import Meta
@@ -65,30 +65,32 @@ class Mirror:
         outer = await self.outward(item, version)
         if change is ChangeType.DELETED and outer.meta.deleted_at is None:
             outer = replace(outer, meta=replace(outer.meta, deleted_at=item.meta.updated_at))
-        kept = await self._kept(type(item), outer.meta.uid)
-        if kept is not None and self._version(kept) > version:
-            return  # newer news came first
-        if isinstance(outer, Workload):
-            await self._take_workload(outer, kept)
-        else:
-            await self._store.transact(Put(outer))
 
-    async def _take_workload(self, workload: Workload, kept: Workload | None) -> None:
-        uid = workload.meta.uid
-        writes: list[Write] = [Put(workload)]
-        if workload.meta.deleted_at is not None:
-            if kept is not None and kept.meta.deleted_at is not None:
-                return
-            writes += [forget(intent) for intent in await self._intents(uid)]
+        def is_newer(kept: Any) -> bool:
+            return self._version(kept) > version
+
+        # Asked in the transaction: what an answer says and what a feed says of one workload are taken side by side.
+        put = Put(outer, unless=is_newer)
+        if isinstance(outer, Workload):
+            await self._take_workload(outer, put)
+        else:
+            await self._store.transact(put)
+
+    async def _take_workload(self, workload: Workload, put: Put) -> None:
         try:
-            await self._store.transact(*writes)
+            await self._store.transact(put)
         except AlreadyExists as error:
             await self._give_way(str(error.details.get("uid", "")), workload)
-            await self._store.transact(*writes)
+            await self._store.transact(put)
+        if workload.meta.deleted_at is not None:
+            await self._forget_intent(workload.meta.uid)
 
     async def _give_way(self, uid: str, winner: Workload) -> None:
         """Let a submission that found its name taken in the cluster end under another name: it never ran."""
         loser = await self._store.get_by_uid(Workload, uid)
+        if CLUSTER_VERSION in loser.meta.annotations:  # it had the name, and is gone there by now
+            await self._store.transact(Delete(Workload, uid))
+            return
         name = f"{loser.name[:50]}-{uid[:8]}"
         message = (
             f"the name {winner.name} was taken by a workload that was submitted on the cluster meanwhile; "
@@ -102,7 +104,8 @@ class Mirror:
             phase_message=message,
             completed_at=winner.meta.created_at,
         )
-        await self._store.transact(Put(moved), *[forget(intent) for intent in await self._intents(uid)])
+        await self._store.transact(Put(moved, unless=_was_reported))
+        await self._forget_intent(uid)
 
     async def outward(self, item: Any, version: int) -> Any:
         """Return an object of the cluster as the control plane keeps it."""
@@ -124,10 +127,10 @@ class Mirror:
                 and CLUSTER_VERSION in notes
                 and item.meta.uid not in (delta.present or ())
             ):
-                await self._store.transact(Delete(kind, item.meta.uid), *await self._ends(item))
-
-    async def _ends(self, item: Any) -> Sequence[Write]:
-        return [forget(intent) for intent in await self._intents(item.meta.uid)] if isinstance(item, Workload) else []
+                with contextlib.suppress(NotFound):
+                    await self._store.transact(Delete(kind, item.meta.uid))
+                if kind is Workload:
+                    await self._forget_intent(item.meta.uid)
 
     async def _take_answer(self, answer: Applied) -> None:
         """Learn what became of an intent."""
@@ -137,20 +140,23 @@ class Mirror:
             return
         if answer.workload is not None:
             await self._take_object(ChangeType.MODIFIED, answer.workload.meta.version, answer.workload)
-        intents = await self._intents(uid)
-        newest = bool(intents) and intents[0].generation <= answer.generation
-        if answer.workload is None and newest and CLUSTER_VERSION not in kept.meta.annotations:
-            await self._end_unborn(kept, intents[0], answer)
+        intent = await self._intent(uid)
+        newest = intent is not None and intent.generation <= answer.generation
+        if intent is not None and newest and answer.workload is None and not _was_reported(kept):
+            await self._end_unborn(kept, intent, answer)
         if answer.error:
             await self._store.transact(Put(self._told(kept, answer)))
 
     async def _end_unborn(self, workload: Workload, intent: Intent, answer: Applied) -> None:
         """End a workload that never came to be in its cluster: it was deleted before, or the cluster refused it."""
         if intent.wanted is Wanted.DELETED:
-            await self._store.transact(Delete(Workload, workload.meta.uid), forget(intent))
+            with contextlib.suppress(NotFound):
+                await self._store.transact(Delete(Workload, workload.meta.uid))
+            await self._forget_intent(workload.meta.uid)
         elif answer.error:
             failed = replace(workload, phase=Phase.FAILED, phase_reason="Refused", phase_message=answer.error)
-            await self._store.transact(Put(failed), forget(intent))
+            await self._store.transact(Put(failed, unless=_was_reported))
+            await self._forget_intent(workload.meta.uid)
 
     def _told(self, workload: Workload, answer: Applied) -> HistoryRecord:
         # Named after the answer: told twice, it is one record.
@@ -177,17 +183,28 @@ class Mirror:
         version, _, epoch = item.meta.annotations.get(CLUSTER_VERSION, "").partition("@")
         return int(version) if version and epoch == self._epoch else -1
 
-    async def _intents(self, uid: str) -> Sequence[Intent]:
+    async def _intent(self, uid: str) -> Intent | None:
         try:
-            return [await self._store.get(Intent, uid)]
+            return await self._store.get(Intent, uid)
         except NotFound:
-            return []
+            return None
+
+    async def _forget_intent(self, uid: str) -> None:
+        """End what is wanted of a workload: there is nothing left to do."""
+        if intent := await self._intent(uid):
+            with contextlib.suppress(NotFound):
+                await self._store.transact(Delete(Intent, intent.meta.uid))
 
     async def _kept(self, kind: type[Any], uid: str) -> Any:
         try:
             return await self._store.get_by_uid(kind, uid)
         except NotFound:
             return None
+
+
+def _was_reported(item: Any) -> bool:
+    """Return whether a cluster has told of the object."""
+    return CLUSTER_VERSION in item.meta.annotations
 
 
 def _outer_id(item: Any) -> str:

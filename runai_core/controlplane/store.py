@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from runai_core.backends.local.store import LocalStore
-from runai_core.backends.local.writes import Create, Delete, Put, Update, Write
+from runai_core.backends.local.writes import Create, Put, Update, Write
 from runai_core.model.clusters import CLUSTER, Cluster, Intent, StoreIdentity, Wanted
 from runai_core.model.errors import AlreadyExists, Conflict, NotFound
 from runai_core.model.meta import Meta
@@ -162,11 +162,6 @@ def as_request(record: HistoryRecord) -> HistoryRecord:
         reason=record.signal,
         severity="Normal",
     )
-
-
-def forget(intent: Intent) -> Write:
-    """Return the change that ends an intent."""
-    return Delete(Intent, intent.meta.uid)
 
 
 def _intent_meta(uid: str) -> Meta:

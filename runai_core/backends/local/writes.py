@@ -3,6 +3,7 @@
 A change that is refused raises before it has written anything.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -42,10 +43,12 @@ class Delete:
 class Put:
     """Keep an object as another store has it: uid, age and deletion are as given, only the version is ours.
 
-    Nothing is written where it is kept like that already.
+    Nothing is written where it is kept like that already, or where `unless`
+    says of what is kept that it is to stay.
     """
 
     item: Any
+    unless: Callable[[Any], bool] | None = None
 
 
 Write = Create | Update | Delete | Put
@@ -153,8 +156,8 @@ def apply(batch: Batch, write: Write) -> Any:
             return _update(batch, item)
         case Delete(kind, uid):
             return _delete(batch, kind, uid)
-        case Put(item):
-            return _put(batch, item)
+        case Put(item, unless):
+            return _put(batch, item, unless)
 
 
 def _create(batch: Batch, item: Any) -> Any:
@@ -207,15 +210,17 @@ def _update(batch: Batch, item: Any) -> Any:
     return item
 
 
-def _put(batch: Batch, item: Any) -> Any:
+def _put(batch: Batch, item: Any, unless: Callable[[Any], bool] | None) -> Any:
     kind = type(item)
     meta = item.meta
     kept = batch.connection.execute(select(*ROW, OBJECTS.c.kind).where(OBJECTS.c.uid == meta.uid)).one_or_none()
     if kept is not None and kept.kind != kind_name(kind):
         raise AlreadyExists(f"the id {meta.uid} belongs to a {kept.kind}", {"uid": meta.uid})
     item = replace(item, meta=replace(meta, version=batch.version + 1, updated_at=batch.now))
-    if kept is not None and _same(restored(kind, kept), item):
-        return restored(kind, kept)
+    if kept is not None:
+        there = restored(kind, kept)
+        if _same(there, item) or (unless is not None and unless(there)):
+            return there
     _require_free_name(batch, kind, item.meta)
     document = document_of(item)
     row = {
