@@ -172,7 +172,9 @@ def go_to(request: Request, path: str, notice: str = "") -> Response:
         response = RedirectResponse(path, 303)
     if notice:
         # Not a place for secrets: it is shown to whoever holds the browser.
-        response.set_cookie(NOTICE, quote(notice[:800], safe=""), max_age=60, path="/", httponly=True, samesite="strict")
+        response.set_cookie(
+            NOTICE, quote(notice[:800], safe=""), max_age=60, path="/", httponly=True, samesite="strict"
+        )
     return response
 
 

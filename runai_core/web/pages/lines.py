@@ -13,6 +13,7 @@ from runai_core.web.pages import phases, tools
 from runai_core.web.views import resources
 
 RUNS = frozenset({Phase.RUNNING, Phase.DEGRADED})
+WAITS = frozenset({Phase.PENDING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,11 @@ class Line:
     @property
     def pending_seconds(self) -> float:
         """How long it has waited, the present phase included."""
-        return self.workload.pending_seconds + self._present(frozenset({Phase.PENDING}))
+        return self.workload.pending_seconds + self._present(WAITS)
+
+    def ticks(self, key: str) -> bool:
+        """Return whether the length of time in a column grows now."""
+        return self.workload.phase in {"duration": RUNS, "pending": WAITS}.get(key, frozenset())
 
     def _present(self, counted: frozenset[Phase]) -> float:
         return max(self.now - self.workload.phase_updated_at, 0.0) if self.workload.phase in counted else 0.0

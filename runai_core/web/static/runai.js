@@ -59,6 +59,29 @@
   });
   document.addEventListener("htmx:sendError", () => say("The server cannot be reached; this page may be old.", "problem"));
 
+  // Times go on while nothing changes: the server is not asked for that.
+  const STEPS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const told = (seconds, parts) => {
+    const found = [];
+    let rest = Math.max(0, Math.floor(seconds));
+    for (const [size, unit] of STEPS) {
+      const count = Math.floor(rest / size);
+      rest -= count * size;
+      if (count || found.length) found.push(count ? `${count} ${unit}` : "");
+      if (found.length === parts) break;
+    }
+    return found.filter(Boolean).join(" ") || "0 s";
+  };
+  const skew = Date.now() / 1000 - Number(document.body.dataset.now || Date.now() / 1000);
+  setInterval(() => {
+    const now = Date.now() / 1000 - skew;
+    for (const each of document.querySelectorAll("time[datetime]")) {
+      const gap = now - Date.parse(each.dateTime) / 1000;
+      each.textContent = Math.abs(gap) < 1 ? "now" : gap > 0 ? `${told(gap, 1)} ago` : `in ${told(-gap, 1)}`;
+    }
+    for (const each of document.querySelectorAll("[data-since]")) each.textContent = told(now - Number(each.dataset.since), 2);
+  }, 5000);
+
   document.addEventListener("change", (event) => {
     const form = event.target.closest("form[data-submit-on-change]");
     if (form && event.target.matches("select, input[type=checkbox]")) form.requestSubmit();
