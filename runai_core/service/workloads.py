@@ -33,6 +33,7 @@ from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
+from runai_core.service.sight import Sight
 from runai_core.service.submission import Submission
 from runai_core.service.submissions import Preview, Submissions
 
@@ -315,9 +316,9 @@ class WorkloadService:
     async def watch(self, actor: Actor, from_version: int) -> AsyncIterator[Change[Workload]]:
         """Yield each change of a workload after the version."""
         await self._access.require(actor, Action.READ, RESOURCE)
+        sight = Sight(self._access, self._clock, actor)
         async for change in self._store.watch(Workload, from_version):
-            workload = change.object
-            if await self._access.allows(actor, Action.READ, resource_of(workload.type), _in(workload.meta.project)):
+            if await sight.sees(resource_of(change.object.type), change.object.meta.project):
                 yield change
 
     async def _owned(self, actor: Actor, action: Action, uid: str) -> Workload:

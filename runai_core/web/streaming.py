@@ -11,6 +11,9 @@ from runai_core.web.errors import body_of
 
 T = TypeVar("T")
 
+GATHERED = 200
+"""Things that one message of a stream carries at most."""
+
 FIRST_WAIT = 0.25
 """Seconds that an answer waits for its first piece before its status goes out."""
 
@@ -76,6 +79,44 @@ async def begun(source: AsyncIterator[T], patience: float | None) -> Pending[T]:
         await pending.close()
         raise
     return pending
+
+
+async def gathered(source: AsyncIterator[T], most: int = GATHERED) -> AsyncIterator[list[T]]:
+    """Yield what comes from the source in lists of all that is there: one message for many changes.
+
+    A reader that is slow holds the source up after `most`.
+    """
+    there: list[T] = []
+    news, room = asyncio.Event(), asyncio.Event()
+
+    async def take() -> None:
+        try:
+            async for item in source:
+                there.append(item)
+                news.set()
+                if len(there) >= most:
+                    room.clear()
+                    await room.wait()
+        finally:
+            news.set()
+
+    taking = asyncio.create_task(take())
+    try:
+        while there or not taking.done():
+            await news.wait()
+            news.clear()
+            found, there[:] = there[:], []
+            room.set()
+            if found:
+                yield found
+        await taking
+    finally:
+        taking.cancel()
+        with contextlib.suppress(asyncio.CancelledError, RunaiError):
+            await taking
+        close = getattr(source, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def pieces(pending: Pending[bytes]) -> AsyncIterator[bytes]:

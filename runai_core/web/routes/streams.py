@@ -6,11 +6,12 @@ Ours: Run:ai's API has none of these; its command line goes to Kubernetes.
 import asyncio
 import contextlib
 import json
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 from starlette.websockets import WebSocketState
@@ -24,7 +25,7 @@ from runai_core.ports import Change, ExecSession, LogOptions
 from runai_core.web.context import Door, Who, directory
 from runai_core.web.errors import answer, body_of
 from runai_core.web.listing import time
-from runai_core.web.streaming import COMMENT, HEARTBEAT, Pending, begun, event, failure, pieces
+from runai_core.web.streaming import COMMENT, HEARTBEAT, Pending, begun, event, failure, gathered, pieces
 from runai_core.web.views.units import Directory
 from runai_core.web.views.workloads import workload_item
 
@@ -64,6 +65,7 @@ async def read_logs(workload_id: str, door: Door, actor: Who, given: Annotated[L
 
 @router.get("/watch", summary="Follow the changes of all workloads", response_class=StreamingResponse)
 async def watch(
+    request: Request,
     door: Door,
     actor: Who,
     last_event_id: Annotated[int | None, Header(alias="Last-Event-ID", ge=0)] = None,
@@ -75,8 +77,9 @@ async def watch(
     """
     given = last_event_id if last_event_id is not None else resource_version
     version = await door.workloads.version(actor) if given is None else given
-    stream = await begun(door.workloads.watch(actor, version), HEARTBEAT)
-    return StreamingResponse(_events(door, actor, stream), media_type="text/event-stream", headers=UNBUFFERED)
+    stream = await begun(gathered(door.workloads.watch(actor, version)), HEARTBEAT)
+    events = _events(door, actor, stream, _shared(request))
+    return StreamingResponse(events, media_type="text/event-stream", headers=UNBUFFERED)
 
 
 @router.websocket("/{workload_id}/exec")
@@ -124,18 +127,47 @@ def _time(text: str) -> float:
         raise InvalidRequest.of(FieldError("sinceTime", message, text)) from None
 
 
-async def _events(door: Orchestrator, actor: Actor, stream: Pending[Change[Workload]]) -> AsyncIterator[bytes]:
+class Rendered:
+    """Events as they are sent: each is made once, however many streams send it."""
+
+    def __init__(self, kept: int = 2000) -> None:
+        self._kept = kept
+        self._events: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+
+    def event(self, change: Change[Workload], names: Directory) -> bytes:
+        """Return the event of a change."""
+        key = (change.object.meta.uid, change.version)
+        found = self._events.get(key)
+        if found is None:
+            item = workload_item(change.object, names).model_dump(by_alias=True, mode="json")
+            found = self._events[key] = event(change.type.value, item, change.version)
+            if len(self._events) > self._kept:
+                self._events.popitem(last=False)
+        return found
+
+
+def _shared(request: Request) -> Rendered:
+    """Return the events that all streams of this application share."""
+    state = request.app.state
+    if not hasattr(state, "rendered"):
+        state.rendered = Rendered()
+    return state.rendered  # type: ignore[no-any-return]
+
+
+async def _events(
+    door: Orchestrator, actor: Actor, stream: Pending[list[Change[Workload]]], shared: Rendered
+) -> AsyncIterator[bytes]:
     names = await directory(door, actor)
     yield COMMENT
     try:
-        async for change in stream:
-            if change is None:
+        async for changes in stream:
+            if changes is None:
                 yield COMMENT
                 continue
-            if _is_unknown(change.object, names):
+            if any(_is_unknown(change.object, names) for change in changes):
                 names = await directory(door, actor)
-            item = workload_item(change.object, _now(names, door))
-            yield event(change.type.value, item.model_dump(by_alias=True, mode="json"), change.version)
+            names = _now(names, door)
+            yield b"".join(shared.event(change, names) for change in changes)
     except RunaiError as error:
         yield failure(error)
     finally:
