@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from runai_core.model.assets import DataVolume
 from runai_core.model.organization import Project
 
 NEAREST_FIRST = ("project", "department", "cluster", "tenant", "system")
@@ -48,6 +49,14 @@ def is_visible(item: Scoped, projects: Collection[str] | None, departments: Mapp
     if item.scope_type == "project":
         return item.scope in projects
     return any(departments.get(name) == item.scope for name in projects)
+
+
+def is_shared(volume: DataVolume, project: Project) -> bool:
+    """Return whether the project may mount the data volume."""
+    wanted = (f"project/{project.name}", f"department/{project.department}")
+    return volume.meta.project == project.name or any(
+        scope in wanted or scope.partition("/")[0] in EVERYWHERE for scope in volume.shared
+    )
 
 
 def stored_name(item: str, scope_type: str, scope: str, title: str) -> str:

@@ -18,7 +18,7 @@ from runai_core.model.workload import Workload, WorkloadType
 from runai_core.policy.tree import copied, get_at, set_at
 from runai_core.ports import Query, Secrets, Store
 from runai_core.service.asset_fields import credentials_of, fields_of, under
-from runai_core.service.asset_scopes import covers, nearness
+from runai_core.service.asset_scopes import covers, is_shared, nearness
 from runai_core.service.preinstalled import PREINSTALLED
 from runai_core.service.submission import References, Submission
 
@@ -197,7 +197,7 @@ class Composer:
         known = (await self._store.list(DataVolume, Query())).items
         found = next((volume for volume in known if given.get("id") in (volume.meta.uid, volume.meta.name)), None)
         at = f"spec.storage.dataVolume.{index}.id"
-        if found is None or not _is_shared(found, project):
+        if found is None or not is_shared(found, project):
             message = f"there is no data volume of this id that project {project.name} may use"
             raise InvalidRequest.of(FieldError(at, message, str(given.get("id"))[:80]))
         if found.meta.project != project.name:
@@ -256,13 +256,6 @@ def needs_credentials(asset: Asset) -> bool:
 
 def _no_credential(uid: str) -> str:
     raise InvalidRequest.of(FieldError("imposedAssets", "needs a credential: it cannot be imposed", uid))
-
-
-def _is_shared(volume: DataVolume, project: Project) -> bool:
-    wanted = {f"project/{project.name}", f"department/{project.department}", "cluster/", "tenant/"}
-    return volume.meta.project == project.name or any(
-        scope in wanted or scope.startswith(("tenant", "cluster")) for scope in volume.shared
-    )
 
 
 def _listed(spec: Mapping[str, Any], path: str) -> list[Any]:

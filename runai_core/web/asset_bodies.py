@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runai_core.model.assets import SupportedTypes
 from runai_core.model.meta import to_camel
 from runai_core.service.submission import References
-from runai_core.web.listing import ListQuery
+from runai_core.web.listing import CountQuery, ListQuery
 from runai_core.web.schemas import Body, Name, Spec
 
 Fields = Annotated[dict[str, Any], Field(description="The fields of this kind; see docs/assets.md.")]
@@ -124,6 +124,23 @@ class TemplateListQuery(ListQuery):
     comply_to_project: Annotated[str, Field(max_length=253)] = ""
     comply_to_workload_type: Annotated[str, Field(max_length=64)] = ""
     comply_to_replica_type: Annotated[str, Field(max_length=64)] = ""
+
+
+class DataVolumeListQuery(ListQuery):
+    """Which data volumes."""
+
+    request_type: Annotated[
+        Literal["Originated", "UsableInProject"] | None,
+        Field(description="Those of one's projects, or those that one project may mount."),
+    ] = None
+    usable_in_project_id: Annotated[str, Field(max_length=253, description="That project, by id or name.")] = ""
+
+
+class DataVolumeCountQuery(CountQuery):
+    """The same, to count them."""
+
+    request_type: Literal["Originated", "UsableInProject"] | None = None
+    usable_in_project_id: Annotated[str, Field(max_length=253)] = ""
 
 
 class DataVolumeCreate(Body):

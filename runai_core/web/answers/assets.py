@@ -64,7 +64,7 @@ class Compliance(Answer):
 class AssetStatus(Answer):
     """Where the asset is there to be used."""
 
-    status: str = "Ready"
+    status: str = "No issues found"  # as Run:ai words it: assets are where they are used at once
 
 
 class AssetItem(Answer):

@@ -6,7 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from runai_core.bootstrap import Orchestrator
+from runai_core.model.assets import DataVolume
+from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.organization import Actor, Scope
+from runai_core.service.asset_scopes import is_shared
 from runai_core.web import listing
 from runai_core.web.answers.assets import (
     Availability,
@@ -15,10 +18,18 @@ from runai_core.web.answers.assets import (
     SharedScopes,
 )
 from runai_core.web.answers.base import Count
-from runai_core.web.asset_bodies import DataVolumeCreate, DataVolumePatch, SharedScope, SharedScopesPatch
+from runai_core.web.asset_bodies import (
+    DataVolumeCountQuery,
+    DataVolumeCreate,
+    DataVolumeListQuery,
+    DataVolumePatch,
+    SharedScope,
+    SharedScopesPatch,
+)
 from runai_core.web.context import Door, Names, Who
 from runai_core.web.listing import Column
 from runai_core.web.routes.assets import scope_name
+from runai_core.web.submissions import check_cluster
 from runai_core.web.views.assets import data_volume_item, shared_with
 
 router = APIRouter(prefix="/api/v1/datavolumes", tags=["data volumes"])
@@ -39,10 +50,10 @@ COLUMNS = {
 
 @router.get("", summary="List data volumes")
 async def list_data_volumes(
-    door: Door, actor: Who, names: Names, given: Annotated[listing.ListQuery, Query()]
+    door: Door, actor: Who, names: Names, given: Annotated[DataVolumeListQuery, Query()]
 ) -> DataVolumeList:
     """Those of one's projects, and those that are shared with them."""
-    items = [data_volume_item(item, names) for item in await door.data_volumes.listed(actor)]
+    items = [data_volume_item(item, names) for item in await _usable(door, actor, given)]
     found = listing.matching_items(items, COLUMNS, given.filter_by, given.search)
     found = listing.ordered_items(found, COLUMNS, given.sort_by, given.sort_order)
     end = given.offset + given.limit
@@ -51,18 +62,22 @@ async def list_data_volumes(
 
 @router.get("/count", summary="Count data volumes")
 async def count_data_volumes(
-    door: Door, actor: Who, names: Names, given: Annotated[listing.CountQuery, Query()]
+    door: Door, actor: Who, names: Names, given: Annotated[DataVolumeCountQuery, Query()]
 ) -> Count:
     """How many match."""
-    items = [data_volume_item(item, names) for item in await door.data_volumes.listed(actor)]
+    items = [data_volume_item(item, names) for item in await _usable(door, actor, given)]
     return Count(count=len(listing.matching_items(items, COLUMNS, given.filter_by, given.search)))
 
 
 @router.get("/name-availability", summary="Ask whether a name is free")
 async def availability(
-    door: Door, actor: Who, name: Annotated[str, Query(alias="datavolumeName", max_length=253)]
+    door: Door,
+    actor: Who,
+    name: Annotated[str, Query(alias="dataName", max_length=253)],
+    cluster: Annotated[str, Query(alias="clusterId", max_length=253)] = "",
 ) -> Availability:
     """Names are unique in a project; this asks for all that one sees."""
+    await check_cluster(cluster, door)
     return Availability(available=all(item.meta.name != name for item in await door.data_volumes.listed(actor)))
 
 
@@ -114,6 +129,19 @@ async def patch_shared_scopes(
         remove=await _scopes(door, actor, body.remove),
     )
     return SharedScopes(shared_scopes=shared_with(changed, names))
+
+
+async def _usable(
+    door: Orchestrator, actor: Actor, given: DataVolumeListQuery | DataVolumeCountQuery
+) -> Sequence[DataVolume]:
+    """Return the data volumes that were asked for; raise InvalidRequest where the project is missing."""
+    found = await door.data_volumes.listed(actor)
+    if given.request_type != "UsableInProject":
+        return found
+    if not given.usable_in_project_id:
+        raise InvalidRequest.of(FieldError("usableInProjectId", "is required with requestType UsableInProject"))
+    project = await door.organization.get_project(actor, given.usable_in_project_id)
+    return [item for item in found if is_shared(item, project)]
 
 
 async def _scopes(door: Orchestrator, actor: Actor, given: Sequence[SharedScope]) -> list[Scope]:
