@@ -184,7 +184,7 @@ DEPARTMENTS: Mapping[str, Column] = {**COMMON, "description": Column("descriptio
 
 NODE_POOLS: Mapping[str, Column] = {**COMMON, "labelKey": Column("label_key"), "labelValue": Column("label_value")}
 
-_CONDITION = re.compile(r"([A-Za-z][A-Za-z0-9.]*)(==|!=|<=|>=|=@|!@|=\^|=\$)(.*)", re.DOTALL)
+_CONDITION = re.compile(r"([A-Za-z][A-Za-z0-9._]*)(==|!=|<=|>=|=@|!@|=\^|=\$)(.*)", re.DOTALL)
 
 
 def query_of(given: ListQuery | CountQuery, columns: Mapping[str, Column]) -> Query:
