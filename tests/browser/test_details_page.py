@@ -71,13 +71,13 @@ def test_the_verdict_comes_first_with_what_would_start_it(visitor: Visitor, serv
 def test_the_story_is_filtered_and_searched(visitor: Visitor, running: str) -> None:
     page = visitor.go(f"/workloads/{running}")
     expect(page.get_by_role("region", name="Event history").last).to_contain_text("Running")
+    take_pictures(page, "details")
     page.get_by_label("Show", exact=True).select_option("phases")
     page.get_by_label("Search in events").fill("initializing")
     page.get_by_role("button", name="Filter").click()
 
     assert page.locator("tbody tr").count() == 1
     assert_accessible(page)
-    take_pictures(page.context.pages[0], "details")
 
 
 def test_the_log_is_followed_and_downloaded(visitor: Visitor, running: str) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-import re
+import shlex
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -38,11 +38,11 @@ def test_a_newcomer_submits_watches_stops_and_deletes(visitor: Visitor) -> None:
     assert_accessible(page)
 
     page.get_by_role("link", name="New workspace").click()
-    page.locator("[name=name]").fill("first")
-    page.locator("[name='spec.command'], [name=command]").first.fill("sleep 600")
-    page.get_by_role("button", name=re.compile("^(Create|Submit)")).first.click()
-    page.wait_for_url(re.compile("/workloads(/|$|\\?)"))
-    page.goto(visitor.base + "/workloads")
+    page.get_by_label("Name required").fill("first")
+    page.get_by_label("Command").fill("sleep 600")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#notices")).to_have_text("default/first is submitted.")
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workloads").click()
 
     expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Running", timeout=20_000)
 
@@ -78,7 +78,7 @@ def test_the_table_is_filtered_searched_and_sorted_and_its_address_says_so(
 ) -> None:
     page = visitor.go("/workloads")
 
-    page.get_by_label("Status", exact=True).select_option("Pending")
+    page.locator("#filters [name=phase]").select_option("Pending")
     expect(page.locator("#total")).to_have_text("1 workload")
     assert names(page) == ["giant"]
     assert "phase=Pending" in page.url
@@ -87,16 +87,16 @@ def test_the_table_is_filtered_searched_and_sorted_and_its_address_says_so(
     page.get_by_label("Search by name").fill("train")
     expect(page.locator("#total")).to_have_text("3 workloads")
     page.wait_for_url("**search=train*")
-    page.get_by_role("link", name="Workload", exact=True).click()
+    page.locator("#sort-name").click()
     expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Workload")
     assert names(page) == ["train-0", "train-1", "train-2"]
-    page.get_by_role("link", name=re.compile("^Workload ")).click()
+    page.locator("#sort-name").click()
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("Workload")
     assert names(page) == ["train-2", "train-1", "train-0"]
 
     page.reload()
     assert names(page) == ["train-2", "train-1", "train-0"]
-    page.get_by_label("Type", exact=True).select_option("Workspace")
+    page.locator("#filters [name=type]").select_option("Workspace")
     expect(page.get_by_role("heading", name="No workload matches")).to_be_visible()
 
 
@@ -209,7 +209,7 @@ HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>\"
 def test_what_people_type_stays_text(visitor: Visitor, crowd: OrchestratorProcess) -> None:
     uid = crowd.submit(
         "hostile",
-        ["sh", "-c", f"echo {HOSTILE!r}; sleep 600"],
+        ["sh", "-c", f"echo {shlex.quote(HOSTILE)}; sleep 600"],
         kind="workspaces",
         image=HOSTILE,
         environmentVariables=[{"name": "A", "value": HOSTILE}],
@@ -231,8 +231,6 @@ def test_what_people_type_stays_text(visitor: Visitor, crowd: OrchestratorProces
         assert page.evaluate("window.hacked") is None, path
         assert page.locator("img").count() == 0, path
         assert page.locator("a[href^='javascript']").count() == 0, path
-        assert "49" not in page.locator("main").inner_text().split("$", 1)[-1][:3], path
-    visitor.complaints.clear()  # the browser says that it ran nothing
 
 
 TABS = ("events", "metrics", "logs", "pods", "connect", "copy")

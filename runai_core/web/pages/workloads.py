@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -34,6 +35,8 @@ CSV_PIECE = 500
 
 REFRESH = 3
 """Seconds between looks of an open page; where nothing changed it is told so and loads nothing."""
+
+OUR_PAGE = re.compile(r"/workloads(/[0-9A-Za-z-]{1,64})?(\?[^\\]*)?")
 
 Chosen = Annotated[Listed, Asked()]
 
@@ -106,9 +109,8 @@ async def download(door: Door, actor: Viewer, given: Chosen) -> Response:
 
 
 def back_to_list(address: str) -> str:
-    """Return an address of the table, whatever a form gave."""
-    plain = address.isprintable() and "\\" not in address
-    return address if plain and (address == "/workloads" or address.startswith("/workloads?")) else "/workloads"
+    """Return an address of the table or of a workload; the table's, whatever else a form gave."""
+    return address if OUR_PAGE.fullmatch(address) and address.isprintable() else "/workloads"
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

@@ -262,6 +262,8 @@ async def test_what_failed_is_told_beside_what_was_done(api: Any) -> None:
         ({"action": "stop", "next": "https://evil.invalid/"}, "/workloads", "Nothing"),
         ({"action": "stop", "next": "//evil.invalid"}, "/workloads", "Nothing"),
         ({"action": "stop", "next": "/workloads?search=x"}, "/workloads?search=x", "Nothing"),
+        ({"action": "stop", "next": "/workloads/an-id"}, "/workloads/an-id", "Nothing"),
+        ({"action": "stop", "next": "/workloads/an-id/../../logout"}, "/workloads", "Nothing"),
     ],
 )
 @pytest.mark.asyncio
