@@ -109,6 +109,7 @@ class Wire:
             except OSError:
                 inner.close()
                 continue
+            outer.settimeout(None)  # a silent connection is none that is broken
             self._pairs.append((inner, outer))
             for source, sink in ((inner, outer), (outer, inner)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()

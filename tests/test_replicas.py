@@ -1,0 +1,136 @@
+"""Two replicas of a control plane on one PostgreSQL: both answer, one may be killed, nothing is lost."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.controlplanes import Api, ControlPlane, Trust, Wire, World, free_port, wait_for
+from tests.test_backend_contract import postgres  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.timeout(540)
+
+
+@dataclass
+class Replicas:
+    """Two processes on one database, and a cluster that is connected to the first."""
+
+    world: World
+    first: ControlPlane
+    second: ControlPlane
+
+    @property
+    def wire(self) -> Wire:
+        return self.world.wires["west"]
+
+
+@pytest.fixture
+def replicas(postgres: str, tmp_path: Path) -> Iterator[Replicas]:  # noqa: F811 - the fixture above
+    """Start both."""
+    world = World(tmp_path)
+    world.control_plane.database = postgres
+    second = ControlPlane(
+        log=tmp_path / "second.log",
+        data_dir=tmp_path / "second",
+        trust=Trust(tmp_path / "tls", world.trust.authority),
+        certificate=world.control_plane.certificate,
+        port=free_port(),
+        database=postgres,
+    )
+    try:
+        world.control_plane.start()
+        second.start()
+        world.cluster("west")
+        yield Replicas(world, world.control_plane, second)
+    finally:
+        world.close()
+        second.stop()
+
+
+def test_one_replica_is_killed_under_load_and_nothing_is_lost(replicas: Replicas) -> None:
+    one, two = replicas.first.api(), replicas.second.api()
+    token = one.http.headers["Authorization"]
+    assert two.http.get("/api/v1/workloads", headers={"Authorization": token}).status_code == 200, "one signing key"
+    made = one.post("/org-unit/departments", {"name": "made-in-one"})
+    assert wait_for("the other sees it", lambda: two.get(f"/org-unit/departments/{made['id']}"), 5)["name"]
+    seen_after = watch_delay(one, two)
+    assert seen_after < 2.0, f"a watch on the second replica took {seen_after:.2f} s"
+
+    accepted: dict[str, str] = {}
+    stop = threading.Event()
+
+    def load(number: int) -> None:
+        count = 0
+        while not stop.is_set():
+            name = f"load-{number}-{count}"
+            for api in (one, two) if number % 2 else (two, one):
+                try:
+                    accepted[name] = api.submit(name, "true")
+                    break
+                except (httpx.HTTPError, OSError):
+                    continue  # killed: the next replica is asked
+                except AssertionError as error:
+                    assert "exists already" in str(error)  # the first had kept it before it died
+                    break
+            count += 1
+            time.sleep(0.15)
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(3)
+    replicas.first.kill()
+    replicas.wire.target = replicas.second.port
+    replicas.wire.cut()
+    time.sleep(3)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(accepted) > 10
+    replicas.world.wait_connected("west", two)
+    done = wait_for("all have run", lambda: all_completed(two, accepted), 150)
+    assert {done[f"default/{name}"]["id"] for name in accepted} == set(accepted.values())
+    inner = replicas.world.clusters["west"].api().workloads()
+    assert {key: item["id"] for key, item in inner.items()} == {
+        key: item["id"] for key, item in two.workloads().items()
+    }
+    replicas.first.start()
+    again = replicas.first.api()
+    assert again.workloads().keys() == two.workloads().keys()
+
+
+def all_completed(api: Api, names: dict[str, str]) -> dict[str, dict[str, object]]:
+    found = api.workloads()
+    missing = [name for name in names if f"default/{name}" not in found]
+    assert not missing, f"lost: {missing}"
+    return found if all(found[f"default/{name}"]["phase"] == "Completed" for name in names) else {}
+
+
+def watch_delay(writer: Api, watcher: Api) -> float:
+    """Return the seconds until a watch on one replica tells what was submitted at the other."""
+    heard = threading.Event()
+    ready = threading.Event()
+
+    def listen() -> None:
+        with watcher.http.stream("GET", "/api/v1/workloads/watch") as answer:
+            ready.set()
+            for line in answer.iter_lines():
+                if "watched" in line:
+                    heard.set()
+                    return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert ready.wait(20)
+    time.sleep(1)
+    began = time.monotonic()
+    writer.submit("watched", "true")
+    assert heard.wait(20)
+    took = time.monotonic() - began
+    thread.join(20)
+    return took
