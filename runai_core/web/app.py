@@ -12,9 +12,10 @@ from runai_core.model.errors import RunaiError
 from runai_core.service.tools import ToolService
 from runai_core.web import openapi, pages
 from runai_core.web.auditing import Audit
-from runai_core.web.errors import Json, on_error, on_http, on_invalid
+from runai_core.web.errors import Json, on_error, on_invalid
 from runai_core.web.gate import Authenticate
 from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
+from runai_core.web.pages import frame
 from runai_core.web.proxy import ToolProxy, tools_domain
 from runai_core.web.rights import require_right
 from runai_core.web.routes import (
@@ -107,7 +108,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     _add_documentation(app)
     app.add_exception_handler(RunaiError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(HTTPException, frame.on_http)
     app.state.tools = ToolService(orchestrator.backend, orchestrator.access, orchestrator.workloads)
     _add_checks(app, orchestrator)
     return app

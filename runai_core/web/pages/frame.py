@@ -17,12 +17,14 @@ import jinja2
 from fastapi import APIRouter, Depends
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from runai_core import __version__
-from runai_core.model.errors import InvalidRequest, RunaiError, Unauthenticated
+from runai_core.model.errors import InvalidRequest, NotFound, RunaiError, Unauthenticated
 from runai_core.model.organization import Actor
+from runai_core.web import errors
 from runai_core.web.errors import field_errors, request_id, status_of
 from runai_core.web.pages import files, shown
 
@@ -188,6 +190,21 @@ def error_page(request: Request, error: RunaiError) -> Response:
         return RedirectResponse(target, 303)
     template = "error_part.html" if is_partial(request) else "error.html"
     return page(request, template, status=status_of(error), error=error, request_id=request_id(request))
+
+
+async def on_http(request: HTTPConnection, error: Exception) -> Response:
+    """Answer what no route took: a page for a browser that wanted one, the API's error for all others."""
+    wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+    known = getattr(request.state, "actor", None) is not None
+    if (
+        isinstance(request, Request)
+        and isinstance(error, HTTPException)
+        and error.status_code == 404
+        and wants_page
+        and known
+    ):
+        return error_page(request, NotFound(f"there is no page {request.url.path[:200]}"))
+    return await errors.on_http(request, error)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ COLUMNS_COOKIE = "runai_columns"
 MOST_CSV = 20_000
 """Rows of a CSV file at most."""
 
-CSV_PIECE = 500
+CSV_PIECE = 1000
 """Workloads that are read at once for CSV: between pieces others have their turn."""
 
 REFRESH = 3

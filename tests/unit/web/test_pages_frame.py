@@ -1,5 +1,7 @@
 """The frame of pages: headers, files, errors in words, and who may look."""
 
+from typing import Any
+
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -99,3 +101,17 @@ def test_no_template_writes_scripts_or_styles_into_a_page_or_switches_escaping_o
         assert " onclick=" not in text, template.name
         assert "<style" not in text, template.name
         assert "<script>" not in text, template.name
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "page"),
+    [("/nowhere", "text/html", True), ("/nowhere", "application/json", False), ("/api/v1/nowhere", "text/html", False)],
+)
+@pytest.mark.asyncio
+async def test_a_page_that_is_not_there_is_told_in_the_form_that_was_asked_for(
+    api: Any, path: str, accept: str, *, page: bool
+) -> None:
+    answer = await api.client.get(path, headers={"Accept": accept})
+
+    assert answer.status_code == 404
+    assert ("<h1>That did not work</h1>" in answer.text) is page
