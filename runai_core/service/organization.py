@@ -56,6 +56,7 @@ class OrganizationService:
         self._cluster = backend.cluster
         self._access = access
         self._scheduling = scheduling
+        self._is_firm: dict[str, bool] = {}  # by uid of the workload: it may not be evicted
 
     async def ensure_defaults(self) -> None:
         """Create what a first start needs: a node pool, a department and a project that has the whole machine."""
@@ -248,23 +249,38 @@ class OrganizationService:
         """Return the status of every unit: ``project/<name>`` and ``department/<name>``, then by node pool."""
         await self._access.require(actor, Action.READ, "projects")
         ended = [Filter("status.state", Op.NE, state.value) for state in (PodState.SUCCEEDED, PodState.FAILED)]
-        owners: dict[str, Workload] = {}
-        collected: dict[str, dict[str, list[tuple[Pod, Workload]]]] = {}
-        for pod in (await self._store.list(Pod, Query(filters=tuple(ended)))).items:
-            if pod.meta.owner not in owners:
-                with contextlib.suppress(NotFound):  # it was forgotten a moment ago
-                    owners[pod.meta.owner] = await self._store.get_by_uid(Workload, pod.meta.owner)
-            workload = owners.get(pod.meta.owner)
-            if workload is None:
+        departments = {item.name: item.department for item in (await self._store.list(Project, Query())).items}
+        pods = (await self._store.list(Pod, Query(filters=tuple(ended)))).items
+        firm = await self._firm(pods)
+        collected: dict[str, dict[str, list[tuple[Pod, bool]]]] = {}
+        for pod in pods:
+            project = pod.meta.project
+            if project not in departments:
                 continue
-            for key in (f"project/{workload.meta.project}", f"department/{workload.department}"):
-                collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append((pod, workload))
+            found = (pod, pod.meta.owner in firm)
+            for key in (f"project/{project}", f"department/{departments[project]}"):
+                collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append(found)
         seen = await self._seen_keys(actor)
         return {
             key: {pool: _sum_up(pods) for pool, pods in pools.items()}
             for key, pools in collected.items()
             if seen is None or key in seen
         }
+
+    async def _firm(self, pods: Sequence[Pod]) -> frozenset[str]:
+        """Return the workloads that hold something and may not be evicted.
+
+        That is settled at submission and looked up once: asking for the owner of
+        each of ten thousand pods takes seconds.
+        """
+        owners = {pod.meta.owner for pod in pods if pod.status.state in HOLDS_RESOURCES}
+        known = {uid: firm for uid, firm in self._is_firm.items() if uid in owners}
+        for uid in owners - known.keys():
+            with contextlib.suppress(NotFound):  # it was forgotten a moment ago
+                workload = await self._store.get_by_uid(Workload, uid)
+                known[uid] = workload.preemptibility is Preemptibility.NON_PREEMPTIBLE
+        self._is_firm = known
+        return frozenset(uid for uid, firm in known.items() if firm)
 
     async def _seen_keys(self, actor: Actor) -> frozenset[str] | None:
         projects = await self._access.visible(actor, Action.READ, "projects")
@@ -351,16 +367,16 @@ def _status_key(unit: Department | Project) -> str:
     return f"{'department' if isinstance(unit, Department) else 'project'}/{unit.name}"
 
 
-def _sum_up(pods: Sequence[tuple[Pod, Workload]]) -> UnitStatus:
+def _sum_up(pods: Sequence[tuple[Pod, bool]]) -> UnitStatus:
+    """Return the sums over pods, each with whether its workload may not be evicted."""
+
     def amount(pod: Pod) -> Resources:
         request = pod.spec.request
         return Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
 
-    held = [(pod, workload) for pod, workload in pods if pod.status.state in HOLDS_RESOURCES]
+    held = [(pod, firm) for pod, firm in pods if pod.status.state in HOLDS_RESOURCES]
     return UnitStatus(
         allocated=total(amount(pod) for pod, _ in held),
-        allocated_non_preemptible=total(
-            amount(pod) for pod, workload in held if workload.preemptibility is Preemptibility.NON_PREEMPTIBLE
-        ),
+        allocated_non_preemptible=total(amount(pod) for pod, firm in held if firm),
         requested=total(amount(pod) for pod, _ in pods),
     )

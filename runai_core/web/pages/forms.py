@@ -15,7 +15,7 @@ from runai_core.model.organization import Actor, Project
 from runai_core.model.workload import POLICY_TYPES, PolicyType, Workload, WorkloadType
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
-from runai_core.policy.scheduling_rules import FAMILIES, effective_rules
+from runai_core.policy.scheduling_rules import FAMILIES
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
@@ -23,6 +23,7 @@ from runai_core.web.pages import start_from
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.unit_rules import rules_of
 from runai_core.web.pages.workload_fields import OTHER, rows_for
 from runai_core.web.pages.workload_form import (
     MASTER,
@@ -217,15 +218,17 @@ async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, projec
         policies = await door.policies.effective(actor, form.policy, project.name)
     except Forbidden:
         policies = ()  # they are applied all the same, when it is submitted
-    pools = await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))
-    department = await door.organization.get_department(actor, project.department)
+    try:
+        pools = (await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))).items
+    except Forbidden:
+        pools = ()
     family = FAMILIES.get(form.paths.kind, "")
-    types = effective_rules(department, project).node_types.get(family, ())
+    types = (await rules_of(door, actor, project)).node_types.get(family, ())
     return Surroundings(
         effective=effective_of(form.policy, policies),
         filled=evaluate(form.policy, {}, policies),
         proposals={
-            "nodePools": tuple(pool.name for pool in pools.items),
+            "nodePools": tuple(pool.name for pool in pools),
             "category": ("Build", "Train", "Deploy"),
             "nodeType": types,
         },

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
-from runai_core.model.meta import Meta, to_camel
+from runai_core.model.errors import AlreadyExists, Conflict, FieldError, Forbidden, InvalidRequest
+from runai_core.model.meta import Meta
 from runai_core.model.organization import DEFAULT_DEPARTMENT, Actor, Department, Project, default_resources
 from runai_core.model.workload import Workload
-from runai_core.policy.scheduling_rules import EffectiveRules, effective_rules
+from runai_core.policy.scheduling_rules import EffectiveRules
 from runai_core.ports import Query
 from runai_core.service.organization import UnitStatus
 from runai_core.web import lookup
@@ -32,6 +32,7 @@ from runai_core.web.pages.inputs import Posted, posted_of, with_errors
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.quotas import UNITS, Quota, pools_of, quotas_in, quotas_of
 from runai_core.web.pages.tables import Cell, Column
+from runai_core.web.pages.unit_rules import rules_of, said_of
 from runai_core.web.schemas import DepartmentCreate, DepartmentUpdate, ProjectCreate, ProjectUpdate
 
 Unit = Department | Project
@@ -162,7 +163,7 @@ async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Respons
         unit=unit,
         pools=pools,
         words=UNITS,
-        rules=_rules_of(await _rules(door, actor, unit)),
+        rules=said_of(await rules_of(door, actor, unit)),
         inside=inside,
     )
 
@@ -256,35 +257,16 @@ async def _pools(door: Orchestrator, actor: Actor) -> tuple[str, ...]:
     return tuple(pool.name for pool in found.items)
 
 
+async def _departments(door: Orchestrator, actor: Actor) -> Sequence[Department]:
+    try:
+        return (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
+    except Forbidden:
+        return ()
+
+
 async def _projects_of(door: Orchestrator, actor: Actor, department: Department) -> list[Project]:
     found = await door.organization.list_projects(actor, Query(sort_by="meta.name"))
     return [item for item in found.items if item.department == department.name]
-
-
-async def _rules(door: Orchestrator, actor: Actor, unit: Unit) -> EffectiveRules:
-    if isinstance(unit, Department):
-        return effective_rules(unit, Project(meta=Meta(name="")))
-    try:
-        return effective_rules(await door.organization.get_department(actor, unit.department), unit)
-    except NotFound:
-        return effective_rules(Department(meta=Meta(name=unit.department)), unit)
-
-
-def _rules_of(found: EffectiveRules) -> list[tuple[str, str, str]]:
-    """Return label, value and origin of each rule in force."""
-    said = {f"schedulingRules.{to_camel(name)}": label for name, label in unit_form.RULES.items()}
-    values = {
-        f"schedulingRules.{to_camel(name)}": unit_form.length_text(getattr(found.rules, name))
-        for name in unit_form.RULES
-    }
-    said |= {
-        "nodeTypes.workspace": "Node types of workspaces",
-        "nodeTypes.training": "Node types of trainings",
-        "defaultNodePools": "Default node pools",
-    }
-    values |= {f"nodeTypes.{word}": ", ".join(names) for word, names in found.node_types.items()}
-    values["defaultNodePools"] = ", ".join(found.default_node_pools)
-    return [(said[name], values[name], origin.replace("/", " ")) for name, origin in found.origins.items()]
 
 
 def _empty(kind: Kind, pools: Sequence[str]) -> Posted:
@@ -303,7 +285,7 @@ async def _form(
     errors: Sequence[FieldError] = (),
 ) -> Response:
     kind, pools = _kind(request), await _pools(door, actor)
-    departments = (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
+    departments = await _departments(door, actor)
     as_it_is = unit_form.posted_unit(unit, pools) if unit else _empty(kind, pools)
     if unit is None and posted is None and any(item.name == DEFAULT_DEPARTMENT for item in departments):
         as_it_is = {**as_it_is, "parentId": [DEFAULT_DEPARTMENT]}
@@ -311,7 +293,7 @@ async def _form(
         kind=kind.word,
         pools=pools,
         departments=tuple(item.name for item in departments),
-        inherited=await _rules(door, actor, unit) if unit else EffectiveRules(),
+        inherited=await rules_of(door, actor, unit) if unit else EffectiveRules(),
     )
     sections, problems = with_errors(
         unit_form.sections_of({**as_it_is, **(posted or {})}, context, is_new=unit is None), errors
