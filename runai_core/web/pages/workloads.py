@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.organization import Actor
+from runai_core.model.errors import Forbidden
+from runai_core.model.nodes import NodePool
+from runai_core.model.organization import Actor, Department
 from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Page, Query
 from runai_core.service.metrics import Window
@@ -156,10 +158,18 @@ async def _choices(door: Orchestrator, actor: Actor) -> Choices:
     native = [kind.value for kind in WorkloadType if kind is not WorkloadType.EXTERNAL]
     return Choices(
         projects=tuple(item.name for item in (await units.list_projects(actor, everything)).items),
-        departments=tuple(item.name for item in (await units.list_departments(actor, everything)).items),
-        pools=tuple(item.name for item in (await units.list_node_pools(actor, everything)).items),
+        departments=await _names(units.list_departments(actor, everything)),
+        pools=await _names(units.list_node_pools(actor, everything)),
         types=(*native, *sorted(kinds)),
     )
+
+
+async def _names(asked: Awaitable[Page[Department] | Page[NodePool]]) -> tuple[str, ...]:
+    """Return the names of what the viewer may see; some roles see no departments or node pools at all."""
+    try:
+        return tuple(item.meta.name for item in (await asked).items)
+    except Forbidden:
+        return ()
 
 
 async def _csv(door: Orchestrator, actor: Actor, query: Query, page: Page[Workload]) -> AsyncIterator[str]:
