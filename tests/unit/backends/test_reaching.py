@@ -1,0 +1,61 @@
+"""Where a pod's port is: its own program, nobody else's."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from runai_core.backends.kubernetes.runtime import KubernetesRuntime
+from runai_core.backends.local.listening import POD_VARIABLE, listener_of
+from runai_core.model.errors import NotFound
+from runai_core.model.meta import Meta
+from runai_core.model.workload import Pod, PodSpec
+
+LISTEN = """
+import socket, sys
+server = socket.create_server((sys.argv[1], 0))
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
+def listening(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Return the port on which a process of the pod `here` listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, request.param],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, POD_VARIABLE: "here"},
+    )
+    assert process.stdout is not None
+    yield int(process.stdout.readline())
+    process.communicate()
+
+
+def test_a_port_is_found_at_the_process_of_the_pod(listening: int) -> None:
+    assert listener_of("here", listening) == "127.0.0.1"
+
+
+def test_the_port_of_another_pods_process_is_not_the_pods(listening: int) -> None:
+    assert listener_of("elsewhere", listening) == ""
+
+
+def a_pod(uid: str) -> Pod:
+    return Pod(meta=Meta(name="p", uid=uid), workload="w", pod_group="g", spec=PodSpec())
+
+
+@pytest.mark.parametrize(("status", "found"), [({"podIP": "10.1.2.3"}, "10.1.2.3"), ({}, ""), (None, "")])
+@pytest.mark.asyncio
+async def test_a_pod_of_a_cluster_has_one_address(status: Any, found: str) -> None:
+    pods = {"here": {"metadata": {"namespace": "n"}, "status": status}}
+    world = SimpleNamespace(pods=SimpleNamespace(by_uid=pods.get))
+    runtime = KubernetesRuntime(cast("Any", None), cast("Any", world))
+
+    assert await runtime.reach(a_pod("here"), 8888) == found
+    with pytest.raises(NotFound):
+        await runtime.reach(a_pod("gone"), 8888)
