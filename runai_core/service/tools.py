@@ -15,12 +15,13 @@ from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFou
 from runai_core.model.identity import Session, Ticket
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Action, Actor, Scope
+from runai_core.model.roles import resource_of
 from runai_core.model.snapshot import PodState
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Backend, ReachesPods
 from runai_core.service.access import AccessService
-from runai_core.service.workloads import RESOURCE, WorkloadService
+from runai_core.service.workloads import WorkloadService
 
 TICKET_SECONDS = 60.0
 """Time between the answer that leads to a tool and the browser's arrival there."""
@@ -153,7 +154,7 @@ class ToolService:
 
     async def _checked(self, actor: Actor, uid: str) -> Workload:
         workload = await self._workloads.get(actor, uid)
-        await self._access.require(actor, Action.UPDATE, RESOURCE, Scope("project", workload.meta.project))
+        await self._access.require(actor, Action.UPDATE, resource_of(workload.type), Scope("project", workload.meta.project))
         if workload.meta.deleted_at is not None:
             raise Conflict(f"{workload.key} was deleted")
         return workload
