@@ -154,7 +154,8 @@ class ToolService:
 
     async def _checked(self, actor: Actor, uid: str) -> Workload:
         workload = await self._workloads.get(actor, uid)
-        await self._access.require(actor, Action.UPDATE, resource_of(workload.type), Scope("project", workload.meta.project))
+        place = Scope("project", workload.meta.project)
+        await self._access.require(actor, Action.UPDATE, resource_of(workload.type), place)
         if workload.meta.deleted_at is not None:
             raise Conflict(f"{workload.key} was deleted")
         return workload
