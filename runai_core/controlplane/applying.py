@@ -126,6 +126,8 @@ class Applier:
         except RunaiError as refused:
             error = refused.message
         workload = await self._find(uid)
+        if workload is not None:  # the connection may have been cut, and this been ended, before anybody was told
+            self._site.reconciler.poke(workload.meta.uid)
         answer = Applied(
             meta=applied.meta if applied else Meta(name=uid),
             generation=intent.generation,
