@@ -407,12 +407,19 @@ def write_private(path: Path, text: str) -> None:
 
 
 async def _purge(orchestrator: Orchestrator) -> None:
-    backend = orchestrator.backend
     while True:
-        before = backend.clock.now() - orchestrator.settings.deleted_kept_seconds
-        for kind in (Workload, Pod, HistoryRecord):
-            await backend.store.purge(kind, before)
-        await orchestrator.sessions.forget_expired()
-        await orchestrator.sign_in.forget_old()
-        await orchestrator.audit.trim()
-        await backend.clock.sleep(PURGE_EVERY)
+        try:
+            await _forget(orchestrator)
+        except RunaiError as error:  # a database that is gone comes back: the next look tries again
+            log.warning("what is old is not forgotten now: %s", error.message)
+        await orchestrator.backend.clock.sleep(PURGE_EVERY)
+
+
+async def _forget(orchestrator: Orchestrator) -> None:
+    backend = orchestrator.backend
+    before = backend.clock.now() - orchestrator.settings.deleted_kept_seconds
+    for kind in (Workload, Pod, HistoryRecord):
+        await backend.store.purge(kind, before)
+    await orchestrator.sessions.forget_expired()
+    await orchestrator.sign_in.forget_old()
+    await orchestrator.audit.trim()

@@ -1,0 +1,151 @@
+"""Load and faults: many changes while others watch, a restart under load, a database that goes and comes back."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks import load
+from tests.databases import a_postgres_server, binaries
+from tests.orchestrators import OrchestratorProcess, an_orchestrator
+
+pytestmark = pytest.mark.slow
+
+NODES = [{"name": "a", "gpus": 4, "cpu": 64, "memory": "64Gi"}]
+
+
+def until(what: str, holds: Callable[[], Any], seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := holds():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def test_watchers_see_every_change_in_order_under_load(tmp_path: Path) -> None:
+    """The benchmark itself, small: see docs/benchmarks.md for a thousand changes in a second."""
+    plan = load.Plan(workloads=100, rate=100, seconds=3, streams=3, browsers=2)
+
+    found = asyncio.run(load.run(plan, tmp_path / "data"))
+
+    watchers = found["watchers"]
+    assert found["server"]["changes"] == 300
+    assert (watchers["lost"], watchers["disorder"], watchers["failures"]) == (0, 0, [])
+    assert watchers["pages"] > 0
+
+
+class Follower:
+    """Follows all workloads through one stream after the other, and resumes each where the last one ended."""
+
+    def __init__(self, orchestrator: OrchestratorProcess) -> None:
+        self.orchestrator = orchestrator
+        self.last = 0
+        self.phases: dict[str, str] = {}
+        self.versions: list[int] = []
+        self.relists = 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self._follow()
+            except (httpx.TransportError, RuntimeError):  # it is down, or its client was closed: again
+                time.sleep(0.1)
+
+    def _follow(self) -> None:
+        client = self.orchestrator.client
+        headers = {"Last-Event-ID": str(self.last)}
+        with client.stream("GET", "/api/v1/workloads/watch", headers=headers, timeout=3) as answer:
+            if answer.status_code == 410:
+                self.relists += 1
+            for line in answer.iter_lines():
+                if line.startswith("id: "):
+                    self.last = int(line[4:])
+                    self.versions.append(self.last)
+                elif line.startswith("data: "):
+                    item = json.loads(line[6:])
+                    self.phases[item["id"]] = item["phase"]
+                if self.stop.is_set():
+                    return
+
+
+def test_a_control_plane_that_restarts_under_load_loses_no_change(tmp_path: Path) -> None:
+    with an_orchestrator(tmp_path, NODES) as orchestrator:
+        follower = Follower(orchestrator)
+        follower.last = int(orchestrator.get("/api/v1/status").get("resourceVersion") or 1)
+        follower.thread.start()
+        accepted: dict[str, str] = {}
+        ended = threading.Event()
+
+        def submit() -> None:
+            number = 0
+            while not ended.is_set():
+                number += 1
+                try:
+                    uid = orchestrator.submit(f"job-{number}", ["true"])
+                except (httpx.HTTPError, AssertionError, RuntimeError, OSError):
+                    time.sleep(0.05)  # it is down: whether this one was taken is not known
+                else:
+                    accepted[uid] = f"job-{number}"
+
+        sender = threading.Thread(target=submit, daemon=True)
+        sender.start()
+        for _ in range(3):
+            time.sleep(2)
+            orchestrator.kill()
+            orchestrator.start()
+        time.sleep(1)
+        ended.set()
+        sender.join(60)
+        assert len(accepted) > 10
+        for uid in accepted:
+            orchestrator.wait(uid, seconds=120)
+        items = orchestrator.get("/api/v1/workloads", limit=500)["workloads"]
+        known = {item["id"]: item for item in items}
+        until("the follower", lambda: all(follower.phases.get(uid) == known[uid]["phase"] for uid in known), 60)
+        follower.stop.set()
+        follower.thread.join(10)
+
+    assert set(accepted) - set(known) == set(), "what was accepted is there"
+    assert len({item["name"] for item in known.values()}) == len(known), "nothing is there twice"
+    assert {known[uid]["phase"] for uid in accepted} == {"Completed"}
+    assert follower.relists == 0
+    assert follower.versions == sorted(set(follower.versions)), "each change once, and in order"
+
+
+def test_a_database_that_goes_and_comes_back_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed: tools/debian install postgresql")
+    with a_postgres_server(programs) as database:
+        monkeypatch.setenv("RUNAI_DATABASE_URL", database.url)
+        with an_orchestrator(tmp_path, NODES) as orchestrator:
+            command = ["python3", "-c", "import time; time.sleep(12)"]
+            before = orchestrator.submit("before", command)
+            orchestrator.wait(before, frozenset({"Running"}))
+            database.crash()
+            refused = orchestrator.post(
+                "/api/v1/workloads/trainings", {"name": "lost", "projectId": "default", "spec": {"command": "true"}}
+            )
+            read = orchestrator.client.get("/api/v1/workloads")
+            time.sleep(15)  # what ran has ended meanwhile
+            assert orchestrator.process is not None
+            assert orchestrator.process.poll() is None, orchestrator.tail()
+            database.start()
+            until("an answer", lambda: orchestrator.client.get("/api/v1/workloads").status_code == 200)
+            assert orchestrator.wait(before) == "Completed"
+            after = orchestrator.submit("after", ["true"])
+            assert orchestrator.wait(after) == "Completed"
+            names = {item["name"] for item in orchestrator.get("/api/v1/workloads")["workloads"]}
+
+    assert (refused.status_code, read.status_code) == (503, 503), refused.text
+    assert "database" in refused.json()["message"]
+    assert names == {"before", "after"}
