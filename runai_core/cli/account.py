@@ -1,8 +1,8 @@
 """Who asks, which orchestrator, and the settings of this command."""
 
-import base64
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +60,45 @@ def login_access_key(ctx: click.Context, /, url: str, token: str) -> None:
     log_in(app_of(ctx), url=url.rstrip("/"), token=token)
 
 
+@login.command("user")
+@click.option("--url", required=True, help="Address of the orchestrator, e.g. https://runai.example.com.")
+@click.option("--user", "name", prompt="E-mail", help="E-mail address; asked for when left out.")
+@click.option("--password", prompt=True, hide_input=True, help="Asked for when left out.")
+@click.pass_context
+def login_user(ctx: click.Context, /, url: str, name: str, password: str) -> None:
+    """Log in with a password."""
+    from runai_core.cli import signing_in
+
+    url = signing_in.checked_url(url)
+    token = signing_in.with_password(url, name, password)
+    log_in(app_of(ctx), url=url, **signing_in.key_for_this_machine(url, token))
+    keep(app_of(ctx), made_key="yes")
+
+
+@login.command("sso")
+@click.option("--url", required=True, help="Address of the orchestrator, e.g. https://runai.example.com.")
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.pass_context
+def login_sso(ctx: click.Context, /, url: str, no_browser: bool) -> None:
+    """Log in in the browser: with a password there, or through an identity provider."""
+    from runai_core.cli import signing_in
+
+    url = signing_in.checked_url(url)
+    token = signing_in.with_browser(app_of(ctx), url, opens=not no_browser)
+    log_in(app_of(ctx), url=url, **signing_in.key_for_this_machine(url, token))
+    keep(app_of(ctx), made_key="yes")
+
+
 def log_in(app: App, **values: str) -> None:
     """Keep an address and its secrets, after they were seen to work."""
+    from runai_core.client.requests import API, as_it_is, get
     from runai_core.client.sync.client import Client
 
     if not values["url"].startswith(("http://", "https://")):
         raise InvalidRequest.of(FieldError("--url", "must begin with http:// or https://", values["url"]))
     with Client.connect(**values) as client:
-        client.status()
-    forgotten: dict[str, str | None] = dict.fromkeys(("token", "client_id", "client_secret"))
+        client.transport.call(get(f"{API}/me", as_it_is))
+    forgotten: dict[str, str | None] = dict.fromkeys(("token", "client_id", "client_secret", "made_key"))
     path = keep(app, **{**forgotten, **values})
     app.say(f"Logged in to {values['url']}; kept in {path}.")
 
@@ -76,8 +106,14 @@ def log_in(app: App, **values: str) -> None:
 @click.command("logout")
 @click.pass_context
 def logout(ctx: click.Context) -> None:
-    """Forget the address and the token of `runai login`."""
-    keep(app_of(ctx), url=None, token=None, client_id=None, client_secret=None)
+    """Forget the address and the token of `runai login`; an access key that it made is deleted."""
+    kept = {name: str(value) for name, value in read_config(app_of(ctx).environ).items()}
+    if kept.get("made_key") and kept.get("url") and kept.get("client_id"):
+        from runai_core.cli.signing_in import forget_key
+
+        if not forget_key(kept["url"], kept["client_id"], kept.get("client_secret", "")):
+            app_of(ctx).say(f"The access key {kept['client_id']} could not be deleted: delete it in the browser.")
+    keep(app_of(ctx), url=None, token=None, client_id=None, client_secret=None, made_key=None)
     app_of(ctx).say("Logged out.")
 
 
@@ -86,10 +122,16 @@ def logout(ctx: click.Context) -> None:
 @click.pass_context
 def whoami(ctx: click.Context, /, as_json: bool) -> None:
     """Say who you are to the orchestrator, and which project commands are about."""
+    # Imported here: the other commands of this file should start fast.
+    from runai_core.client.requests import API, as_it_is, get
+
     app = app_of(ctx)
-    app.client.status()  # so that a token that is no good is not shown as an identity
+    me = app.client.transport.call(get(f"{API}/me", as_it_is))
+    roles = [" in ".join(filter(None, (item["role"], scope_of(item)))) for item in me["grants"]]
     facts = {
-        "user": subject_of(app.client.transport.auth.token),
+        "user": me["name"],
+        "kind": me["kind"],
+        "roles": ", ".join(roles) or "none",
         "url": app.client.transport.connection.url,
         "project": app.project_or(None),
     }
@@ -100,13 +142,9 @@ def whoami(ctx: click.Context, /, as_json: bool) -> None:
         click.echo(f"{name.capitalize() + ':':<10}{text(value)}")
 
 
-def subject_of(token: str) -> str:
-    """Return whom a token names (RFC 7519); only the server can tell whether it is genuine."""
-    try:
-        body = token.split(".")[1]
-        return str(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["sub"])
-    except (IndexError, ValueError, KeyError):
-        return "unknown"
+def scope_of(grant: Mapping[str, str]) -> str:
+    """Return where a role was given, in words; empty for the whole tenant."""
+    return "" if grant["scopeType"] in ("tenant", "system") else f"{grant['scopeType']} {grant['scopeId']}"
 
 
 auth = click.Group("auth", help="Tokens.")

@@ -33,6 +33,7 @@ WORK, ORG, HOST, CLUSTER, SELF, V1 = (
 
 _NOUNS = "runai_core.cli.nouns"
 _ORG = "runai_core.cli.organization"
+_WHO = "runai_core.cli.identity"
 _ASSETS = "runai_core.cli.assets"
 _LOCAL = "runai_core.cli.local"
 _SELF = "runai_core.cli.account"
@@ -63,6 +64,12 @@ COMMANDS: Mapping[str, Entry] = {
     "credential": Entry(f"{_ASSETS}:credential", "Credentials, kept encrypted.", ORG),
     "my-credential": Entry(f"{_ASSETS}:credential", "The same as `credential`.", ORG),
     "template": Entry(f"{_ASSETS}:template", "Templates to start workloads from.", ORG),
+    "user": Entry(f"{_WHO}:user", "Users.", ORG),
+    "service-account": Entry(f"{_WHO}:service_account", "Service accounts: identities of programs.", ORG),
+    "access-key": Entry(f"{_WHO}:access_key", "Your own access keys.", ORG),
+    "access-rule": Entry(f"{_WHO}:access_rule", "Access rules: who has which role where.", ORG),
+    "role": Entry(f"{_WHO}:role", "Roles.", ORG),
+    "audit": Entry(f"{_WHO}:audit", "The audit log: who changed what.", ORG),
     "plugins": Entry(f"{_ORG}:plugins", "Plug-ins: what each brings, and which failed.", ORG),
     "up": Entry(f"{_LOCAL}:up", "Start the orchestrator on this machine.", HOST),
     "down": Entry(f"{_LOCAL}:down", "Stop it, with all its pods.", HOST),

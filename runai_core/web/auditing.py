@@ -75,7 +75,7 @@ class Audit:
         signing, actor = state.get("signing_in"), actor_of(HTTPConnection(scope))
         action = _action(path)
         if action is AuditAction.SIGN_IN and signing is None:
-            notes.closed = True  # the form was shown
+            notes.closed = True  # the form was shown, or a program renewed its token
             return
         if (actor is None and signing is None) or (signing is None and status in (UNKNOWN, NOT_NOW)):
             notes.closed = True
