@@ -6,6 +6,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -15,6 +16,8 @@ from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.settings import Settings, load_settings
 
 DEFAULT_TENANT = "default"
+
+CLUSTERS = "/api/v1/clusters"
 
 data_dir_option = click.option("--data-dir", type=click.Path(), help="Where everything is kept (RUNAI_DATA_DIR).")
 database_option = click.option(
@@ -164,6 +167,58 @@ def delete(ctx: click.Context, /, name: str, **given: Any) -> None:
 
     asyncio.run(run())
     app_of(ctx).say(f"Tenant {name} is not served any more. Its database is still there.")
+
+
+@control_plane.group("cluster")
+def cluster() -> None:
+    """Clusters of the tenant that you are logged in to; `runai cluster list` shows them."""
+
+
+@cluster.command("create")
+@click.argument("name")
+@click.option("--domain", default="", help="Where its workloads are reached.")
+@click.pass_context
+def create_cluster(ctx: click.Context, /, name: str, domain: str) -> None:
+    """Create a cluster; it waits to be connected."""
+    from runai_core.client import requests
+
+    body = {"name": name, "domain": domain}
+    app_of(ctx).client.transport.call(requests.send("POST", CLUSTERS, requests.as_it_is, body))
+    app_of(ctx).say(
+        f"Created cluster {name}. `runai control-plane cluster install-info {name}` says how to connect it."
+    )
+
+
+@cluster.command("install-info")
+@click.argument("name")
+@click.option("--token-file", type=click.Path(), required=True, help="Where the join token is written, mode 0600.")
+@click.pass_context
+def install_info(ctx: click.Context, /, name: str, token_file: str) -> None:
+    """Write a new join token, good for one cluster and one day, and print the command that uses it."""
+    from runai_core.bootstrap import write_private
+    from runai_core.client import requests
+
+    path = f"{CLUSTERS}/{quote(name, safe='')}/cluster-install-info"
+    answer = app_of(ctx).client.transport.call(requests.get(path, requests.as_it_is))
+    try:
+        write_private(Path(token_file).absolute(), answer["joinToken"] + "\n")
+    except OSError as error:
+        raise InvalidRequest.of(
+            FieldError("--token-file", f"cannot be written: {error.strerror}", token_file)
+        ) from None
+    click.echo(str(answer["installationStr"]).replace("TOKEN_FILE", token_file))
+
+
+@cluster.command("delete")
+@click.argument("name")
+@click.pass_context
+def delete_cluster(ctx: click.Context, /, name: str) -> None:
+    """Forget a cluster and what it reported; what runs there goes on."""
+    from runai_core.client import requests
+
+    path = f"{CLUSTERS}/{quote(name, safe='')}"
+    app_of(ctx).client.transport.call(requests.send("DELETE", path, requests.as_it_is))
+    app_of(ctx).say(f"Deleted cluster {name}.")
 
 
 @click.command("agent")
