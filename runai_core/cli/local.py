@@ -201,7 +201,7 @@ def announce(app: App, settings: Settings, running: Running, *, as_json: bool) -
 
 
 def _what_is_there(settings: Settings, running: Running) -> dict[str, str]:
-    """Return nodes, projects and the way in for a browser; nothing where they cannot be read, which is not this command's business."""
+    """Return nodes, projects and the way in for a browser; nothing where they cannot be read: `up` has succeeded."""
     # Imported here: by now the orchestrator is on its way, and loading this takes a while.
     from runai_core.client import requests
     from runai_core.client.sync.client import Client

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from runai_core.backends.kubernetes.store import KubernetesStore
 from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
 from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
-from runai_core.model.organization import AccessRule, Department, Project
+from runai_core.model.organization import AccessRule, Department, Project, Scope
 from runai_core.model.workload import Pod, Workload
 from runai_core.operator.admission import Admission, Judges
 from runai_core.operator.adoption import Adoption
@@ -91,7 +91,9 @@ def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:
 
 async def _access_rules(orchestrator: Orchestrator) -> Sequence[AccessRule]:
     try:
-        return (await orchestrator.backend.store.list(AccessRule, Query())).items
+        found = (await orchestrator.backend.store.list(AccessRule, Query())).items
+        places = orchestrator.access.places  # rules name units by their ids, the cluster's objects by their names
+        return [replace(r, scope=(await places.normal(Scope(r.scope_type, r.scope))).name) for r in found]
     except (RunaiError, KeyError) as error:
         log.debug("no access rules are kept here: %s", error)
         return ()
