@@ -2,6 +2,7 @@
 
 # ruff: noqa: TID253 - Airflow imports this module itself
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether the triggerer tells of a task that its user killed (Airflow 3.3)."""
 
 DEFERRED = "deferred"
+
+CANCEL_SECONDS = 5.0
+"""Seconds for what waits to end when the trigger is cancelled."""
 
 
 class RunaiWorkloadTrigger(BaseTrigger):
@@ -62,18 +66,33 @@ class RunaiWorkloadTrigger(BaseTrigger):
         return path, {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event."""
+        """Yield the one event.
+
+        The triggerer says by the message of the cancellation that a user ended the task. Threads and connections
+        below may raise another cancellation instead, without it: so they are waited for in a task of their own.
+        """
+        watching = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait({watching})
+        except asyncio.CancelledError:
+            watching.cancel()
+            await asyncio.wait({watching}, timeout=CANCEL_SECONDS)
+            raise
+        event = watching.result()
+        self._fired = True
+        yield TriggerEvent(event)
+
+    async def _watch(self) -> dict[str, Any]:
+        """Return the event."""
         patience = Patience(period=self.poll_interval, queue=self.queue_timeout, total=self.execution_timeout)
         watch = Watch(
             uid=self.workload_id, patience=patience, say=self.log.info, ranks=self.ranks, show_logs=self.show_logs
         )
         try:
             async with await RunaiHook(self.runai_conn_id).get_async_conn() as client:
-                event = await watch.run(client)
+                return await watch.run(client)
         except RunaiError as error:
-            event = {"outcome": Outcome.LOST.value, "sentence": error.message, "workload_id": self.workload_id}
-        self._fired = True
-        yield TriggerEvent(event)
+            return {"outcome": Outcome.LOST.value, "sentence": error.message, "workload_id": self.workload_id}
 
     async def on_kill(self) -> None:
         """Delete the workload: its user marked the task as failed, or cleared it (Airflow 3.3)."""

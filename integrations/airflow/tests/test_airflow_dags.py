@@ -2,6 +2,7 @@
 
 # mypy: disable-error-code="misc, untyped-decorator, import-untyped"
 
+import asyncio
 import json
 import os
 import re
@@ -414,6 +415,36 @@ def test_a_workload_that_an_administrator_deletes_ends_its_task_for_good(
     assert states == {"t": "failed"}, "retries would undo what the administrator did"
     assert "is Deleting: deleted by runai-cli" in capfd.readouterr().out
     assert len([found for found in client.list(deleted=True) if found.name.startswith(f"{name}-t-")]) <= 1
+
+
+@pytest.mark.usefixtures("airflow_home")
+def test_the_triggerers_word_reaches_the_trigger_whenever_it_comes(client: Client) -> None:
+    """By the message of a cancellation the triggerer knows that a user ended the task: it must not be lost."""
+    from runai_airflow.triggers import RunaiWorkloadTrigger
+
+    workload = client.submit("Training", "long", {"command": "sleep 600", "cpus": 0.1, "project": "team-a"})
+
+    async def wait() -> None:
+        async for event in RunaiWorkloadTrigger(workload_id=workload.id, poll_interval=0.01).run():
+            raise AssertionError(event)
+
+    async def cancelled_after(seconds: float) -> tuple[Any, ...]:
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(seconds)
+        task.cancel("by a user")
+        try:
+            await task
+        except asyncio.CancelledError as told:
+            return told.args
+        raise AssertionError("it was not cancelled")
+
+    async def try_all() -> set[tuple[Any, ...]]:
+        return {await cancelled_after(step / 500) for step in range(60)}
+
+    try:
+        assert asyncio.run(try_all()) == {("by a user",)}
+    finally:
+        client.delete(workload)
 
 
 def test_a_policy_that_refuses_is_named(run_dag: RunDag, client: Client, capfd: Any) -> None:
