@@ -8,6 +8,7 @@ One real orchestrator, one process; times are those of a client on the same mach
 import argparse
 import asyncio
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,8 @@ TARGET = 0.3
 """Seconds for a list page."""
 
 BROWSERS = 10
+SEEN = re.compile(r'"seen": ([0-9]+)')
+
 WATCHED = 20.0
 """Seconds for which browsers look on."""
 
@@ -65,7 +68,9 @@ def main() -> None:
     for name, page in found["pages"].items():
         print(
             f"{name:<30}",
-            "not there" if page is None else f"median {page['median']:.3f} s, worst {page['worst']:.3f} s",
+            "not there"
+            if page is None
+            else f"median {page['median']:.3f} s, worst {page['worst']:.3f} s, CPU {page['cpu']:.3f} s",
         )
     print(f"{'CSV of all':<30} {found['csv_seconds']:.2f} s")
     for name in ("quiet", "one change a second"):
@@ -109,8 +114,12 @@ async def _fill(data_dir: Path, count: int) -> None:
 def _page(orchestrator: OrchestratorProcess, path: str) -> dict[str, float] | None:
     if orchestrator.client.get(path).status_code == 404:
         return None
+    assert orchestrator.process is not None
+    process = psutil.Process(orchestrator.process.pid)
+    before = sum(process.cpu_times()[:2])
     times = sorted(_seconds(orchestrator, path) for _ in range(20))
-    return {"median": statistics.median(times), "worst": times[-1]}
+    used = (sum(process.cpu_times()[:2]) - before) / len(times)
+    return {"median": statistics.median(times), "worst": times[-1], "cpu": used}
 
 
 def _seconds(orchestrator: OrchestratorProcess, path: str) -> float:
@@ -131,7 +140,7 @@ def _watched(orchestrator: OrchestratorProcess, changes: float) -> dict[str, flo
             people.submit(_change, orchestrator, changes, end).result()
         times = [seconds for look in looks for seconds in look.result()]
     used = sum(process.cpu_times()[:2]) - before
-    return {"cpu": used / WATCHED * 100, "median": statistics.median(times), "worst": max(times)}
+    return {"cpu": used / WATCHED * 100, "median": statistics.median(times), "worst": max(times), "looks": len(times)}
 
 
 def _look_on(orchestrator: OrchestratorProcess, index: int, end: float) -> list[float]:
@@ -144,13 +153,9 @@ def _look_on(orchestrator: OrchestratorProcess, index: int, end: float) -> list[
             answer = client.get("/workloads", params={"seen": seen} if seen else {})
             times.append(time.perf_counter() - began)
             if answer.status_code == 200:
-                seen = answer.text.partition("&#34;seen&#34;: &#34;")[2].partition("&#34;")[0] or _seen(answer.text)
+                seen = SEEN.search(answer.text)[1]  # type: ignore[index]
             time.sleep(3)
     return times
-
-
-def _seen(text: str) -> str:
-    return text.partition('{"seen": "')[2].partition('"')[0]
 
 
 def _change(orchestrator: OrchestratorProcess, rate: float, end: float) -> None:
