@@ -44,6 +44,7 @@ PAGES = {
     "audit": "/audit",
     "reports": "/reports",
     "report-new": "/reports/new",
+    "settings": "/settings",
 }
 
 

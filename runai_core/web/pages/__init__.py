@@ -22,6 +22,7 @@ from runai_core.web.pages import (
     overview,
     policies,
     reports,
+    settings,
     templates,
     workloads,
 )
@@ -45,6 +46,7 @@ def routers() -> tuple[APIRouter, ...]:
         accounts.router,
         audit.router,
         reports.router,
+        settings.router,
         actions.router,
         workloads.router,
         connect.router,

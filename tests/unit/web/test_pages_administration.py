@@ -377,3 +377,31 @@ async def test_a_report_is_asked_for_and_deleted(api: Any) -> None:
     assert "Pending" in listed.text
     uid = re.findall(r"/reports/([0-9a-f-]{36})/delete", listed.text)[0]
     assert (await api.client.post(f"/reports/{uid}/delete")).status_code == 303
+
+
+@pytest.mark.asyncio
+async def test_one_s_own_password_is_changed_with_the_present_one(api: Any) -> None:
+    first = drawn((await api.client.post("/users/new", data={"email": "ann@example.com"})).text)
+    chosen = "violet-harbour-lantern"
+    door = api.orchestrator
+    await door.sign_in.with_password("ann@example.com", first, new="another-long-phrase")
+    session = await door.sessions.open(await door.sign_in.with_password("ann@example.com", "another-long-phrase"))
+    cookie = {"Cookie": f"runai_session={session.cookie}"}
+    del api.client.headers["Authorization"]
+    shown = await api.client.get("/settings", headers=cookie)
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', shown.text)[-1]
+
+    async def change(**fields: str) -> Any:
+        return await api.client.post("/settings/password", data={"csrf_token": token, **fields}, headers=cookie)
+
+    differs = await change(current="another-long-phrase", password=chosen, again="something-else")
+    wrong = await change(current="not-this-one", password=chosen, again=chosen)
+    weak = await change(current="another-long-phrase", password="ann", again="ann")
+    done = await change(current="another-long-phrase", password=chosen, again=chosen)
+
+    assert "ann@example.com" in shown.text
+    assert 'id="f-again-error"' in differs.text
+    assert 'id="f-current-error"' in wrong.text
+    assert 'id="f-password-error"' in weak.text
+    assert done.status_code == 303
+    assert (await door.sign_in.with_password("ann@example.com", chosen)).name == "ann@example.com"

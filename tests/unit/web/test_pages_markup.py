@@ -43,6 +43,7 @@ PATHS = (
     "/audit",
     "/reports",
     "/reports/new",
+    "/settings",
     "/workloads/new",
     "/workloads/new/workspace",
     "/workloads/new/training",

@@ -1,0 +1,78 @@
+"""One's own account: what one may do, and a new password."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from runai_core.bootstrap import Orchestrator
+from runai_core.model.errors import FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from runai_core.model.identity import SubjectType, User
+from runai_core.model.organization import Actor
+from runai_core.web.context import Door
+from runai_core.web.pages.frame import Viewer, go_to, page, page_router
+from runai_core.web.pages.inputs import Input, Section, Widget, posted_of, with_errors
+
+router = page_router("/settings")
+
+
+@router.get("")
+async def settings(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show who is signed in, with which roles."""
+    return await _shown(request, door, actor)
+
+
+@router.post("/password")
+async def change_password(request: Request, door: Door, actor: Viewer) -> Response:
+    """Change one's own password; all other sessions end, and this one with them."""
+    posted = posted_of((await request.form()).multi_items())
+    current, new, again = (posted.get(name, [""])[0] for name in ("current", "password", "again"))
+    if new != again:
+        return await _shown(request, door, actor, [FieldError("again", "must be the same as the new password")])
+    address = request.client.host if request.client else ""
+    try:
+        await door.sign_in.change_password(actor, current, new, address=address)
+    except InvalidRequest as error:
+        errors = [FieldError("password", item.message) for item in error.errors]
+        return await _shown(request, door, actor, errors or [FieldError("password", error.message)])
+    except Unauthenticated as error:
+        return await _shown(request, door, actor, [FieldError("current", error.message)])
+    return go_to(request, "/login", "Your password is changed: sign in with it.")
+
+
+async def _shown(request: Request, door: Orchestrator, actor: Actor, errors: Sequence[FieldError] = ()) -> Response:
+    user = await _user(door, actor)
+    try:
+        rules = await door.rules.mine(actor)
+    except NotFound:
+        rules = ()
+    shapes = (
+        ("current", "Present password", ""),
+        ("password", "New password", "At least as long as is asked for, and not easily guessed."),
+        ("again", "New password again", ""),
+    )
+    inputs = tuple(
+        Input(name=name, label=label, widget=Widget.PASSWORD, required=True, help=text) for name, label, text in shapes
+    )
+    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
+    return page(
+        request,
+        "settings.html",
+        status=422 if errors else 200,
+        user=user,
+        rules=rules,
+        names=await door.rules.scope_names(rules),
+        sections=sections,
+        problems=problems,
+        has_password=actor.kind == SubjectType.USER and not (user and user.provider),
+    )
+
+
+async def _user(door: Orchestrator, actor: Actor) -> User | None:
+    """Return the signed-in person, where the account's own data may be read."""
+    if actor.kind != SubjectType.USER:
+        return None
+    try:
+        return await door.users.get(actor, actor.name)
+    except (NotFound, Forbidden):
+        return None
