@@ -1,6 +1,7 @@
 """Who may do what: access rules, and the roles that they give."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -149,41 +150,7 @@ def _row(rule: AccessRule, where: str) -> dict[str, Cell]:
 async def _form(
     request: Request, door: Orchestrator, actor: Actor, posted: Posted, errors: Sequence[FieldError] = ()
 ) -> Response:
-    scopes = await scopes_of(door, actor)
-    inputs = (
-        Input(
-            name="subjectType",
-            label="Who",
-            widget=Widget.SELECT,
-            required=True,
-            value=text_of(posted, "subjectType"),
-            options=tuple(Option(kind.value, text) for kind, text in SUBJECTS.items()),
-        ),
-        Input(
-            name="subjectId",
-            label="Name",
-            required=True,
-            value=text_of(posted, "subjectId"),
-            help="E-mail address of a user, name of a group as the identity provider says it, or client id.",
-        ),
-        Input(
-            name="roleId",
-            label="Role",
-            widget=Widget.SELECT,
-            required=True,
-            value=text_of(posted, "roleId"),
-            options=tuple(Option(str(role.id), role.name + (" (legacy)" if role.legacy else "")) for role in ROLES),
-        ),
-        Input(
-            name="scope",
-            label="Scope",
-            widget=Widget.SELECT,
-            required=True,
-            value=text_of(posted, "scope"),
-            options=tuple(Option(scope, scope.replace("/", " ")) for scope in scopes),
-            help="The role holds there and in all that lies below.",
-        ),
-    )
+    inputs = _inputs(posted, await scopes_of(door, actor))
     sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
     return page(
         request,
@@ -196,3 +163,21 @@ async def _form(
         back="/access-rules",
         save="Give the role",
     )
+
+
+def _inputs(posted: Posted, scopes: Sequence[str]) -> tuple[Input, ...]:
+    kinds = tuple(Option(kind.value, text) for kind, text in SUBJECTS.items())
+    roles = tuple(Option(str(role.id), role.name + (" (legacy)" if role.legacy else "")) for role in ROLES)
+    places = tuple(Option(scope, scope.replace("/", " ")) for scope in scopes)
+    who = "E-mail address of a user, name of a group as the identity provider says it, or client id."
+    return (
+        _choice(posted, "subjectType", "Who", kinds),
+        Input(name="subjectId", label="Name", required=True, value=text_of(posted, "subjectId"), help=who),
+        _choice(posted, "roleId", "Role", roles),
+        replace(_choice(posted, "scope", "Scope", places), help="The role holds there and in all that lies below."),
+    )
+
+
+def _choice(posted: Posted, name: str, label: str, options: tuple[Option, ...]) -> Input:
+    value = text_of(posted, name)
+    return Input(name=name, label=label, widget=Widget.SELECT, required=True, value=value, options=options)
