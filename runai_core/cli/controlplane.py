@@ -58,11 +58,29 @@ def up(ctx: click.Context, /, tls_cert: str | None, tls_key: str | None, **given
         asyncio.run(_up(settings, listener, tls))
 
 
-async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path] | None) -> None:
+def _config(app: Any, tls: tuple[Path, Path] | None) -> Any:
+    """Return how the server answers; a connection that is dead without being closed is found by its pings."""
     import uvicorn
 
+    from runai_core.cli.serve import DRAIN
+
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN,
+        ws_ping_interval=10.0,
+        ws_ping_timeout=10.0,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
+    )
+
+
+async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path] | None) -> None:
     from runai_core.bootstrap import Orchestrator
-    from runai_core.cli.serve import DRAIN, Server, fresh_credentials, stop
+    from runai_core.cli.serve import Server, fresh_credentials, stop
     from runai_core.controlplane.tenants import open_tenants
     from runai_core.web.tenants import Dispatcher, Serving
 
@@ -80,19 +98,7 @@ async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path
         serving = asyncio.create_task(Serving(tenants, settings, dispatcher, opened).run(ready))
         try:
             await ready.wait()
-            config = uvicorn.Config(
-                dispatcher,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN,
-                ws_ping_interval=10.0,
-                ws_ping_timeout=10.0,
-                ssl_certfile=tls[0] if tls else None,
-                ssl_keyfile=tls[1] if tls else None,
-            )
-            server = Server(config, lambda: click.echo(f"Listening on {url}"))
+            server = Server(_config(dispatcher, tls), lambda: click.echo(f"Listening on {url}"))
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop, server)
@@ -195,8 +201,8 @@ def create_cluster(ctx: click.Context, /, name: str, domain: str) -> None:
 @click.pass_context
 def install_info(ctx: click.Context, /, name: str, token_file: str) -> None:
     """Write a new join token, good for one cluster and one day, and print the command that uses it."""
-    from runai_core.bootstrap import write_private
     from runai_core.client import requests
+    from runai_core.service.own_identity import write_private
 
     path = f"{CLUSTERS}/{quote(name, safe='')}/cluster-install-info"
     answer = app_of(ctx).client.transport.call(requests.get(path, requests.as_it_is))
