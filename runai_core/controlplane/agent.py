@@ -24,7 +24,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from runai_core import wire
 from runai_core.controlplane.answering import Answers
 from runai_core.controlplane.applying import Applier
-from runai_core.controlplane.channels import Handler, Peer
+from runai_core.controlplane.channels import Channel, Handler, Peer
 from runai_core.controlplane.downward import KINDS
 from runai_core.controlplane.feeding import Feed, from_message
 from runai_core.controlplane.files import write_private
@@ -243,11 +243,11 @@ class Conversation:
         await self._peer.send({"ack": delta.kind})
 
     async def _on_open(self, message: dict[str, Any]) -> None:
-        channel = self._peer.accept(int(message["channel"]))
+        channel: Channel = message["channel"]
         try:
             await self._answers.answer(channel, str(message["operation"]), message["arguments"])
         finally:
-            self._peer.forget(int(message["channel"]))
+            channel.leave()
 
     async def _on_credential(self, credential: str) -> None:
         self._keep(credential)

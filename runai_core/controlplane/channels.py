@@ -90,9 +90,13 @@ class Channel:
         """Say why it could not be done."""
         await self._peer.send({"end": self._number, "error": type(error).__name__, "message": error.message})
 
+    def leave(self) -> None:
+        """Let go of it: all is said."""
+        self._peer.forget(self._number)
+
     async def close(self) -> None:
         """Want no more of it."""
-        self._peer.forget(self._number)
+        self.leave()
         with contextlib.suppress(Unavailable):
             await self._peer.send({"close": self._number})
 
@@ -123,7 +127,8 @@ class Peer:
     """One end of the connection.
 
     `handlers` are called with the value of a message by its first key; those
-    of `delta` and `open` run beside the reading, all others hold it up.
+    of `delta` and `open` run beside the reading, all others hold it up. That
+    of `open` finds the channel itself where the message has its number.
     """
 
     def __init__(self, wire: Wire, handlers: Mapping[str, Handler]) -> None:
@@ -168,13 +173,13 @@ class Peer:
         finally:
             await channel.close()
 
-    def accept(self, number: int) -> Channel:
-        """Return the channel that the other side has opened."""
-        return self._channels.setdefault(number, Channel(self, number))
-
     def forget(self, number: int) -> None:
         """Let go of a channel."""
         self._channels.pop(number, None)
+
+    def _accept(self, number: int) -> Channel:
+        channel = self._channels[number] = Channel(self, number)
+        return channel
 
     async def run(self) -> None:
         """Read until the connection ends; raise Unavailable then, or what a handler beside it raised."""
@@ -219,9 +224,10 @@ class Peer:
             if (kept := self._acks.pop(message["ack"], None)) and not kept.done():
                 kept.set_result(None)
         elif key in ("delta", "open"):
-            if key == "open":
-                self.accept(int(message["open"]["channel"]))
-            self._beside(self._handlers[key](message[key]))
+            given = message[key]
+            if key == "open":  # here, not in the handler: the other side may close it before that begins
+                given = {**given, "channel": self._accept(int(given["channel"]))}
+            self._beside(self._handlers[key](given))
         else:
             await self._handlers[key](message[key])
 
