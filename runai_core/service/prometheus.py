@@ -11,7 +11,17 @@ from runai_core.model.errors import Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.resources import MIB
 from runai_core.model.workload import Pod
-from runai_core.service.meters import DeviceUse, Reading, Values, gpu_values
+from runai_core.service.meters import (
+    DeviceUse,
+    Meter,
+    NvmlMeter,
+    ProcessMeter,
+    Reading,
+    SimulatedMeter,
+    Values,
+    gpu_values,
+    nvml_module,
+)
 
 TIMEOUT = 10.0
 """Seconds that a question may take."""
@@ -112,6 +122,19 @@ class PrometheusMeter:
                 if node := _node_of(item.labels, names):
                     reading.nodes.setdefault(node, {})[metric] = item.value
         return reading
+
+
+def meters_for(backend: str, server: PrometheusServer | None, *, pretends: bool) -> tuple[Meter, ...]:
+    """Return who measures: on this machine its processes and GPUs, and Prometheus where one is configured.
+
+    `pretends`: the nodes are of a file, so that this host and its GPUs are none of them.
+    """
+    found: list[Meter] = []
+    if backend == "local":
+        found += [ProcessMeter(is_node=not pretends), SimulatedMeter()]
+        nvml = nvml_module()
+        found += [] if nvml is None or pretends else [NvmlMeter(nvml)]
+    return (*found, *([] if server is None else [PrometheusMeter(server)]))
 
 
 def _add_gpus(
