@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from runai_core.model.errors import FieldError
+from runai_core.model.meta import Meta
 
 
 class Widget(StrEnum):
@@ -103,6 +104,20 @@ def texts_of(posted: Posted, name: str) -> tuple[str, ...]:
     return tuple(value for value in posted.get(name, ()) if value)
 
 
+VERSION = "version"
+"""Hidden input: the version of the object that the form was filled in from."""
+
+
+def changed_meanwhile(posted: Posted, meta: Meta) -> list[FieldError]:
+    """Return an error where somebody changed the object since the form was opened: saving would undo that unseen."""
+    seen = text_of(posted, VERSION)
+    if not seen or seen == str(meta.version):
+        return []
+    who = f" by {meta.updated_by}" if meta.updated_by else ""
+    message = f"it was changed{who} since you opened it; these are your values: save again to put them in its place"
+    return [FieldError("", message)]
+
+
 def rows_of(posted: Posted, name: str, members: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a table whose cells are posted as ``<name>:<member>``; rows without any text are left out."""
     columns = [posted.get(f"{name}:{member}", ()) for member in members]
@@ -141,7 +156,8 @@ def with_errors(
         name = _nearest(path, inputs)
         policy = f" Policy: {error.policy}." if error.policy else ""
         if name is None:
-            problems.append(("", f"{error.field}: {error.message}.{policy}"))
+            at = f"{error.field}: " if error.field else ""
+            problems.append(("", f"{at}{_sentence(error.message) if not at else error.message}.{policy}"))
             continue
         member = path[len(name) :].strip(".")
         said = f"{member}: {error.message}.{policy}" if member else f"{_sentence(error.message)}.{policy}"

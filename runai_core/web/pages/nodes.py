@@ -22,7 +22,7 @@ from runai_core.web.context import Door
 from runai_core.web.pages import pool_form
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Posted, posted_of, with_errors
+from runai_core.web.pages.inputs import Posted, changed_meanwhile, posted_of, with_errors
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.node_drawing import devices_of
 from runai_core.web.pages.quotas import UNITS, Quota
@@ -110,6 +110,7 @@ async def update_pool(request: Request, ref: str, door: Door, actor: Viewer) -> 
     pool = await door.organization.get_node_pool(actor, ref)
     posted = posted_of((await request.form()).multi_items())
     body, errors = pool_form.body_of(posted, pool_form.posted_pool(pool))
+    errors += changed_meanwhile(posted, pool.meta)
     if not errors:
         try:
             changed = changed_node_pool(pool, validated(NodePoolUpdate, body))
@@ -277,6 +278,7 @@ def _form(request: Request, pool: NodePool | None, posted: Posted, errors: Seque
         problems=problems,
         back="/node-pools",
         save="Save" if pool else "Create",
+        version=pool.meta.version if pool else None,
         delete=f"/node-pools/{pool.meta.uid}/delete" if pool and not is_default else "",
     )
 

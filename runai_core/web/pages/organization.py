@@ -28,7 +28,7 @@ from runai_core.web.context import Door
 from runai_core.web.pages import unit_form
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Posted, posted_of, with_errors
+from runai_core.web.pages.inputs import Posted, changed_meanwhile, posted_of, with_errors
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.quotas import UNITS, Quota, pools_of, quotas_in, quotas_of
 from runai_core.web.pages.tables import Cell, Column
@@ -184,6 +184,7 @@ async def update(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     posted = posted_of((await request.form()).multi_items())
     pools = await _pools(door, actor)
     body, errors = unit_form.body_of(posted, unit_form.posted_unit(unit, pools), pools)
+    errors += changed_meanwhile(posted, unit.meta)
     if not errors:
         try:
             await _change(door, actor, unit, body)
@@ -307,6 +308,7 @@ async def _form(
         problems=problems,
         back=f"{kind.path}/{unit.meta.uid}" if unit else kind.path,
         save="Save" if unit else "Create",
+        version=unit.meta.version if unit else None,
     )
 
 

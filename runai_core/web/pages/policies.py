@@ -20,7 +20,18 @@ from runai_core.ports import Query
 from runai_core.service.policies import policy_name
 from runai_core.web.context import Door
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.inputs import (
+    VERSION,
+    Input,
+    Option,
+    Posted,
+    Section,
+    Widget,
+    changed_meanwhile,
+    posted_of,
+    text_of,
+    with_errors,
+)
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 from runai_core.web.pages.workload_form import text_of_value, yaml_of, yaml_text
@@ -109,6 +120,7 @@ async def edit(request: Request, door: Door, actor: Viewer, type: str = "", scop
         scope_type, _, name = scope.partition("/")
         policy = await door.policies.get(actor, _type(type), scope_type, name)
         posted = {"type": [type], "scope": [scope], "policy": [yaml_text(policy.document)]}
+        posted[VERSION] = [str(policy.meta.version)]
     return await _editor(request, door, actor, posted, is_new=not (type and scope))
 
 
@@ -118,8 +130,8 @@ async def save(request: Request, door: Door, actor: Viewer) -> Response:
     posted = posted_of((await request.form()).multi_items())
     policy, errors = _policy(posted)
     is_new = text_of(posted, "isNew") == "true"
-    if not errors and is_new:
-        errors = await _taken(door, actor, policy)
+    if not errors:
+        errors = await _unseen(door, actor, policy, posted, is_new=is_new)
     if not errors:
         try:
             await door.policies.put(actor, policy)
@@ -281,13 +293,20 @@ def _policy(posted: Posted) -> tuple[Policy, list[FieldError]]:
     return policy, errors
 
 
-async def _taken(door: Orchestrator, actor: Actor, policy: Policy) -> list[FieldError]:
-    """Return an error where there is such a policy already, which nobody has seen in this editor."""
+async def _unseen(
+    door: Orchestrator, actor: Actor, policy: Policy, posted: dict[str, list[str]], *, is_new: bool
+) -> list[FieldError]:
+    """Return an error where the policy would take the place of one that nobody has seen in this editor."""
     try:
-        await door.policies.get(actor, policy.type, policy.scope_type, policy.scope)
+        present = await door.policies.get(actor, policy.type, policy.scope_type, policy.scope)
     except NotFound:
         return []
-    return [FieldError("scope", "has a policy for these workloads already: open it from the list and change it there")]
+    if is_new:
+        message = "has a policy for these workloads already: open it from the list and change it there"
+        return [FieldError("scope", message)]
+    errors = changed_meanwhile(posted, present.meta)
+    posted[VERSION] = [str(present.meta.version)]
+    return errors
 
 
 def _at_editor(error: InvalidRequest) -> list[FieldError]:
@@ -322,6 +341,7 @@ async def _editor(
         is_new=is_new,
         type=kind,
         scope=text_of(posted, "scope"),
+        version=text_of(posted, VERSION),
         fields=sorted(fields_of(PolicyType(kind))) if kind in tuple(PolicyType) else [],
     )
 

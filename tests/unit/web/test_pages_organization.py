@@ -237,3 +237,34 @@ async def test_the_list_is_also_a_file_with_the_numbers_of_the_bars(api: Any) ->
 
     assert answer.headers["content-disposition"] == 'attachment; filename="projects.csv"'
     assert dict(zip(head.split(","), row.split(","), strict=True))["GPU deserved (GPUs)"] == "4.0"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("form", "field", "api_path", "body"),
+    [
+        ("/projects/default/edit", "description", "/api/v1/org-unit/projects/default", {"description": "theirs"}),
+        (
+            "/node-pools/default/edit",
+            "placementStrategy.gpu",
+            "/api/v1/node-pools/default",
+            {"placementStrategy": {"gpu": "spread", "cpu": "binpack"}},
+        ),
+    ],
+    ids=["a project", "a node pool"],
+)
+async def test_what_somebody_else_changed_meanwhile_is_not_undone_unseen(
+    api: Any, form: str, field: str, api_path: str, body: dict[str, Any]
+) -> None:
+    opened = (await api.client.get(form)).text
+    version = re.findall(r'name="version" value="(\d+)"', opened)[0]
+    await api.send("PATCH", api_path, body)
+    mine = {"version": version, field: "fragmentation"}
+
+    refused = await api.client.post(form, data=mine)
+    again = re.findall(r'name="version" value="(\d+)"', refused.text)[0]
+
+    assert refused.status_code == 422
+    assert "It was changed by tester since you opened it" in refused.text
+    assert "fragmentation" in refused.text
+    assert (await api.client.post(form, data={**mine, "version": again})).status_code == 303
