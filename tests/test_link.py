@@ -1,5 +1,8 @@
 """Clusters of a control plane, as real processes over TLS: work on both sides, cuts and crashes, and who is let in."""
 
+import contextlib
+import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,3 +323,40 @@ def test_an_orchestrator_that_has_worked_alone_joins_with_all_it_has(tmp_path: P
         assert "default/deleted-before" not in api.workloads()
         assert api.http.get(f"/api/v1/workloads/{gone}").status_code == 200, "it is kept for the record there too"
         assert api.get("/org-unit/projects")["projects"][0]["resources"][0]["gpu"]["deserved"] is not None
+
+
+def test_an_old_credential_is_replaced_and_a_deleted_cluster_is_let_in_no_more(tmp_path: Path) -> None:
+    with a_world(tmp_path) as world:
+        cluster = world.cluster("west")
+        file = cluster.data_dir / "control-plane.json"
+        before = json.loads(file.read_text())["token"]
+        world.control_plane.stop()
+        with contextlib.closing(sqlite3.connect(world.control_plane.data_dir / "tenants/default/runai.db")) as base:
+            (row,) = base.execute("SELECT uid, document FROM objects WHERE kind = 'ClusterLink'").fetchall()
+            base.execute(
+                "UPDATE objects SET document = ? WHERE uid = ?",
+                (json.dumps({**json.loads(row[1]), "rotatedAt": 1.0}), row[0]),
+            )
+            base.commit()
+        world.control_plane.start()
+        world.wait_connected("west")
+
+        wait_for("a new credential", lambda: json.loads(file.read_text())["token"] != before)
+        assert file.stat().st_mode & 0o077 == 0
+        cluster.kill()
+        cluster.start()
+        world.wait_connected("west")
+        api = world.control_plane.api()
+        assert api.wait(api.submit("after", "true"), "Completed") == "Completed"
+
+        uid = api.get("/clusters/west")["uuid"]
+        refused = api.http.delete("/api/v1/clusters/west")
+        assert refused.status_code == 409
+        assert "has projects: default" in refused.json()["message"]
+        inner = cluster.api()
+        project = api.get("/org-unit/projects")["projects"][0]["id"]
+        assert api.http.delete(f"/api/v1/org-unit/projects/{project}").status_code < 300
+        assert api.http.delete(f"/api/v1/clusters/{uid}").status_code < 300
+        wait_for("it is told", lambda: "no such cluster is known here" in cluster.said(), 60)
+        assert inner.get("/workloads")["workloads"][0]["name"] == "after", "the cluster keeps what it has"
+        assert api.workloads() == {}

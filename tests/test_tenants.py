@@ -189,6 +189,18 @@ async def test_lists_and_searches_show_nothing_of_another_tenant(tenancy: Tenanc
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_every_path_of_a_control_plane_answers_without_a_failure(tenancy: Tenancy) -> None:
+    ids = {kind: uid for uid, kind in (await ids_of(tenancy.opened["alpha"])).items() if "-" in uid}
+    async with tenancy.client("alpha.example", tenancy.tokens["alpha"]) as client:
+        document = (await client.get("/api/openapi.json")).json()
+        for method, path in paths_of(document):
+            if method == "get" and not path.endswith("/watch"):
+                for identity in {"": ""} if "{" not in path else ids.values():
+                    answer = await client.get(re.sub(r"\{[^}]+\}", identity, path))
+                    assert answer.status_code < 500 or answer.status_code == 503, f"{path}: {answer.text[:300]}"
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("case", "host", "headers"),
     [

@@ -234,7 +234,8 @@ class ClusterService:
     async def rotated(self, link: ClusterLink) -> tuple[ClusterLink, str]:
         """Return the link with one more credential, and that credential; the present one goes on until it is used."""
         credential = secrets.token_urlsafe(32)
-        credentials = (*link.credentials[-1:], _hash(credential))
+        # The first is the one that was used: one that was given after it and never used may have been lost.
+        credentials = (*link.credentials[:1], _hash(credential))
         changed = replace(link, credentials=credentials, rotated_at=self._clock.now())
         return await self._store.update(changed), credential
 

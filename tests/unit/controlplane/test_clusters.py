@@ -1,0 +1,200 @@
+"""How a cluster joins and is known again: tokens that work once, credentials that overlap, states as documented."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import pytest
+import pytest_asyncio
+
+from runai_core.backends.local.lease import AlwaysHeld
+from runai_core.backends.local.store import open_store
+from runai_core.controlplane.backend import Door, LinkedRuntime, MirroredCluster
+from runai_core.controlplane.store import TenantStore
+from runai_core.model.clusters import ClusterCondition, ClusterLink, ClusterState
+from runai_core.model.errors import AlreadyExists, Conflict, Forbidden, InvalidRequest, Unauthenticated, Unsupported
+from runai_core.model.meta import Meta
+from runai_core.model.organization import SYSTEM, Actor, Grant, Project
+from runai_core.ports import Backend
+from runai_core.service.access import AccessService
+from runai_core.service.clusters import JOIN_SECONDS, ClusterService, Own, state_of
+
+CREDENTIAL = "c" * 40
+
+
+@dataclass
+class MovedClock:
+    """A clock that a test moves."""
+
+    time: float = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@dataclass
+class Made:
+    """The service and what stands behind it."""
+
+    clusters: ClusterService
+    store: TenantStore
+    clock: MovedClock
+    backend: Backend
+    access: AccessService
+
+    async def token(self, name: str = "west") -> str:
+        return (await self.clusters.join_token(SYSTEM, name))[1]
+
+
+@pytest_asyncio.fixture
+async def made() -> AsyncIterator[Made]:
+    """A control plane with the cluster west."""
+    clock = MovedClock()
+    async with open_store("sqlite://", clock) as inner:
+        store = TenantStore(inner)
+        backend = Backend(
+            store=store,
+            cluster=MirroredCluster(inner),
+            runtime=LinkedRuntime(inner, Door()),
+            lease=AlwaysHeld(),
+            clock=clock,
+            name="control-plane",
+        )
+        access = AccessService(backend, "k" * 64)
+        clusters = ClusterService(backend, access)
+        await clusters.create(SYSTEM, "west", "west.example")
+        yield Made(clusters, store, clock, backend, access)
+
+
+@pytest.mark.asyncio
+async def test_a_join_token_works_once_and_its_answer_may_be_lost(made: Made) -> None:
+    token = await made.token()
+
+    joined = await made.clusters.join(token, CREDENTIAL)
+    assert (await made.clusters.join(token, CREDENTIAL)).meta.uid == joined.meta.uid
+    with pytest.raises(Unauthenticated, match="was used already"):
+        await made.clusters.join(token, "d" * 40)
+    cluster, _ = await made.clusters.authenticate(f"{joined.meta.uid}.{CREDENTIAL}")
+    assert cluster.name == "west"
+
+
+@pytest.mark.asyncio
+async def test_a_newer_token_ends_the_older_one_and_every_token_ends(made: Made) -> None:
+    first, second = await made.token(), await made.token()
+
+    with pytest.raises(Unauthenticated):
+        await made.clusters.join(first, CREDENTIAL)
+    made.clock.time += JOIN_SECONDS + 1
+    with pytest.raises(Unauthenticated, match="has expired"):
+        await made.clusters.join(second, CREDENTIAL)
+
+
+@pytest.mark.asyncio
+async def test_an_old_credential_goes_on_until_the_new_one_was_used(made: Made) -> None:
+    joined = await made.clusters.join(await made.token(), CREDENTIAL)
+    old = f"{joined.meta.uid}.{CREDENTIAL}"
+    _, link = await made.clusters.authenticate(old)
+    _, lost = await made.clusters.rotated(link)
+    _, link = await made.clusters.authenticate(old)
+    _, new = await made.clusters.rotated(link)
+
+    await made.clusters.authenticate(old)
+    await made.clusters.authenticate(f"{joined.meta.uid}.{new}")
+    for ended in (old, f"{joined.meta.uid}.{lost}", f"{joined.meta.uid}.", "", f"nobody.{new}", new):
+        with pytest.raises(Unauthenticated):
+            await made.clusters.authenticate(ended)
+
+
+@pytest.mark.asyncio
+async def test_nothing_that_is_kept_lets_anybody_in(made: Made) -> None:
+    token = await made.token()
+    joined = await made.clusters.join(token, CREDENTIAL)
+    link = await made.store.get(ClusterLink, joined.meta.uid)
+
+    assert CREDENTIAL not in str(link)
+    assert token.partition(".")[2] not in str(link)
+    with pytest.raises(Unauthenticated):
+        await made.clusters.authenticate(f"{joined.meta.uid}.{link.credentials[0]}")
+
+
+@pytest.mark.asyncio
+async def test_wrong_clusters_are_refused(made: Made) -> None:
+    with pytest.raises(AlreadyExists):
+        await made.clusters.create(SYSTEM, "west")
+    for name in ("", "A", "x" * 64, "../x", "-x"):
+        with pytest.raises(InvalidRequest):
+            await made.clusters.create(SYSTEM, name)
+    with pytest.raises(InvalidRequest, match="at least 32 characters"):
+        await made.clusters.join(await made.token(), "short")
+    with pytest.raises(InvalidRequest, match="cannot be renamed"):
+        await made.clusters.update(SYSTEM, "west", name="east", domain="")
+    with pytest.raises(InvalidRequest, match="there are: west"):
+        await made.clusters.resolve("nowhere")
+
+
+@pytest.mark.asyncio
+async def test_who_may_not_change_clusters_lets_none_in(made: Made) -> None:
+    viewer = Actor(name="viewer", grants=(Grant("Viewer"),))
+
+    assert [item.cluster.name for item in await made.clusters.list(viewer)] == ["west"]
+    for refused in (
+        made.clusters.create(viewer, "east"),
+        made.clusters.join_token(viewer, "west"),
+        made.clusters.delete(viewer, "west"),
+        made.clusters.update(viewer, "west", name=None, domain=""),
+    ):
+        with pytest.raises(Forbidden):
+            await refused
+
+
+@pytest.mark.asyncio
+async def test_a_cluster_with_projects_is_not_forgotten(made: Made) -> None:
+    uid = await made.clusters.resolve("west")
+    await made.store.create(Project(meta=Meta(name="blue"), cluster=uid))
+
+    with pytest.raises(Conflict, match="has projects: blue"):
+        await made.clusters.delete(SYSTEM, "west")
+
+
+@pytest.mark.asyncio
+async def test_an_orchestrator_without_a_control_plane_is_one_cluster(made: Made) -> None:
+    own = Own(uid="own", since=1.0, facts=(await made.clusters.get(SYSTEM, "west")).facts)
+    clusters = ClusterService(made.backend, made.access, own)
+
+    (only,) = await clusters.list(SYSTEM)
+    assert (only.cluster.meta.uid, only.state) == ("own", ClusterState.CONNECTED)
+    assert await clusters.resolve("default") == "own"
+    with pytest.raises(Unsupported, match="control plane"):
+        await clusters.create(SYSTEM, "east")
+
+
+PREREQUISITE = ClusterCondition(type="prerequisite", name="nvidia", message="there is no device plug-in")
+ISSUE = ClusterCondition(type="service", name="nodes", message="not ready: a")
+CONNECTED = ClusterLink(meta=Meta(name="x"), connected=True, last_liveness=100.0)
+
+
+@pytest.mark.parametrize(
+    ("link", "now", "state"),
+    [
+        (replace(CONNECTED, last_liveness=None), 100.0, ClusterState.WAITING),
+        (CONNECTED, 110.0, ClusterState.CONNECTED),
+        (CONNECTED, 130.0, ClusterState.DISCONNECTED),
+        (replace(CONNECTED, connected=False), 101.0, ClusterState.DISCONNECTED),
+        (replace(CONNECTED, conditions=(ISSUE,)), 101.0, ClusterState.SERVICE_ISSUES),
+        (replace(CONNECTED, conditions=(ISSUE, PREREQUISITE)), 101.0, ClusterState.MISSING_PREREQUISITES),
+        (replace(CONNECTED, conditions=(ISSUE,)), 200.0, ClusterState.DISCONNECTED),
+    ],
+    ids=[
+        "never connected",
+        "connected",
+        "silent for long",
+        "has hung up",
+        "an issue",
+        "a prerequisite",
+        "gone, with issues",
+    ],
+)
+def test_the_state_of_a_cluster(link: ClusterLink, now: float, state: ClusterState) -> None:
+    assert state_of(link, now) is state
