@@ -4,23 +4,19 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import secrets
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runai_core import __version__
 from runai_core.backends.local.backend import open_local, open_records
 from runai_core.controlplane.backend import NAME as CONTROL_PLANE
 from runai_core.controlplane.backend import Door, LinkedJudge, open_tenant
+from runai_core.controlplane.joining import facts_of, links_of, stay_linked
 from runai_core.controlplane.links import Links
 from runai_core.controlplane.projects import tenant_defaults
-from runai_core.controlplane.store import TenantStore, store_identity
-from runai_core.model.clusters import ClusterFacts
+from runai_core.controlplane.store import store_identity
 from runai_core.model.errors import RunaiError, Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.workload import HistoryRecord, Pod, Workload
@@ -34,15 +30,15 @@ from runai_core.service.audit import AuditService
 from runai_core.service.clusters import ClusterService, Own
 from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
-from runai_core.service.meters import Meter, NvmlMeter, ProcessMeter, SimulatedMeter, nvml_module
 from runai_core.service.metrics import MetricsService
 from runai_core.service.notifications import NotificationService
 from runai_core.service.notifying import Notifier
-from runai_core.service.noting import Listener, NotingStore
+from runai_core.service.noting import NotingStore
 from runai_core.service.organization import OrganizationService
+from runai_core.service.own_identity import Identity, load_identity, write_private
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
-from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
+from runai_core.service.prometheus import PrometheusServer, meters_for
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.reports import ReportService
 from runai_core.service.rules import RuleService
@@ -62,16 +58,6 @@ log = logging.getLogger(__name__)
 
 PURGE_EVERY = 3600.0
 """Seconds between looks for deleted objects that are old enough to be forgotten."""
-
-IDENTITY_FILE = "identity.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What makes this orchestrator itself: drawn at the first start, kept in the data directory, mode 0600."""
-
-    cluster_id: str
-    signing_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +122,7 @@ async def open_orchestrator(
     door = None if is_cluster else Door()
     async with contextlib.AsyncExitStack() as stack:
         registry = load_plugins(settings.plugins)
-        backend = await stack.enter_async_context(_open_backend(settings, registry, door, shutdown_pods=shutdown_pods))
+        backend = await stack.enter_async_context(_recorded(settings, registry, door, shutdown_pods=shutdown_pods))
         identity = identity or await _stored_identity(backend)
         orchestrator, reconciler = build(settings, backend, identity, registry, door)
         if not is_cluster:
@@ -155,7 +141,7 @@ async def open_orchestrator(
                     loop.cancel()
 
 
-def _open_backend(
+def _recorded(
     settings: Settings, registry: Registry, door: Door | None, *, shutdown_pods: bool
 ) -> AbstractAsyncContextManager[Backend]:
     if door is not None:
@@ -234,34 +220,11 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
             if also is not None:
                 tasks.create_task(also(orchestrator))
             if orchestrator.settings.control_plane_url:
-                tasks.create_task(_agent(orchestrator, reconciler))
+                door = orchestrator
+                linked = stay_linked(door.settings, door.backend, door.workloads, door.scheduling, reconciler)
+                tasks.create_task(linked)
 
     return run
-
-
-async def _agent(orchestrator: Orchestrator, reconciler: Reconciler) -> None:
-    """Keep this cluster linked to its control plane."""
-    from runai_core.controlplane.agent import Agent, Upward
-    from runai_core.controlplane.site import Site
-
-    settings = orchestrator.settings
-    site = Site(
-        backend=orchestrator.backend,
-        workloads=orchestrator.workloads,
-        scheduling=orchestrator.scheduling,
-        reconciler=reconciler,
-        facts=_facts(orchestrator.backend),
-        data_dir=settings.data_dir,
-    )
-    upward = Upward(
-        url=settings.control_plane_url, token_file=settings.join_token_file, ca_file=settings.control_plane_ca
-    )
-    await Agent(site, upward).run()
-
-
-def _facts(backend: Backend) -> ClusterFacts:
-    platform = "vanilla" if backend.name == "kubernetes" else "embedded"
-    return ClusterFacts(version=__version__, platform=platform, kubernetes_version=backend.facts.get("Kubernetes", ""))
 
 
 async def _stored_identity(backend: Backend) -> Identity:
@@ -278,53 +241,57 @@ def build(
     scheduling = SchedulingService(backend, journal, registry.rules)
     reconciler = Reconciler(backend, journal, scheduling, registry)
     store = NotingStore(backend.store)
-    open_backend, backend = backend, replace(backend, store=store)  # services write where it is noted
+    recorded, backend = backend, replace(backend, store=store)  # services write where it is noted
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.places.forget)
-    judge: Judge = reconciler
-    links: Links | None = None
-    own = Own(uid=identity.cluster_id, since=backend.clock.now(), facts=_facts(backend))
-    clusters = ClusterService(backend, access, own if door is None else None)
-    if door is not None:
-        links = _links(open_backend, clusters, identity, door, access.places.forget)
-        judge = LinkedJudge(links)
+    clusters = _clusters(backend, access, identity, door)
+    links = None if door is None else links_of(recorded, clusters, identity.cluster_id, door, access.places.forget)
+    judge: Judge = reconciler if links is None else LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
     vault = Vault(settings.secrets_key)
-    opened = SecretService(backend.store, vault)
-    if isinstance(backend.cluster, TakesSecrets):
-        backend.cluster.take_secrets(opened)
-    assets = AssetService(backend, access, vault)
+    opened = _secrets(backend, vault)
     workloads = WorkloadService(backend, access, journal, Submissions(backend, policies, opened), judge)
-    prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
-    sampler = Sampler(backend, sources=registry.metric_sources, meters=_meters(settings, backend, prometheus))
-    notifications = NotificationService(backend, access, vault)
-    orchestrator = Orchestrator(
+    sampler, prometheus = _sampling(settings, backend, registry)
+    return Orchestrator(
         settings=settings,
-        backend=open_backend,
+        backend=recorded,
         cluster_id=identity.cluster_id,
         workloads=workloads,
         organization=OrganizationService(backend, access, scheduling),
         policies=policies,
-        assets=assets,
-        templates=TemplateService(backend, access, assets),
-        data_volumes=DataVolumeService(backend, access),
+        **_assets(backend, access, vault),
         secrets=opened,
         access=access,
-        **_identities(backend, open_backend, access, vault, identity.signing_key),
+        **_identities(backend, recorded, access, vault, identity.signing_key),
         journal=journal,
         scheduling=scheduling,
+        limits=LimitsService(backend, journal, sampler, reconciler.poke),
         sampler=sampler,
         metrics=MetricsService(backend, access, workloads, sampler, prometheus),
-        limits=LimitsService(backend, journal, sampler, reconciler.poke),
-        notifications=notifications,
-        notifier=Notifier(backend, notifications),
-        reports=ReportService(backend, access),
+        **_tellers(backend, access, vault),
         plugins=registry,
         started_at=backend.clock.now(),
         clusters=clusters,
         links=links,
-    )
-    return orchestrator, reconciler
+    ), reconciler
+
+
+def _secrets(backend: Backend, vault: Vault) -> SecretService:
+    """Return who opens secrets; a cluster that makes pods with them asks it."""
+    opened = SecretService(backend.store, vault)
+    if isinstance(backend.cluster, TakesSecrets):
+        backend.cluster.take_secrets(opened)
+    return opened
+
+
+def _assets(backend: Backend, access: AccessService, vault: Vault) -> dict[str, Any]:
+    """Return the services of assets, by their names in `Orchestrator`."""
+    assets = AssetService(backend, access, vault)
+    return {
+        "assets": assets,
+        "templates": TemplateService(backend, access, assets),
+        "data_volumes": DataVolumeService(backend, access),
+    }
 
 
 def _identities(
@@ -343,44 +310,27 @@ def _identities(
     }
 
 
-def _meters(settings: Settings, backend: Backend, prometheus: PrometheusServer | None) -> tuple[Meter, ...]:
-    """Return who measures: on this machine its processes and GPUs, elsewhere Prometheus where one is configured."""
-    found: list[Meter] = []
-    if backend.name == "local":
-        found += [ProcessMeter(is_node=settings.nodes_file is None), SimulatedMeter()]
-        nvml = nvml_module()
-        found += [] if nvml is None or settings.nodes_file is not None else [NvmlMeter(nvml)]
-    return (*found, *([] if prometheus is None else [PrometheusMeter(prometheus)]))
+def _clusters(backend: Backend, access: AccessService, identity: Identity, door: Door | None) -> ClusterService:
+    """Return the service of clusters: this one alone, unless we are the control plane of others."""
+    own = Own(uid=identity.cluster_id, since=backend.clock.now(), facts=facts_of(backend))
+    return ClusterService(backend, access, own if door is None else None)
 
 
-def _links(backend: Backend, clusters: ClusterService, identity: Identity, door: Door, wrote: Listener) -> Links:
-    """Return the links of a control plane, which is open to its clusters from now on."""
-    if not isinstance(backend.store, TenantStore):
-        raise TypeError("only a control plane has clusters that connect to it")
-    links = Links(backend.store, clusters, backend.clock, identity.cluster_id, wrote=wrote)
-    door.install(links)
-    return links
+def _sampling(settings: Settings, backend: Backend, registry: Registry) -> tuple[Sampler, PrometheusServer | None]:
+    """Return who takes samples, and the server that is asked besides."""
+    prometheus = PrometheusServer(settings.prometheus_url) if settings.prometheus_url else None
+    meters = meters_for(backend.name, prometheus, pretends=settings.nodes_file is not None)
+    return Sampler(backend, sources=registry.metric_sources, meters=meters), prometheus
 
 
-def load_identity(data_dir: Path) -> Identity:
-    """Return the identity kept in the data directory, drawing one at the first start.
-
-    Raises:
-        Unavailable: the directory cannot be written, or the file is damaged.
-    """
-    path = data_dir / IDENTITY_FILE
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            write_private(path, json.dumps({"cluster_id": str(uuid.uuid4()), "signing_key": secrets.token_hex(32)}))
-        content = json.loads(path.read_text())
-        return Identity(cluster_id=str(content["cluster_id"]), signing_key=str(content["signing_key"]))
-    except OSError as error:
-        raise Unavailable(f"the data directory {data_dir} cannot be used: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise Unavailable(
-            f"{path} is damaged: restore it, or remove it (all tokens must then be issued anew)"
-        ) from None
+def _tellers(backend: Backend, access: AccessService, vault: Vault) -> dict[str, Any]:
+    """Return the services that tell what happened, by their names in `Orchestrator`."""
+    notifications = NotificationService(backend, access, vault)
+    return {
+        "notifications": notifications,
+        "notifier": Notifier(backend, notifications),
+        "reports": ReportService(backend, access),
+    }
 
 
 def write_credentials(settings: Settings, url: str, token: str, credentials: Credentials) -> Path:
@@ -393,17 +343,6 @@ def write_credentials(settings: Settings, url: str, token: str, credentials: Cre
     }
     write_private(settings.credentials_file, json.dumps(content, indent=2) + "\n")
     return settings.credentials_file
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 async def _purge(orchestrator: Orchestrator) -> None:

@@ -15,7 +15,7 @@ import pytest_asyncio
 from argon2 import PasswordHasher
 
 from runai_core.backends.local.store import open_store
-from runai_core.bootstrap import Identity, Orchestrator, build
+from runai_core.bootstrap import Orchestrator, build
 from runai_core.model.audit import AuditEntry
 from runai_core.model.errors import Forbidden
 from runai_core.model.identity import User
@@ -23,6 +23,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.organization import SYSTEM, Actor, Grant, Project
 from runai_core.plugins.manager import load_plugins
 from runai_core.ports import Backend, Query
+from runai_core.service.own_identity import Identity
 from runai_core.service.passwords import Passwords
 from runai_core.service.rules import NewRule
 from runai_core.settings import Settings

@@ -16,7 +16,7 @@ from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.resources import PROJECTS, SECRETS
 from runai_core.backends.kubernetes.store import KubernetesStore
-from runai_core.bootstrap import IDENTITY_FILE, Orchestrator, load_identity, open_orchestrator, write_private
+from runai_core.bootstrap import Orchestrator, open_orchestrator
 from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project, Scope
@@ -33,6 +33,7 @@ from runai_core.operator.wanted import queue_of_unit
 from runai_core.ports import Query
 from runai_core.service.exposition import Family
 from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
+from runai_core.service.own_identity import IDENTITY_FILE, load_identity, write_private
 from runai_core.service.submissions import Submissions
 from runai_core.service.use_families import use_families
 from runai_core.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from runai_core.backends.local.store import open_store
-from runai_core.bootstrap import Identity, Orchestrator, build
+from runai_core.bootstrap import Orchestrator, build
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.errors import NotFound
 from runai_core.model.meta import Meta
@@ -22,6 +22,7 @@ from runai_core.model.snapshot import NodeEntry, PodRequest, PodState, Snapshot
 from runai_core.model.workload import Gang, Phase, Pod, PodSpec, PodStatus, Workload
 from runai_core.plugins.manager import load_plugins
 from runai_core.ports import Backend, ClusterChange, ExecSession, LogOptions
+from runai_core.service.own_identity import Identity
 from runai_core.settings import Settings
 from runai_core.web.app import create_app
 
