@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,7 @@ from airflow.sdk import DAG
 from tests.cluster.frameworks import a_pod_task
 
 with DAG("nightly", schedule=None, start_date=datetime(2025, 1, 1)):
-    a_pod_task("report", "import time; time.sleep(20)", namespace={namespace!r}, kubeconfig={kubeconfig!r})
+    a_pod_task("report", "import time; time.sleep(90)", namespace={namespace!r}, kubeconfig={kubeconfig!r})
 """
 
 
@@ -64,6 +65,8 @@ class Stage:
     run: Running
     other: str  # the namespace of team-b
     folder: Path
+    threads: ThreadPoolExecutor  # what takes long and must not hold up our looks
+    works: list["Future[None]"] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     table: str = ""
 
@@ -73,6 +76,9 @@ class Stage:
 
     def look(self) -> dict[str, Workload]:
         """Return the workloads by tool, and print the list when it changed."""
+        for work in self.works:
+            if work.done():
+                work.result()
         rows = self.run.call(self.run.orchestrator.workloads.list(SYSTEM, Query(limit=100))).items
         shown = [
             f"        {row.name:<34.34} {row.kind or row.type:<11} {row.meta.project:<7} {row.phase:<13} "
@@ -101,8 +107,9 @@ def main() -> int:
         try:
             add_real_nodes(cluster, 2, gpus=4)
             asyncio.run(_install_kinds(cluster))
-            with running(cluster, Path(folder) / "data", project="team-a", gpus=4) as run:
-                stage = Stage(run, make_project(run.kube, "team-b", 4), Path(folder))
+            data = Path(folder) / "data"
+            with running(cluster, data, project="team-a", gpus=4) as run, ThreadPoolExecutor() as threads:
+                stage = Stage(run, make_project(run.kube, "team-b", 4), Path(folder), threads)
                 with _controllers(stage):
                     play(stage)
         except DemoFailed as error:
@@ -116,13 +123,14 @@ def main() -> int:
 def play(stage: Stage) -> None:
     """Tell the story: Ray borrows, team-b asks for its own, Ray comes back."""
     stage.say("two real nodes with four simulated GPUs each; team-a and team-b have a quota of four each")
+    environ = _prepare_airflow(stage)
     workers = {"groupName": "gpu", "replicas": WORKERS, "minReplicas": WORKERS}
     spec = {"headGroupSpec": {}, "workerGroupSpecs": [workers]}
     _create(stage, RAY, "RayCluster", "lab", stage.run.namespace, spec)
     stage.wait("team-a's RayCluster runs with six GPUs, two of them borrowed", lambda now: _runs(now, "ray", 7))
     _create(stage, TRAINER, "TrainJob", "bert", stage.other, {"runtimeRef": {"name": "torch"}})
     stage.wait("team-b's TrainJob has the two GPUs that are left", lambda now: _runs(now, "trainer", 2))
-    airflow = _start_airflow(stage)
+    airflow = _start_airflow(stage, environ)
     try:
         _start_spark(stage)
         now = stage.wait(
@@ -147,17 +155,20 @@ def play(stage: Stage) -> None:
     stage.wait("when others have gone, the RayCluster runs again", lambda now: _runs(now, "ray", 7))
 
 
-def _start_airflow(stage: Stage) -> "subprocess.Popen[str]":
+def _prepare_airflow(stage: Stage) -> dict[str, str]:
     home = stage.folder / "airflow"
     (home / "dags").mkdir(parents=True)
     kubeconfig = str(stage.run.cluster.kubeconfig())
     (home / "dags" / "nightly.py").write_text(DAG.format(namespace=stage.other, kubeconfig=kubeconfig))
     environ = airflow_environ(home, "team-b")
-    airflow = [sys.executable, "-m", "airflow"]
-    subprocess.run([*airflow, "db", "migrate"], env=environ, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True, capture_output=True)
+    return environ
+
+
+def _start_airflow(stage: Stage, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
     stage.say("airflow: $ airflow dags test nightly    (KubernetesPodOperator)")
     return subprocess.Popen(
-        [*airflow, "dags", "test", "nightly"],
+        [sys.executable, "-m", "airflow", "dags", "test", "nightly"],
         env=environ,
         text=True,
         stdout=subprocess.PIPE,
@@ -168,9 +179,11 @@ def _start_airflow(stage: Stage) -> "subprocess.Popen[str]":
 def _start_spark(stage: Stage) -> None:
     allow_drivers(stage.run.kube, stage.other)
     sizes = ["--executors", "1", "--executor-gpu", "1", "--executor-memory", "512m", "--driver-memory", "512m"]
-    words = [*sizes, "--name", "squares", f"local://{IMAGE / 'squares.py'}", "40"]
+    words = [*sizes, "--name", "squares", f"local://{IMAGE / 'squares.py'}", "80"]
     stage.say(f"spark: $ runai spark-submit --master k8s://... --deploy-mode cluster {' '.join(sizes[:4])} squares.py")
-    spark_submit(stage.run.cluster.kubeconfig(), "team-b", stage.other, words, spark_settings(stage.folder))
+    settings = spark_settings(stage.folder)
+    kubeconfig = stage.run.cluster.kubeconfig()
+    stage.works.append(stage.threads.submit(spark_submit, kubeconfig, "team-b", stage.other, words, settings))
 
 
 def _create(stage: Stage, version: str, kind: str, name: str, namespace: str, spec: Object) -> None:
