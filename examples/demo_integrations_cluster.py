@@ -115,6 +115,9 @@ def main() -> int:
         except DemoFailed as error:
             print(f"The demo failed: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("\nInterrupted; everything that the demo started has been stopped.", file=sys.stderr)
+            return 130
         finally:
             cluster.down()
     return 0
