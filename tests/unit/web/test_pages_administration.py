@@ -278,7 +278,7 @@ async def test_each_page_about_people_opens_in_html_that_runs_nothing(api: Any, 
 
 def drawn(text: str) -> str:
     """Return the secret that a page shows."""
-    return re.findall(r'id="secret">([^<]+)<', text)[0]
+    return str(re.findall(r'id="secret">([^<]+)<', text)[0])
 
 
 @pytest.mark.asyncio
