@@ -206,7 +206,12 @@ def _page(found: Sequence[Template], names: Directory, given: TemplateListQuery)
 
 def _older() -> APIRouter:
     router = APIRouter(prefix="/api/v1/asset/workload-template", tags=["templates"])
+    _add_older_reading(router)
+    _add_older_changes(router)
+    return router
 
+
+def _add_older_reading(router: APIRouter) -> None:
     @router.get("", summary="List templates in the older form")
     async def listed(
         door: Door, actor: Who, names: Names, given: Annotated[AssetListQuery, Query()]
@@ -224,6 +229,8 @@ def _older() -> APIRouter:
     ) -> OlderTemplate:
         return _older_item(await door.templates.get(actor, template_id), names)
 
+
+def _add_older_changes(router: APIRouter) -> None:
     @router.post("", status_code=201, summary="Create a template in the older form")
     async def create(door: Door, actor: Who, names: Names, body: AssetCreate) -> OlderTemplate:
         meta = body.meta
@@ -252,8 +259,6 @@ def _older() -> APIRouter:
     @router.delete("/{template_id}", summary="Delete a template in the older form")
     async def delete(template_id: str, door: Door, actor: Who, names: Names) -> OlderTemplate:
         return _older_item(await door.templates.delete(actor, template_id), names)
-
-    return router
 
 
 def _type_of(body: AssetCreate) -> WorkloadType:
