@@ -1,6 +1,7 @@
 """Who gets in, who does not, and for how long: browsers, passwords, tokens, keys; and what the audit log says of it."""
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -342,7 +343,12 @@ async def test_a_drawn_password_must_be_changed_before_anything_else(house: Hous
     async with house.visitor() as visitor:
         refused = await house.password_token(visitor, drawn, expect=403)
         assert "changed" in refused["message"]
-        weak = {"grantType": "password", "username": "jane@example.com", "password": drawn, "newPassword": "short"}
+        weak: dict[str, Any] = {
+            "grantType": "password",
+            "username": "jane@example.com",
+            "password": drawn,
+            "newPassword": "short",
+        }
         assert (await house.token(visitor, 400, **weak))["errors"][0]["field"] == "newPassword"
         await house.token(visitor, **{**weak, "newPassword": PASSWORD})
         await house.password_token(visitor)
@@ -408,11 +414,13 @@ async def test_a_user_who_may_no_longer_is_out_at_once(house: House, what: str) 
     async with house.visitor() as visitor:
         token = (await house.password_token(visitor))["accessToken"]
     users = house.door.users
-    await {
-        "delete": lambda: users.delete(ADMIN, "jane@example.com"),
-        "disable": lambda: users.enable(ADMIN, "jane@example.com", enabled=False),
-        "new password": lambda: users.reset_password(ADMIN, "jane@example.com"),
-    }[what]()
+    match what:
+        case "delete":
+            await users.delete(ADMIN, "jane@example.com")
+        case "disable":
+            await users.enable(ADMIN, "jane@example.com", enabled=False)
+        case _:
+            await users.reset_password(ADMIN, "jane@example.com")
     assert (await house.me(token)).status_code == 401
 
 
@@ -481,6 +489,30 @@ async def test_a_token_that_was_changed_is_refused(house: House, part: int) -> N
         content |= {"alg": "none"} if part == 0 else {"exp": int(NOW) + 10**9}
         parts[part] = base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
     assert (await house.me(".".join(parts))).status_code == 401
+
+
+async def test_a_program_is_let_in_by_the_browser_and_no_other_program(house: House) -> None:
+    await house.user()
+    verifier = "v" * 43
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    asked = {"redirect_uri": "http://127.0.0.1:4711/callback", "code_challenge": challenge, "state": "s"}
+    async with house.visitor() as browser, house.visitor() as program:
+        away = await browser.get("/authorize", params=asked, headers={"Accept": "text/html"})
+        assert away.headers["location"].startswith("/login?next=%2Fauthorize")
+        await house.sign_in(browser)
+        token = csrf((await browser.get("/authorize", params=asked)).text)
+        codes = []
+        for _ in range(2):
+            answer = await browser.post("/authorize", data={**asked, "csrf_token": token})
+            codes.extend(re.findall(r"url=http://127.0.0.1:4711/callback\?code=([^&]+)&amp;state=s", answer.text))
+        form: dict[str, Any] = {"grantType": "authorization_code", "redirectUri": asked["redirect_uri"]}
+        await house.token(program, 401, **form, code=codes[0], codeVerifier="w" * 43)
+        found = await house.token(program, **form, code=codes[1], codeVerifier=verifier)
+        await house.token(program, 401, **form, code=codes[1], codeVerifier=verifier)
+        for elsewhere in ("https://evil.example/callback", "http://evil.example:80/", "http://127.0.0.1/x"):
+            wrong = {**asked, "redirect_uri": elsewhere, "csrf_token": token}
+            assert (await browser.post("/authorize", data=wrong)).status_code == 400
+    assert (await house.me(found["accessToken"])).json()["name"] == "jane@example.com"
 
 
 # -- rights in scopes

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote_plus
 
 import httpx
 import jwt
@@ -89,7 +88,7 @@ class Issuers:
         body = code_form(redirect_uri=redirect_uri, code=code, code_verifier=verifier)
         auth: httpx.Auth | None = None
         if "client_secret_basic" in issuer.auth_methods:
-            auth = httpx.BasicAuth(_form(client_id), _form(client_secret))
+            auth = httpx.BasicAuth(client_id, client_secret)  # not form-encoded: providers take it as it is
         else:
             body = code_form( redirect_uri=redirect_uri, code=code, code_verifier=verifier,
                 client_id=client_id, client_secret=client_secret,
@@ -122,7 +121,3 @@ class Issuers:
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(timeout=TIMEOUT, transport=self._transport, trust_env=False)
 
-
-def _form(text: str) -> str:
-    """Return a client's name or secret as it stands in Basic authentication (RFC 6749, section 2.3.1)."""
-    return quote_plus(text)
