@@ -345,3 +345,49 @@ async def test_credentials_can_be_read_after_the_key_was_rotated(api: Any) -> No
     assert after.stat().st_mode & 0o777 == 0o600
     assert (await secrets.secret("default", "p")).data == {"username": "me", "password": "top-secret"}
     assert (await api.get(f"{ASSET}/credentials/password/{created['meta']['id']}"))["spec"]["keyId"]
+
+
+async def test_a_role_in_one_project_reaches_the_assets_of_that_project(api: Any) -> None:
+    await api.send("POST", "/api/v1/org-unit/projects", {"name": "other"}, 201)
+    theirs = await made(api, "compute", name="theirs", scope="project", projectId="other")
+    common = await made(api, "compute", name="common")
+    headers = await practitioner_of(api, "default")
+
+    async def asked(method: str, path: str, body: Any = None) -> Any:
+        return await api.client.request(method, f"{ASSET}/{path}", json=body, headers=headers)
+
+    mine = await asked("POST", "compute", {"meta": {"name": "mine", "scope": "project", "projectId": "default"}})
+    listed = await asked("GET", "compute")
+    refusals = {
+        "create for all": await asked("POST", "compute", {"meta": {"name": "x", "scope": "tenant"}}),
+        "create for others": await asked(
+            "POST", "compute", {"meta": {"name": "x", "scope": "project", "projectId": "other"}}
+        ),
+        "read another's": await asked("GET", f"compute/{theirs['meta']['id']}"),
+        "delete another's": await asked("DELETE", f"compute/{theirs['meta']['id']}"),
+        "delete the tenant's": await asked("DELETE", f"compute/{common['meta']['id']}"),
+        "change the tenant's": await asked("PUT", f"compute/{common['meta']['id']}", {"spec": {}}),
+        "draw a new key": await asked("POST", "credentials/rotate-key"),
+    }
+
+    assert mine.status_code == 201, mine.text
+    assert {item["meta"]["name"] for item in listed.json()["entries"]} == {"mine", "common"}
+    assert {name: answer.status_code for name, answer in refusals.items() if answer.status_code not in (403, 404)} == {}
+
+
+async def practitioner_of(api: Any, project: str) -> dict[str, str]:
+    """Return the headers of a service account that is an AI practitioner in one project."""
+    account = await api.send("POST", "/api/v1/service-accounts", {"name": "robot"}, 201)
+    roles = {item["name"]: item["id"] for item in await api.get("/api/v1/authorization/roles")}
+    unit = await api.get(f"/api/v1/org-unit/projects/{project}")
+    rule = {
+        "subjectId": account["clientId"],
+        "subjectType": "service-account",
+        "roleId": roles["AI practitioner"],
+        "scopeId": unit["id"],
+        "scopeType": "project",
+    }
+    await api.send("POST", "/api/v1/authorization/access-rules", rule, 201)
+    pair = {"clientID": account["clientId"], "clientSecret": account["clientSecret"]}
+    token = await api.send("POST", "/api/v1/token", pair)
+    return {"Authorization": f"Bearer {token['accessToken']}"}
