@@ -54,17 +54,15 @@ def credentials(orchestrator: OrchestratorProcess) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def airflow_home(new_home: Callable[[str], Path]) -> Path:
     """Where Airflow keeps its database; must exist before Airflow is imported."""
-    home = tmp_path_factory.mktemp("airflow")
+    home = new_home("airflow")
     os.environ |= {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
     }
-    (home / "dags").mkdir()
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=500)
     return home
 
 

@@ -7,7 +7,7 @@ Needs Airflow with its Kubernetes provider, so it runs in the environment of the
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,11 @@ def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def airflow(run: Running, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
-    home = tmp_path_factory.mktemp("airflow")
-    (home / "dags").mkdir()
+def airflow(run: Running, new_home: Callable[[str], Path]) -> Airflow:
+    home = new_home("airflow")
     text = DAGS.format(namespace=run.namespace, kubeconfig=str(run.cluster.kubeconfig()))
     (home / "dags" / "pods.py").write_text(text)
     environ = airflow_environ(home, run.project)
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True, capture_output=True)
     return Airflow(home, environ)
 
 

@@ -124,9 +124,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def airflow(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    home = tmp_path_factory.mktemp("services")
-    (home / "dags").mkdir()
+def airflow(client: Client, new_home: Callable[[str], Path]) -> Iterator[Airflow]:
+    home = new_home("services")
     (home / "dags" / "accidents.py").write_text(DAGS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -153,7 +152,6 @@ def airflow(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "GO_FOLDER": str(home),
         **{f"AIRFLOW__{name}": value for name, value in settings.items()},
     }
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environ, check=True, capture_output=True)
     found = Airflow(home, port, environ)
     try:
         for service in SERVICES:
