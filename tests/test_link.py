@@ -102,6 +102,19 @@ def test_why_and_check_are_answered_by_the_cluster(world: World) -> None:
     assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
 
 
+def test_measurements_of_the_cluster_are_known(world: World) -> None:
+    api = world.control_plane.api()
+    uid = api.submit("busy", "python3 -c 'while True: pass'")
+    api.wait(uid, "Running")
+
+    def used() -> list[float]:
+        answer = api.get(f"/workloads/{uid}/metrics", metricType="CPU_USAGE_CORES", numberOfSamples=20)
+        return [float(item["value"]) for row in answer["measurements"] for item in row["values"] if item["value"]]
+
+    assert max(wait_for("measurements", used, 60)) > 0.01
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+
+
 def test_nodes_of_the_cluster_are_known(world: World) -> None:
     nodes = world.control_plane.api().get("/clusters/west/nodes")["nodes"]
 

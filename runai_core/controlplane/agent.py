@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from runai_core.controlplane.channels import Channel, Handler, Peer
 from runai_core.controlplane.downward import KINDS
 from runai_core.controlplane.feeding import Feed, from_message
 from runai_core.controlplane.files import write_private
+from runai_core.controlplane.measurements import POSITION, tell, to_rows
 from runai_core.controlplane.site import Site, outer_id
 from runai_core.controlplane.sockets import ClientSocket
 from runai_core.controlplane.store import store_identity, the_only
@@ -36,8 +37,9 @@ from runai_core.model.errors import InvalidRequest, NotFound, RunaiError, Unauth
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Department, Project
+from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
-from runai_core.ports import Query, Store
+from runai_core.ports import Query, Store, samples_of
 from runai_core.service.clusters import lost_nodes
 
 log = logging.getLogger(__name__)
@@ -179,6 +181,7 @@ class Conversation:
             hello = await self._greeted(reading)
             log.info("the link to the control plane is up")
             tasks.append(asyncio.create_task(self._stay_alive()))
+            tasks.append(asyncio.create_task(self._tell_points(float(hello["positions"].get(POSITION, 0)))))
             tasks += [
                 asyncio.create_task(feed.run(hello["positions"].get(kind), self._peer.deliver))
                 for kind, feed in upward_feeds(self._store).items()
@@ -221,6 +224,17 @@ class Conversation:
                 await self._peer.send({"nodes": seen})
                 told = seen
             await asyncio.sleep(ALIVE_EVERY)
+
+    async def _tell_points(self, since: float) -> None:
+        """Tell what is measured here, where it is kept."""
+        if (samples := samples_of(self._store)) is None:
+            await asyncio.Event().wait()
+            return
+
+        async def send(points: Sequence[Point]) -> None:
+            await self._peer.send({"points": to_rows(points, self._applier.outer_ids)})
+
+        await tell(samples, self._site.backend.clock, since, send)
 
     def _problems(self) -> list[ClusterCondition]:
         found = self._applier.problems.items()

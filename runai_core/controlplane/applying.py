@@ -48,6 +48,11 @@ class Applier:
             await self._copy(change, item)
         self._site.scheduling.wake()
 
+    @property
+    def outer_ids(self) -> dict[str, str]:
+        """Own ids of workloads -> those in the control plane, where the two differ."""
+        return {own: outer for outer, own in self._own_ids.items() if own != outer}
+
     async def own_id(self, uid: str) -> str:
         """Return the cluster's own id of a workload that the control plane calls by this one."""
         if uid not in self._own_ids:

@@ -12,6 +12,7 @@ from runai_core import wire
 from runai_core.controlplane.channels import Channel, Handler, Peer, Wire
 from runai_core.controlplane.downward import downward_feeds
 from runai_core.controlplane.feeding import from_message
+from runai_core.controlplane.measurements import POSITION, Keeper, from_rows
 from runai_core.controlplane.mirror import KINDS, Mirror
 from runai_core.controlplane.projects import Projects
 from runai_core.controlplane.store import TenantStore
@@ -134,6 +135,7 @@ class Session:
         self._clock = clock
         self._epoch = epoch
         self._projects = Projects(store, cluster)
+        self._keeper = Keeper(store, cluster, clock)
         self._hello: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._lock = asyncio.Lock()
         self._link: ClusterLink | None = None
@@ -145,6 +147,7 @@ class Session:
             "delta": self._on_delta,
             "alive": self._on_alive,
             "nodes": self._on_nodes,
+            "points": self._on_points,
         }
         self.peer = Peer(wire, handlers)
 
@@ -253,6 +256,13 @@ class Session:
     async def _until_ended(self) -> None:
         await self._ended.wait()
         raise Unavailable(f"cluster {self._cluster.name} is not wanted here any more")
+
+    async def _on_points(self, rows: list[Any]) -> None:
+        points = from_rows(rows)
+        if self._link is None or not points:
+            return
+        await self._keeper.take(points)
+        await self._save(positions={**self._positions(), POSITION: int(points[-1].time)})
 
     async def _watch_for_silence(self) -> None:
         """End when the cluster says nothing any more: a connection can be dead without being closed."""

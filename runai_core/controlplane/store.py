@@ -17,7 +17,7 @@ from runai_core.model.errors import AlreadyExists, Conflict, NotFound
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Project
 from runai_core.model.workload import HistoryRecord, Phase, RecordType, Workload
-from runai_core.ports import Change, Page, Query, Store, Stored
+from runai_core.ports import Change, Page, Query, SampleStore, Store, Stored
 
 T = TypeVar("T", bound=Stored)
 
@@ -32,6 +32,11 @@ class TenantStore:
 
     def __init__(self, inner: LocalStore) -> None:
         self._inner = inner
+
+    @property
+    def samples(self) -> SampleStore:
+        """Where measurements are kept."""
+        return self._inner.samples
 
     async def get(self, kind: type[T], name: str, project: str = "") -> T:
         """Return the object; raise NotFound where there is none."""
