@@ -1,14 +1,17 @@
 """Present numbers in groups: pure functions from model objects to rows of (groups, value)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runai_core.model.nodes import Node
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota
 from runai_core.model.resources import MB, MIB, MILLI, Resources, total
+from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
 from runai_core.model.workload import Pod, Workload, gpu_charge
 from runai_core.service.organization import UnitStatus
+from runai_core.service.points import IDLE_PER_GPU
+from runai_core.service.sampling import IDLE_AFTER
 from runai_core.web.views.resources import allocated_of_workload
 from runai_core.web.views.units import Directory
 
@@ -53,6 +56,7 @@ class NodeLoad:
 
     node: Node
     held: Resources
+    used: Mapping[str, float] = field(default_factory=dict)  # newest sample; empty where nobody measured
 
 
 NODE_GROUPS: Mapping[str, Callable[[NodeLoad, Directory], Group]] = {
@@ -73,6 +77,10 @@ NODE_TYPES: Mapping[str, Callable[[NodeLoad], float]] = {
     "ALLOCATED_CPU_CORES": lambda item: item.held.cpu / MILLI,
     "TOTAL_CPU_MEMORY_BYTES": lambda item: item.node.memory,
     "ALLOCATED_CPU_MEMORY_BYTES": lambda item: item.held.memory,
+    "USED_CPU_CORES": lambda item: item.used.get("CPU_USAGE_CORES", 0.0),
+    "USED_CPU_MEMORY_BYTES": lambda item: item.used.get("CPU_MEMORY_USAGE_BYTES", 0.0),
+    "USED_GPU_MEMORY_BYTES": lambda item: item.used.get("GPU_MEMORY_USAGE_BYTES", 0.0),
+    "IDLE_ALLOCATED_GPUS": lambda item: min(idle_devices(item.used), item.held.gpu / MILLI),
     "TOTAL_GPU_MEMORY_BYTES": lambda item: item.node.gpu_count * item.node.gpu_memory_mib * MIB,
 }
 
@@ -129,15 +137,22 @@ UNIT_METRICS: Mapping[str, str] = {
 """Metric of a unit -> the telemetry that it is."""
 
 
-def node_loads(nodes: Sequence[Node], pods: Iterable[Pod]) -> list[NodeLoad]:
-    """Return each node with what its pods hold."""
+def idle_devices(used: Mapping[str, float]) -> int:
+    """Return how many measured GPUs of a node have not been used for five minutes."""
+    return sum(name.startswith(f"{IDLE_PER_GPU}/") and seconds >= IDLE_AFTER for name, seconds in used.items())
+
+
+def node_loads(nodes: Sequence[Node], pods: Iterable[Pod], newest: Mapping[str, Point] | None = None) -> list[NodeLoad]:
+    """Return each node with what its pods hold, and what it used in the newest sample."""
+    points = newest or {}
     held: dict[str, list[Resources]] = {}
     for pod in pods:
         request = pod.spec.request
         if pod.status.state in HOLDS_RESOURCES:
             amount = Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
             held.setdefault(pod.status.node, []).append(amount)
-    return [NodeLoad(node, total(held.get(node.name, ()))) for node in nodes]
+    used = {node.name: points[f"node/{node.name}"].values for node in nodes if f"node/{node.name}" in points}
+    return [NodeLoad(node, total(held.get(node.name, ())), used.get(node.name, {})) for node in nodes]
 
 
 def unit_loads(unit: Project | Department, statuses: Mapping[str, UnitStatus]) -> list[UnitLoad]:

@@ -128,7 +128,7 @@ async def nodes_telemetry(door: Door, actor: Who, names: Names, given: AskedNow)
     read = _choice(given.telemetry_type, telemetry.NODE_TYPES, "telemetryType")
     nodes = [item for item in await door.organization.nodes(actor) if given.nodepool_name in (None, item.node_pool)]
     pods = (await door.workloads.all_pods(actor, StoreQuery())).items
-    return _telemetry(given, telemetry.node_loads(nodes, pods), read, telemetry.NODE_GROUPS, names)
+    return _telemetry(given, telemetry.node_loads(nodes, pods, door.sampler.newest), read, telemetry.NODE_GROUPS, names)
 
 
 @organization.get("/org-unit/projects/telemetry", summary="Present numbers of projects")
