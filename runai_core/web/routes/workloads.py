@@ -28,6 +28,7 @@ from runai_core.web.routes.typed import Agent
 from runai_core.web.schemas import WorkloadBatch, WorkloadPreview
 from runai_core.web.submissions import check_cluster, submission_of
 from runai_core.web.views import workloads as views
+from runai_core.web.views.resources import idle_gpus
 
 router = APIRouter(prefix="/api/v1/workloads", tags=["workloads"])
 
@@ -40,7 +41,10 @@ async def list_workloads(
 ) -> WorkloadList:
     """Every type in one list; filtered, sorted and cut to a page by the store."""
     page = await page_of_workloads(door, actor, given)
-    items = tuple(views.workload_item(item, names) for item in page.items)
+    items = tuple(
+        views.workload_item(item, names).model_copy(update=idle_gpus(item, door.sampler.idle_seconds(item)))
+        for item in page.items
+    )
     return WorkloadList(workloads=items, next=listing.next_offset(page, given.offset))
 
 

@@ -8,6 +8,7 @@ from runai_core.model.resources import MIB, Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodRequest
 from runai_core.model.spec import Compute, WorkloadSpec
 from runai_core.model.workload import Phase, Pod, Workload, WorkloadType, gpu_charge
+from runai_core.service.sampling import IDLE_AFTER
 from runai_core.web.answers.workloads import AllocatedResources, Bounds, Extended, QuantityBounds, RequestedResources
 from runai_core.web.views.units import quantity, units
 
@@ -166,3 +167,11 @@ def _amounts(request: PodRequest) -> Resources:
 
 def _extended(amounts: Iterable[tuple[str, int]]) -> tuple[Extended, ...]:
     return tuple(Extended(resource=name, quantity=str(amount)) for name, amount in amounts)
+
+
+def idle_gpus(workload: Workload, seconds: float | None) -> dict[str, float]:
+    """Return how many GPUs a workload holds and has not used for five minutes; nothing where nobody measures them."""
+    if seconds is None:
+        return {}
+    idle = float(allocated_of_workload(workload).gpu) if seconds >= IDLE_AFTER else 0.0
+    return {"idle_gpus": int(idle), "idle_allocated_gpus": idle}

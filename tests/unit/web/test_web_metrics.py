@@ -11,7 +11,7 @@ import pytest
 
 from runai_core.model.workload import Workload
 from runai_core.plugins.types import Sample
-from runai_core.service.meters import POD_VARIABLE, processes_of
+from runai_core.service.meters import POD_VARIABLE, DeviceUse, Reading, pods_on, processes_of
 from runai_core.service.metrics import thin
 
 GPUS = {"command": "true", "compute": {"gpuDevicesRequest": 1, "cpuCoreRequest": 2}}
@@ -24,6 +24,17 @@ class Steps:
 
     async def sample(self, workload: Workload) -> Sequence[Sample]:
         return (Sample(name="STEPS", value=12.5, unit="steps per second"),)
+
+
+class Idle:
+    """A meter that finds the first GPU of node-a unused."""
+
+    name = "idle"
+
+    async def read(self, nodes: Any, pods: Any) -> Reading:
+        device = DeviceUse(node="node-a", index=0, utilization=0.0, memory_used=1024.0, memory_total=2048.0)
+        devices = {("node-a", 0): device}
+        return Reading(devices=devices, pods=pods_on(pods, devices))
 
 
 class Broken:
@@ -206,3 +217,48 @@ async def test_a_unit_tells_its_present_numbers(api: Any, unit: str) -> None:
     answer = await api.get(f"/api/v1/org-unit/{unit}/default/metrics", metricType="GPU_QUOTA")
 
     assert answer["measurements"][0]["values"][0]["value"] == "4"
+
+
+@pytest.mark.asyncio
+async def test_gpus_that_are_held_and_not_used_are_told_in_lists_and_in_telemetry(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"], gpu_devices=(0,))
+    unknown = (await api.get("/api/v1/workloads"))["workloads"][0]
+    api.orchestrator.sampler.measure_with((Idle(),))
+    for _ in range(32):
+        await api.orchestrator.sampler.sample()
+        api.clock.time += 10
+
+    (item,) = (await api.get("/api/v1/workloads"))["workloads"]
+    telemetry = await api.get("/api/v1/nodes/telemetry", telemetryType="IDLE_ALLOCATED_GPUS")
+    used = await api.get("/api/v1/nodes/telemetry", telemetryType="USED_GPU_MEMORY_BYTES")
+    (idle,) = (await api.get("/api/v1/nodes/node-a/metrics", metricType="GPU_IDLE_TIME_SECONDS_PER_GPU"))[
+        "measurements"
+    ]
+
+    assert unknown["idleGpus"] is None
+    assert item["idleGpus"] == 1
+    assert [value["value"] for value in telemetry["values"]] == ["1"]
+    assert [value["value"] for value in used["values"]] == ["1024"]
+    assert (idle["labels"], idle["values"][-1]["value"]) == ({"gpu": "0"}, "310")
+
+
+@pytest.mark.asyncio
+async def test_the_cluster_its_pools_and_projects_have_measurements(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"], gpu_devices=(0,))
+    await api.orchestrator.sampler.sample()
+    cluster = api.orchestrator.cluster_id
+
+    def values(answer: Any) -> dict[str, str]:
+        return {item["type"]: item["values"][-1]["value"] for item in answer["measurements"]}
+
+    whole = values(await api.get(f"/api/v1/clusters/{cluster}/metrics"))
+    pool = values(await api.get(f"/api/v1/clusters/{cluster}/nodepools/default/metrics"))
+    project = values(await api.get("/api/v1/org-unit/projects/default/metrics", nodepoolName="default"))
+
+    assert (whole["TOTAL_GPU"], whole["ALLOCATED_GPU"], whole["UNALLOCATED_GPU"]) == ("4", "1", "3")
+    assert pool == whole
+    assert project["GPU_QUOTA"] == "4"
+    assert (await api.get("/api/v1/clusters/other/metrics", expect=404))["reason"] == "NotFound"
+    assert "node-b" in (await api.get("/api/v1/nodes/none/metrics", expect=404))["message"]
