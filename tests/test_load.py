@@ -12,6 +12,9 @@ import httpx
 import pytest
 
 from benchmarks import load
+from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.local.store import open_store
+from runai_core.model.samples import Point
 from tests.databases import a_postgres_server, binaries
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
@@ -149,3 +152,32 @@ def test_a_database_that_goes_and_comes_back_loses_nothing(tmp_path: Path, monke
     assert (refused.status_code, read.status_code) == (503, 503), refused.text
     assert "database" in refused.json()["message"]
     assert names == {"before", "after"}
+
+
+def test_measurements_are_rolled_up_on_postgresql_as_well() -> None:
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed: tools/debian install postgresql")
+    now = 1_800_000_000.0
+
+    async def rolled(url: str) -> list[int]:
+        async with open_store(url, SystemClock()) as store:
+            points = [
+                Point(entity, now - 10 * at, {"GPU_ALLOCATION": 1.0})
+                for at in range(1, 1000)
+                for entity in ("project/a_b/default", "project/aXb/default", "pod/u/p")
+            ]
+            await store.samples.add(points)
+            await store.samples.add(points)
+            await store.samples.tidy(now + 20)
+            await store.samples.tidy(now + 20)
+            levels = [await store.samples.below("project/a_b/", 0, now + 20, level) for level in range(4)]
+            assert {point.entity for level in levels for point in level} == {"project/a_b/default"}
+            return [sum(point.count for point in level) for level in levels]
+
+    with a_postgres_server(programs) as database:
+        counts = asyncio.run(rolled(database.url))
+
+    assert counts[1] == 999, "each measurement is in one minute"
+    assert counts[0] <= 360, "raw ones are kept for an hour"
+    assert counts[2] == counts[3] == 999
