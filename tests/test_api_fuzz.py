@@ -1,5 +1,6 @@
 """Schemathesis over the whole OpenAPI document: whatever is sent, nothing answers 5xx, and errors have one form."""
 
+import contextlib
 import json
 import os
 import warnings
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
@@ -15,11 +17,15 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import schemathesis
     from schemathesis.core.result import Ok
+    from schemathesis.generation import GenerationMode
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = int(os.environ.get("RUNAI_FUZZ_EXAMPLES", "3"))
-"""Requests for each operation. Hundreds find more: RUNAI_FUZZ_EXAMPLES=200, some time and patience."""
+EXAMPLES = int(os.environ.get("RUNAI_FUZZ_EXAMPLES", "2"))
+"""Requests for each operation that fit its description, and as many that do not.
+
+Hundreds find more: RUNAI_FUZZ_EXAMPLES=200, some time and patience.
+"""
 
 LEFT_OUT = ("/logout", "/watch", "/api/v1/link")
 """Parts of paths: what would end our own session, what never ends, and what clusters alone use."""
@@ -52,13 +58,16 @@ def test_nothing_that_is_sent_makes_the_server_fail(orchestrator: OrchestratorPr
         if any(part in operation.path for part in LEFT_OUT):
             continue
         tried += 1
-        _try(operation, base, headers, wrong)
+        for mode in GenerationMode:
+            _try(operation, base, headers, wrong, mode)
 
     assert tried > 300
     assert wrong == []
 
 
-def _try(operation: Any, base: str, headers: dict[str, str], wrong: list[str]) -> None:
+def _try(operation: Any, base: str, headers: dict[str, str], wrong: list[str], mode: Any) -> None:
+    """Send requests that fit the description, or that do not; where nothing can be wrong, nothing is sent."""
+
     @seed(2026)
     @settings(
         max_examples=EXAMPLES,
@@ -67,7 +76,7 @@ def _try(operation: Any, base: str, headers: dict[str, str], wrong: list[str]) -
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: Any) -> None:
         if case.query and "follow" in case.query:
             case.query["follow"] = "false"
@@ -75,13 +84,14 @@ def _try(operation: Any, base: str, headers: dict[str, str], wrong: list[str]) -
         if said := _wrong(operation, answer):
             wrong.append(said)
 
-    send()
+    with contextlib.suppress(Unsatisfiable):
+        send()
 
 
 def _wrong(operation: Any, answer: Any) -> str:
     """Return what is wrong with an answer; empty where it is as it should be."""
     where = f"{operation.method.upper()} {operation.path}"
-    if answer.status_code >= 500 and answer.status_code != 503:
+    if answer.status_code >= 500:
         return f"{where} answered {answer.status_code}: {answer.content[:300]!r}"
     if answer.status_code < 400:
         return ""
