@@ -3,12 +3,15 @@
 import contextlib
 import json
 import sqlite3
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets.sync.client
+from websockets.exceptions import InvalidStatus
 
 from tests.controlplanes import Api, ClusterProcess, Trust, World, a_world, wait_for
 from tests.orchestrators import an_orchestrator
@@ -115,6 +118,33 @@ def test_measurements_of_the_cluster_are_known(world: World) -> None:
     assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
 
 
+def test_a_command_in_a_pod_and_a_long_log_come_over_the_link(world: World) -> None:
+    api = world.control_plane.api()
+    uid = api.submit("talks", "sh -c 'yes 0123456789 | head -c 5000000; sleep 600'")
+    api.wait(uid, "Running")
+    context = ssl.create_default_context(cafile=str(world.trust.file))
+    address = f"wss://127.0.0.1:{world.control_plane.port}/api/v1/workloads/{uid}/exec?command=cat&stdin=true"
+    token = {"Authorization": api.http.headers["Authorization"]}
+
+    with websockets.sync.client.connect(address, ssl=context, additional_headers=token, proxy=None) as socket:
+        socket.send(b"\x00over the link")
+        assert socket.recv(timeout=20) == b"\x01over the link"
+        socket.send(b"\x00")
+        assert json.loads(socket.recv(timeout=20)[1:]) == {"exitCode": 0}
+    inner = world.clusters["west"].api()
+    size = wait_for("all is written", lambda: found if (found := log_size(inner, uid)) >= 4_000_000 else 0)
+    assert log_size(api, uid) == size
+    with api.http.stream("GET", f"/api/v1/workloads/{uid}/logs", params={"follow": "true"}) as answer:
+        first = next(answer.iter_raw())
+        assert first.startswith(b"0123456789")  # and hang up in the middle of it
+    assert api.get("/clusters/west")["status"]["state"] == "Connected"
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+
+
+def log_size(api: Api, uid: str) -> int:
+    return len(api.http.get(f"/api/v1/workloads/{uid}/logs").content)
+
+
 def test_nodes_of_the_cluster_are_known(world: World) -> None:
     nodes = world.control_plane.api().get("/clusters/west/nodes")["nodes"]
 
@@ -139,11 +169,6 @@ def test_a_join_token_is_good_for_one_cluster_once(world: World) -> None:
 
 
 def test_a_credential_that_is_not_known_opens_no_link(world: World) -> None:
-    import ssl
-
-    import websockets.sync.client
-    from websockets.exceptions import InvalidStatus
-
     context = ssl.create_default_context(cafile=str(world.trust.file))
     for token in ("x", "x.y", f"{world.control_plane.api().get('/clusters/west')['uuid']}.wrong"):
         with pytest.raises(InvalidStatus) as refused:
@@ -196,7 +221,6 @@ class Impostor:
 
     def __init__(self, certificate: tuple[Path, Path]) -> None:
         import http.server
-        import ssl
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
