@@ -298,7 +298,8 @@ class OrganizationService:
         """Return the unit of this name or id; what the actor may not see is as if it were not there."""
         resource = _RESOURCES[kind.__name__]
         found = await self._by_name_or_id(kind, ref)
-        scope = Scope(_SCOPES[kind.__name__], "" if kind is NodePool or found is None else found.meta.name)
+        name = ref if found is None else found.meta.name
+        scope = CLUSTER if resource == "nodepools" else Scope(_SCOPES[kind.__name__], name)
         if found is None or not await self._access.allows(actor, Action.READ, resource, scope):
             await self._access.require_anywhere(actor, Action.READ, resource)
             raise await self._missing(actor, kind, ref)
