@@ -56,6 +56,8 @@ class Vault:
 
     def seal(self, owner: str, values: Mapping[str, Any]) -> str:
         """Return the values encrypted; they can be opened for the same owner only."""
+        with self._lock:  # read anew: what is sealed with a key that a replica has just forgotten would be lost
+            self._keys = self._read() or self._first()
         text = json.dumps({"for": owner, "values": values}, separators=(",", ":"))
         return self._box().encrypt(text.encode()).decode()
 
@@ -66,8 +68,10 @@ class Vault:
             Unavailable: the key is not in the file, or the text was changed or belongs to another.
         """
         for fresh in (False, True):  # another replica may have drawn a new key since
-            if fresh:
-                self._keys = ()
+            if fresh or not self._keys:
+                self._keys = self._read()
+            if not self._keys:
+                break
             try:
                 found = json.loads(self._box().decrypt(sealed.encode()))
             except InvalidToken:
@@ -89,17 +93,26 @@ class Vault:
 
     @property
     def key_id(self) -> int:
-        """Return a number that tells keys apart, and nothing else of them."""
-        self._box()
-        return int.from_bytes(hashlib.sha256(self._keys[0]).digest()[:4], "big")
+        """Return a number that tells keys apart, and nothing else of them; 0 before the first use."""
+        self._keys = self._keys or self._read()
+        return int.from_bytes(hashlib.sha256(self._keys[0]).digest()[:4], "big") if self._keys else 0
 
     def _box(self) -> MultiFernet:
-        if not self._keys:
-            with self._lock:
-                self._keys = self._read()
-                if not self._keys:
-                    self._write((Fernet.generate_key(),))
         return MultiFernet([Fernet(key) for key in self._keys])
+
+    def _first(self) -> tuple[bytes, ...]:
+        """Make the file with a first key, unless another process is faster; return the keys in it."""
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.first")
+        self._put(draft, (Fernet.generate_key(),))
+        try:
+            os.link(draft, self._path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise Unavailable(f"the keys of credentials, {self._path}, cannot be written: {error.strerror}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+        return self._read()
 
     def _read(self) -> tuple[bytes, ...]:
         try:
@@ -116,17 +129,21 @@ class Vault:
 
     def _write(self, keys: Sequence[bytes]) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        self._put(draft, keys)
+        draft.replace(self._path)
+        self._keys = tuple(keys)
+
+    def _put(self, path: Path, keys: Sequence[bytes]) -> None:
+        """Write a file of mode 0600 whole, and onto the disk."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"\n".join(keys) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self._path)
         except OSError as error:
             raise Unavailable(f"the keys of credentials, {self._path}, cannot be written: {error.strerror}") from None
-        self._keys = tuple(keys)
 
 
 class SecretService:

@@ -52,6 +52,30 @@ def test_the_key_file_is_for_its_owner_and_is_read_again_by_others(tmp_path: Pat
         Vault(tmp_path / "keys").open("a", sealed)
 
 
+def test_a_lost_key_file_is_not_made_anew_by_reading(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    sealed = Vault(path).seal("a", {"k": "1"})
+    kept = path.read_bytes()
+    path.unlink()
+
+    with pytest.raises(Unavailable, match="restore"):
+        Vault(path).open("a", sealed)
+    assert not path.exists()
+    path.write_bytes(kept)
+    assert Vault(path).open("a", sealed) == {"k": "1"}
+
+
+def test_what_a_replica_seals_after_a_rotation_can_be_opened_by_all(tmp_path: Path) -> None:
+    first, second = Vault(tmp_path / "keys"), Vault(tmp_path / "keys")
+    second.open("a", first.seal("a", {}))
+    first.rotate()
+    first.forget_old()
+
+    sealed = second.seal("b", {"k": "1"})  # the second one had only the forgotten key in its memory
+
+    assert first.open("b", sealed) == {"k": "1"}
+
+
 @pytest.mark.parametrize("content", [b"not a key\n", b"\x00\xff\n"], ids=["a word", "no text"])
 def test_a_damaged_key_file_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "keys"
