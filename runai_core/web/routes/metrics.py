@@ -19,6 +19,7 @@ from runai_core.web.answers.metrics import Measurement, Metrics, MetricValue, Te
 from runai_core.web.context import Door, Names, Who
 from runai_core.web.listing import time
 from runai_core.web.routes.typed import typed
+from runai_core.web.series_csv import CsvToo
 from runai_core.web.views.units import Directory, iso
 
 T = TypeVar("T")
@@ -26,8 +27,8 @@ T = TypeVar("T")
 PARTIAL = 207
 """Status where nobody measures one of the metrics that were asked for."""
 
-workloads = APIRouter(prefix="/api/v1/workloads", tags=["metrics"])
-organization = APIRouter(prefix="/api/v1", tags=["metrics"])
+workloads = APIRouter(prefix="/api/v1/workloads", tags=["metrics"], route_class=CsvToo)
+organization = APIRouter(prefix="/api/v1", tags=["metrics"], route_class=CsvToo)
 
 
 class MetricQuery(BaseModel):

@@ -262,3 +262,21 @@ async def test_the_cluster_its_pools_and_projects_have_measurements(api: Any) ->
     assert project["GPU_QUOTA"] == "4"
     assert (await api.get("/api/v1/clusters/other/metrics", expect=404))["reason"] == "NotFound"
     assert "node-b" in (await api.get("/api/v1/nodes/none/metrics", expect=404))["message"]
+
+
+@pytest.mark.asyncio
+async def test_measurements_can_be_had_as_csv(api: Any) -> None:
+    created = await api.submit("a", spec=GPUS)
+    await api.run(created["id"], gpu_devices=(0,))
+    path = f"/api/v1/workloads/{created['id']}/metrics"
+    answer = await api.client.get(path, params={"metricType": "GPU_ALLOCATION"}, headers={"Accept": "text/csv"})
+    telemetry = await api.client.get(
+        "/api/v1/nodes/telemetry", params={"telemetryType": "TOTAL_GPUS"}, headers={"Accept": "text/csv"}
+    )
+
+    assert answer.headers["content-type"].startswith("text/csv")
+    head, row = answer.text.splitlines()
+    assert head == "type,labels,timestamp,value"
+    assert row.startswith("GPU_ALLOCATION,,")
+    assert row.endswith(",1")
+    assert telemetry.json()["type"] == "TOTAL_GPUS"
