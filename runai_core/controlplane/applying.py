@@ -75,6 +75,8 @@ class Applier:
                     break
                 except (StaleVersion, AlreadyExists):
                     continue
+            else:
+                raise Conflict("somebody else changes it again and again")
             self.problems.pop(what, None)
         except Unavailable:
             raise
@@ -88,8 +90,11 @@ class Applier:
             kept = await self._store.get(kind, item.meta.name)
         except NotFound:
             notes = {**item.meta.annotations, MANAGED: "true"}
-            meta = Meta(name=item.meta.name, created_by=item.meta.created_by, annotations=notes)
-            await self._store.create(replace(item, meta=meta))
+            meta = Meta(name=item.meta.name, uid=item.meta.uid, created_by=item.meta.created_by, annotations=notes)
+            try:
+                await self._store.create(replace(item, meta=meta))
+            except AlreadyExists:  # one of this id was here and is gone: it comes back as another
+                await self._store.create(replace(item, meta=replace(meta, uid="")))
             return
         notes = {**kept.meta.annotations, MANAGED: "true"}
         changed = replace(item, meta=replace(kept.meta, annotations=notes))

@@ -1,21 +1,20 @@
 """What a control plane tells a cluster: its organization, its rules, and what is wanted of its workloads."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from runai_core.controlplane.feeding import Feed
+from runai_core.controlplane.feeding import Feed, Render
 from runai_core.controlplane.projects import Projects
 from runai_core.controlplane.store import TenantStore
+from runai_core.model.assets import CREDENTIALS, Asset
 from runai_core.model.clusters import CLUSTER, Cluster, Intent
+from runai_core.model.errors import NotFound
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project
 from runai_core.model.workload import Policy, Workload
 
-T = TypeVar("T")
-
 ORGANIZATION: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (NodePool, Department, Project, Policy, AccessRule)
+    kind.__name__: kind for kind in (NodePool, Department, Project, Asset, Policy, AccessRule)
 }
 """What clusters keep a copy of, by name; in the order in which one needs the other."""
 
@@ -25,43 +24,71 @@ KINDS: dict[str, type[Any]] = {**ORGANIZATION, Intent.__name__: Intent}
 
 def downward_feeds(store: TenantStore, cluster: Cluster, projects: Projects) -> dict[str, Feed]:
     """Return what is told to a cluster, by kind."""
-    uid = cluster.meta.uid
-
-    async def project(item: Project) -> Project | None:
-        if not await projects.owns(item):
-            return None
-        local = projects.local_name(item)
-        return replace(item, meta=replace(item.meta, name=local), namespace=f"runai-{local}", cluster="")
-
-    async def scoped(item: Any) -> Any:
-        if item.scope_type == "cluster" and item.scope not in ("", uid, cluster.name):
-            return None
-        if item.scope_type == "project":
-            found = await projects.inward(item.scope)
-            name = item.meta.name if found == item.scope else item.meta.name.replace(item.scope, found)
-            return replace(item, scope=found, meta=replace(item.meta, name=name))
-        return item
-
-    async def intent(item: Intent) -> Intent | None:
-        if item.cluster != uid:
-            return None
-        return replace(item, workload=None if item.workload is None else await inward(item.workload))
-
-    async def inward(workload: Workload) -> Workload:
-        notes = {name: value for name, value in workload.meta.annotations.items() if not name.startswith(CLUSTER)}
-        local = await projects.inward(workload.meta.project)
-        return replace(workload, meta=replace(workload.meta, project=local, annotations=notes))
-
-    renders: dict[type[Any], Callable[[Any], Awaitable[Any]]] = {
-        NodePool: _as_it_is,
-        Department: _as_it_is,
-        Project: project,
-        Policy: scoped,
-        AccessRule: scoped,
-        Intent: intent,
+    shown = _Shown(store, cluster, projects)
+    renders: dict[type[Any], Render] = {
+        NodePool: shown.as_it_is,
+        Department: shown.as_it_is,
+        Project: shown.project,
+        Asset: shown.asset,
+        Policy: shown.scoped,
+        AccessRule: shown.scoped,
+        Intent: shown.intent,
     }
     return {kind.__name__: Feed(store, kind, render) for kind, render in renders.items()}
 
 
-async def _as_it_is(item: T) -> T:
-    return item
+class _Shown:
+    """Objects as one cluster is shown them; None for what is not for it."""
+
+    def __init__(self, store: TenantStore, cluster: Cluster, projects: Projects) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._projects = projects
+
+    async def as_it_is(self, item: Any) -> Any:
+        return item
+
+    async def project(self, item: Project) -> Project | None:
+        if not await self._projects.owns(item):
+            return None
+        local = self._projects.local_name(item)
+        return replace(item, meta=replace(item.meta, name=local), namespace=f"runai-{local}", cluster="")
+
+    async def asset(self, item: Asset) -> Any:
+        # Credentials are sealed with a key of the control plane, which does not leave it.
+        return None if item.kind in CREDENTIALS else await self.scoped(item)
+
+    async def scoped(self, item: Any) -> Any:
+        if item.scope_type == "cluster":
+            return self._of_cluster(item)
+        if item.scope_type == "project":
+            return await self._of_project(item)
+        return item
+
+    def _of_cluster(self, item: Any) -> Any:
+        uid = self._cluster.meta.uid
+        if item.scope not in ("", uid, self._cluster.name):
+            return None
+        # There it is the only one, and needs no name.
+        return replace(item, scope="", meta=replace(item.meta, name=item.meta.name.removesuffix(f".{uid}")))
+
+    async def _of_project(self, item: Any) -> Any:
+        try:
+            project = await self._store.get(Project, item.scope)
+        except NotFound:
+            return item  # it is going too
+        if not await self._projects.owns(project):
+            return None
+        local = self._projects.local_name(project)
+        name = item.meta.name if local == item.scope else item.meta.name.replace(item.scope, local)
+        return replace(item, scope=local, meta=replace(item.meta, name=name))
+
+    async def intent(self, item: Intent) -> Intent | None:
+        if item.cluster != self._cluster.meta.uid:
+            return None
+        return replace(item, workload=None if item.workload is None else await self._inward(item.workload))
+
+    async def _inward(self, workload: Workload) -> Workload:
+        notes = {name: value for name, value in workload.meta.annotations.items() if not name.startswith(CLUSTER)}
+        local = await self._projects.inward(workload.meta.project)
+        return replace(workload, meta=replace(workload.meta, project=local, annotations=notes))

@@ -100,7 +100,9 @@ class PolicyService:
         applying = [
             policy
             for policy in page.items
-            if (policy.scope_type, policy.scope) in scopes or policy.scope_type in ("tenant", "cluster", "system")
+            if (policy.scope_type, policy.scope) in scopes
+            or policy.scope_type in ("tenant", "system")
+            or (policy.scope_type == "cluster" and (not project.cluster or policy.scope == project.cluster))
         ]
         order = ("project", "department", "cluster", "tenant", "system")
         return sorted(applying, key=lambda policy: (order.index(policy.scope_type), policy.meta.name))

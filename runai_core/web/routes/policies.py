@@ -152,8 +152,9 @@ async def _place(door: Orchestrator, actor: Actor, given: PolicyScope) -> Place:
     if given.scope == "department":
         found = await door.organization.get_department(actor, _needed(given, "department_id"))
         return Place("department", found.name)
-    await check_cluster(given.cluster_id, door)
-    return Place(given.scope)
+    cluster = await check_cluster(given.cluster_id, door)
+    named = given.scope == "cluster" and door.clusters.is_control_plane
+    return Place(given.scope, cluster if named else "")
 
 
 def _needed(given: PolicyScope, field: str) -> str:

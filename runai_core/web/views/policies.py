@@ -43,7 +43,7 @@ def policy_meta(policy: Policy, directory: Directory) -> PolicyMetaItem:
         scope=policy.scope_type,
         project_id=directory.projects.get(policy.scope) if policy.scope_type == "project" else None,
         department_id=directory.departments.get(policy.scope) if policy.scope_type == "department" else None,
-        cluster_id=directory.cluster_id if policy.scope_type == "cluster" else None,
+        cluster_id=(policy.scope or directory.cluster_id) if policy.scope_type == "cluster" else None,
         created_by=meta.created_by or "system",
         created_at=iso(meta.created_at),
         updated_by=meta.updated_by or meta.created_by or "system",
