@@ -17,6 +17,9 @@ import yaml
 
 from runai_core.model.errors import InvalidRequest
 
+FAREWELL = 0.1
+"""Seconds for the connections to say goodbye: a loop that ends before leaves sockets open, and Python warns of them."""
+
 
 @asynccontextmanager
 async def opened(kubeconfig: Path | None, context: str) -> AsyncIterator[tuple[Any, Any]]:
@@ -43,6 +46,7 @@ async def opened(kubeconfig: Path | None, context: str) -> AsyncIterator[tuple[A
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
         await transport.close()
+        await asyncio.sleep(FAREWELL)
 
 
 def options_of(configuration: Any) -> dict[str, Any]:
