@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-integrations demo-picture java programs test check bench lint types contracts docs format coverage pytest integrations integrations-core cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
+.PHONY: help demo demo-integrations demo-picture java programs test check bench lint types contracts docs format coverage pytest integrations integrations-core integrations-cluster demo-integrations-cluster cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -50,6 +50,12 @@ integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The 
 integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
 	@tools/again "Airflow, Ray and Spark" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,airflow ray spark,integrations/$(name))
 
+integrations-cluster: .venv-ecosystems/.installed java ## Airflow's and Spark's own pods on real nodes of the test cluster (5 minutes)
+	@tools/again "Airflow and Spark on a Kubernetes cluster" .venv-ecosystems/bin/python -m pytest -m cluster -p no:xdist integrations/airflow integrations/spark
+
+demo-integrations-cluster: .venv-ecosystems/.installed java ## The demo of the integrations on the test cluster
+	@.venv-ecosystems/bin/python examples/demo_integrations_cluster.py
+
 check: setup ## The quick part of it: lint and the unit tests that take no time
 	@$(RUN) ruff check --quiet
 	@$(RUN) pytest -q -x -m "not slow and not faults and not cluster and not gpu and not ecosystem and not browser" tests/unit tests/test_architecture.py integrations $(PYTEST_ARGS)
@@ -87,8 +93,8 @@ cluster-down: setup ## Remove it
 	@$(RUN) python -m tests.cluster down
 
 # One process: the suite shares one cluster. RUNAI_TEST_CLUSTER=DIR keeps it between runs.
-cluster-test: setup ## The tests on a real API server and real kubelets
-	@tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests
+cluster-test: setup .venv-kubeflow/.installed ## The tests on a real API server and real kubelets
+	@tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests integrations/kubeflow
 
 bench-cluster: setup ## Benchmarks of the scheduler on a cluster of fake nodes
 	@$(RUN) python benchmarks/cluster.py
