@@ -1,7 +1,7 @@
 """Roles, and access rules: who has which role where."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -213,11 +213,11 @@ def _query(given: RuleListQuery) -> StoreQuery:
     )
 
 
-def _payload(item: NewRule) -> dict[str, str]:
+def _payload(item: NewRule) -> dict[str, Any]:
     return {
         "subjectId": item.subject,
         "subjectType": item.subject_type,
-        "roleId": item.role,
+        "roleId": int(item.role) if item.role.isdecimal() else item.role,
         "scopeId": item.scope,
         "scopeType": item.scope_type,
     }
