@@ -156,9 +156,11 @@ async def watch(url: str, token: str, plan: Plan, stop: asyncio.Event, ready: as
         for _ in range(plan.streams):
             await open_streams.acquire()
         ready.set()
-        browsers = [asyncio.create_task(_browse(client, seen, stop)) for _ in range(plan.browsers)]
+        pauses = [PAGE_EVERY * index / max(plan.browsers, 1) for index in range(plan.browsers)]  # people differ
+        browsers = [asyncio.create_task(_browse(client, seen, stop, pause)) for pause in pauses]
         await stop.wait()
-        await asyncio.wait(streams, timeout=PATIENCE)
+        if streams:
+            await asyncio.wait(streams, timeout=PATIENCE)
         for task in streams:
             task.cancel()
         await asyncio.gather(*streams, *browsers, return_exceptions=True)
@@ -197,9 +199,10 @@ async def _stream(client: httpx.AsyncClient, seen: Seen, wanted: int, opened: as
         seen.restarts += 1
 
 
-async def _browse(client: httpx.AsyncClient, seen: Seen, stop: asyncio.Event) -> None:
+async def _browse(client: httpx.AsyncClient, seen: Seen, stop: asyncio.Event, pause: float) -> None:
     """Load the table as an open page does: with the version that was seen, so that nothing new is cheap."""
     version = ""
+    await asyncio.sleep(pause)
     while not stop.is_set():
         began = time.perf_counter()
         parameters = {"seen": version} if version else {}
