@@ -139,7 +139,8 @@ class Applier:
         if workload is not None:  # the connection may have been cut, and this been ended, before anybody was told
             self._site.reconciler.poke(workload.meta.uid)
         answer = Applied(
-            meta=applied.meta if applied else Meta(name=uid),
+            # It goes with the workload: nothing is wanted any more of one that is forgotten.
+            meta=applied.meta if applied else Meta(name=uid, owner=workload.meta.uid if workload else ""),
             generation=intent.generation,
             error=error,
             workload=workload,
