@@ -8,7 +8,7 @@ from runai_core.model.organization import Project
 
 NEAREST_FIRST = ("project", "department", "cluster", "tenant", "system")
 EVERYWHERE = frozenset({"system", "tenant", "cluster"})
-"""Scopes that hold for every project: an installation has one cluster."""
+"""Scopes that everybody may look into; of several clusters, one has only its own projects."""
 
 
 class Scoped(Protocol):
@@ -21,12 +21,14 @@ class Scoped(Protocol):
 
     @property
     def scope(self) -> str:
-        """Name of the department or project."""
+        """Name of the department or project; id of the cluster where there are several."""
         ...
 
 
 def covers(item: Scoped, project: Project) -> bool:
     """Return whether workloads of the project may use it."""
+    if item.scope_type == "cluster":
+        return item.scope in ("", project.cluster)
     if item.scope_type in EVERYWHERE:
         return True
     return item.scope == (project.name if item.scope_type == "project" else project.department)

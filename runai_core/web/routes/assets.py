@@ -106,13 +106,13 @@ def _add_changes(router: APIRouter, row: AssetPaths) -> None:
 
     @router.post("", status_code=201, summary=f"Create an asset: {row.words}", operation_id=f"create_{key}")
     async def create(door: Door, actor: Who, names: Names, body: AssetCreate) -> AssetItem:
-        await check_cluster(body.meta.cluster_id, door)
+        cluster = await check_cluster(body.meta.cluster_id, door)
         scope = await scope_name(door, actor, body.meta.scope, body.meta.department_id, body.meta.project_id)
         draft = AssetDraft(
             kind=row.kind,
             title=body.meta.name,
             scope_type=body.meta.scope,
-            scope=scope,
+            scope=cluster if body.meta.scope == "cluster" and door.clusters.is_control_plane else scope,
             description=body.meta.description or "",
             supported=body.meta.workload_supported_types or SupportedTypes(),
             spec=body.spec,

@@ -39,7 +39,6 @@ GROUPS: Mapping[str, tuple[WorkloadType, ...]] = {
 
 def asset_meta(asset: Asset | Template, names: Directory) -> AssetMeta:
     """Return name, scope and story."""
-    is_asset = isinstance(asset, Asset)
     project = asset.scope if asset.scope_type == "project" else None
     return AssetMeta(
         id=asset.meta.uid,
@@ -47,11 +46,11 @@ def asset_meta(asset: Asset | Template, names: Directory) -> AssetMeta:
         kind=asset.kind.value if isinstance(asset, Asset) else "workload-template",
         description=asset.description or None,
         scope=asset.scope_type,
-        cluster_id=names.cluster_id if asset.scope_type == "cluster" else None,
+        cluster_id=(asset.scope or names.cluster_id) if asset.scope_type == "cluster" else None,
         department_id=names.departments.get(asset.scope) if asset.scope_type == "department" else None,
         project_id=names.projects.get(project) if project else None,
         project_name=project,
-        workload_supported_types=wire.encode(asset.supported) if is_asset else {},
+        workload_supported_types=wire.encode(asset.supported) if isinstance(asset, Asset) else {},
         tenant_id=TENANT_ID,
         created_by=asset.meta.created_by,
         created_at=iso(asset.meta.created_at),

@@ -14,7 +14,7 @@ from runai_core.service.asset_scopes import covers, is_shared, is_visible
 from runai_core.service.preinstalled import PREINSTALLED
 from runai_core.service.secrets import Vault
 
-VISION = Project(meta=Meta(name="vision"), department="research")
+VISION = Project(meta=Meta(name="vision"), department="research", cluster="c1")
 DEPARTMENTS = {"vision": "research", "speech": "research", "web": "sales"}
 
 
@@ -96,6 +96,9 @@ def test_a_damaged_key_file_is_named_and_left_alone(tmp_path: Path, content: byt
         pytest.param("tenant", "", True, id="of the tenant"),
         pytest.param("department", "research", True, id="of its department"),
         pytest.param("department", "sales", False, id="of another department"),
+        pytest.param("cluster", "", True, id="of the only cluster"),
+        pytest.param("cluster", "c1", True, id="of its cluster"),
+        pytest.param("cluster", "c2", False, id="of another cluster"),
         pytest.param("project", "vision", True, id="its own"),
         pytest.param("project", "speech", False, id="of another project"),
     ],
