@@ -190,7 +190,7 @@ class AssetService:
             workloads=tuple(item for item in workloads.items if uid in item.assets),
             templates=tuple(item for item in templates if uid in ids_in(item.assets)),
             assets=tuple(item for item in await self._all() if uid in credentials_of(item)),
-            policies=tuple(item for item in policies if uid in (item.document.get("imposedAssets") or ())),
+            policies=tuple(item for item in policies if _imposes(item, uid)),
         )
 
     async def check_scope(self, scope_type: str, scope: str) -> None:
@@ -285,6 +285,11 @@ def ids_in(assets: Mapping[str, Any]) -> list[str]:
     ids = [assets.get("environment"), assets.get("compute")]
     ids += [item.get("id") for item in assets.get("datasources") or ()]
     return [uid for uid in ids if uid]
+
+
+def _imposes(policy: Policy, uid: str) -> bool:
+    imposed = policy.document.get("imposedAssets")
+    return isinstance(imposed, list | tuple) and uid in imposed
 
 
 def _keys_of(given: Mapping[str, Any], secret: Mapping[str, Any]) -> tuple[str, ...]:
