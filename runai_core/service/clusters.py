@@ -225,7 +225,8 @@ class ClusterService:
         given = _hash(credential)
         if not any(hmac.compare_digest(kept, given) for kept in link.credentials):
             raise Unauthenticated(
-                "the cluster's credential is not valid: join it again with a new token (`runai control-plane cluster install-info`)"
+                "the cluster's credential is not valid: join it again with a new token "
+                "(`runai control-plane cluster install-info`)"
             )
         if len(link.credentials) > 1 and given == link.credentials[-1]:
             link = await self._store.update(replace(link, credentials=(given,)))

@@ -120,4 +120,3 @@ class Issuers:
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(timeout=TIMEOUT, transport=self._transport, trust_env=False)
-

@@ -27,7 +27,7 @@ async def page_of_workloads(door: Orchestrator, actor: Actor, given: listing.Wor
     return await door.workloads.list(actor, query)
 
 
-async def around(door: Orchestrator, actor: Actor, project: Project) -> Directory:
+async def around(door: Orchestrator, project: Project) -> Directory:
     """Return the ids that an answer about one workload of this project needs; cheaper than all of them."""
     department = await door.organization.get_department(SYSTEM, project.department)
     return Directory(

@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrchestratorPro
         yield orchestrator
 
 
-# Not for the session: Playwright keeps an event loop running in this thread, and no asynchronous test could run after it.
+# Not for the session: Playwright keeps an event loop running in this thread, and no asynchronous test could follow.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Return the machine's Chromium; tests are skipped where there is none."""

@@ -89,7 +89,7 @@ class KubernetesRuntime:
                 await session.close()
 
     async def reach(self, pod: Pod, port: int) -> str:  # noqa: ARG002  every port of a pod has the pod's address
-        """Return the pod's address, empty where it has none yet; it leads somewhere inside the cluster's network only."""
+        """Return the pod's address, empty where it has none yet; it leads somewhere in the cluster's network only."""
         _, item = self._found(pod)
         return str((item.get("status") or {}).get("podIP") or "")
 

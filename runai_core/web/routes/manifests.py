@@ -20,7 +20,7 @@ async def create_manifest(door: Door, actor: Who, body: ManifestCreate, agent: A
     project = await door.organization.get_project(actor, body.metadata.project_id)
     submission = framework_submission(body, project.name, agent, door)
     submitted = await door.workloads.submit(actor, submission)
-    return typed_workload(submitted, await around(door, actor, project))
+    return typed_workload(submitted, await around(door, project))
 
 
 @router.get("/{workload_id}", summary="Get a workload that was submitted as an object of a framework")

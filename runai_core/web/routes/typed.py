@@ -81,7 +81,7 @@ def _add_lifecycle(router: APIRouter, row: TypedPaths) -> None:
         project = await door.organization.get_project(actor, body.project_id)
         submission = submission_of(row.kind, body, project.name, agent)
         submitted = await door.workloads.submit(actor, submission)
-        return typed_workload(submitted, await around(door, actor, project))
+        return typed_workload(submitted, await around(door, project))
 
     create.__annotations__["body"] = row.body  # each type has a body of its own
     router.post("", status_code=202, operation_id=f"create_{row.kind.value}", summary=f"Submit: {row.kind}")(create)
