@@ -22,6 +22,9 @@ FLAGS = (
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=360, height=740)
 
+KEEPS = bool(os.environ.get("RUNAI_SCREENSHOTS"))
+"""Whether pictures are kept; asked for now, because tests take our variables away."""
+
 PICTURES = Path(__file__).parents[1] / "docs" / "screenshots"
 
 
@@ -82,16 +85,15 @@ def take_pictures(page: Page, name: str) -> None:
 
     Also checks that nothing but tables is wider than a phone.
     """
-    kept = bool(os.environ.get("RUNAI_SCREENSHOTS"))
     for suffix, size in (("", DESKTOP), ("-phone", PHONE)):
         page.set_viewport_size(size)
         page.wait_for_timeout(150)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{page.url} is {wide} pixels wider than {size['width']}"
-        if kept:
+        if KEEPS:
             PICTURES.mkdir(exist_ok=True)
             page.screenshot(path=PICTURES / f"{name}{suffix}.png")
-    if kept:
+    if KEEPS:
         page.set_viewport_size(DESKTOP)
         page.emulate_media(color_scheme="dark")
         page.wait_for_timeout(150)

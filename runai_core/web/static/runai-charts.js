@@ -64,4 +64,5 @@
   load();
   if (Number(box.dataset.seconds)) setInterval(() => { if (!document.hidden) load(); }, 10000);
   document.addEventListener("runai:theme", load);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
 })();
