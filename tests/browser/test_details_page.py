@@ -130,7 +130,7 @@ def test_a_tool_opens_and_cannot_act_in_our_name(visitor: Visitor, server: Orche
     code = TOOL.replace("HOME", visitor.base).replace("PORT", str(PORT))
     uid = server.submit(
         "lab",
-        [sys.executable, "-c", code],
+        ["python3", "-c", code],
         kind="workspaces",
         ports=[{"container": PORT, "toolType": "jupyter-notebook"}],
     )
