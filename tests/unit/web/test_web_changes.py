@@ -121,11 +121,12 @@ def test_a_change_of_a_project_keeps_the_rest() -> None:
     assert (changed.description, changed.scheduling_rules, changed.node_types_training) == ("new", rules, ("a",))
 
 
-def test_departments_have_no_node_types() -> None:
+def test_departments_have_node_types() -> None:
     body = DepartmentUpdate.model_validate({"nodeTypes": {"training": ["a"]}})
 
-    with pytest.raises(InvalidRequest, match="set them on the projects"):
-        changes.changed_department(Department(meta=Meta(name="d")), body, {})
+    changed = changes.changed_department(Department(meta=Meta(name="d")), body, {})
+
+    assert changed.node_types_training == ("a",)
 
 
 @pytest.mark.parametrize(
