@@ -1,6 +1,7 @@
 """`runai control-plane`: serve tenants and their clusters. `runai agent`: connect a cluster to one."""
 
 import asyncio
+import os
 import signal
 import socket
 from dataclasses import replace
@@ -62,7 +63,7 @@ def _config(app: Any, tls: tuple[Path, Path] | None) -> Any:
     """Return how the server answers; a connection that is dead without being closed is found by its pings."""
     import uvicorn
 
-    from runai_core.cli.serve import DRAIN
+    from runai_core.cli.serve import DRAIN, TRUSTED_PROXIES
 
     return uvicorn.Config(
         app,
@@ -70,6 +71,7 @@ def _config(app: Any, tls: tuple[Path, Path] | None) -> Any:
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=bool(os.environ.get(TRUSTED_PROXIES)),
         timeout_graceful_shutdown=DRAIN,
         ws_ping_interval=10.0,
         ws_ping_timeout=10.0,

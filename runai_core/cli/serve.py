@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -23,6 +24,10 @@ from runai_core.web.app import create_app
 
 ACCOUNT = "runai-cli"
 """Name of the service account whose secret is in the credentials file."""
+
+TRUSTED_PROXIES = "FORWARDED_ALLOW_IPS"
+"""Uvicorn's variable: addresses whose X-Forwarded headers are believed. Without it nobody's are: who is on this machine
+could otherwise pass for any address, and so for many guessers of passwords."""
 
 DRAIN = 2
 """Seconds that open streams get when the server stops."""
@@ -139,6 +144,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> N
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=bool(os.environ.get(TRUSTED_PROXIES)),
             timeout_graceful_shutdown=DRAIN,
         )
         server = Server(config, lambda: ready(note_running(settings.data_dir, url)))
