@@ -31,7 +31,8 @@ java:
 demo-picture: setup ## Run the demo and draw docs/demo.svg
 	@$(RUN) python tools/record_demo.py
 
-test: lint types contracts pytest cluster-test integrations-core ## Everything that a change must pass; skipped tests are listed with the reason
+test: export RUNAI_TEST_STARTED := $(shell date +%s)
+test: lint types contracts pytest integrations-core cluster-test ## Everything that a change must pass; skipped tests are listed with the reason
 
 pytest: setup programs
 	@tools/again "unit and end-to-end tests" $(RUN) pytest -m "not ecosystem and not cluster" $(PYTEST_ARGS)
@@ -44,8 +45,8 @@ programs:
 # Each file in one process: the frameworks' servers are heavy.
 # Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
 integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real MLflow and Kubeflow, and a real virtual machine
-	@tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name))
-	@tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem integrations/kubeflow
+	@MINUTES=10 tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name))
+	@MINUTES=8 tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem integrations/kubeflow
 
 integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
 	@tools/again "Airflow, Ray and Spark" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,airflow ray spark,integrations/$(name))
@@ -94,7 +95,7 @@ cluster-down: setup ## Remove it
 
 # One process: the suite shares one cluster. RUNAI_TEST_CLUSTER=DIR keeps it between runs.
 cluster-test: setup .venv-kubeflow/.installed ## The tests on a real API server and real kubelets
-	@tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests integrations/kubeflow
+	@MINUTES=30 tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests integrations/kubeflow
 
 bench-cluster: setup ## Benchmarks of the scheduler on a cluster of fake nodes
 	@$(RUN) python benchmarks/cluster.py
