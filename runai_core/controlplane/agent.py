@@ -27,7 +27,6 @@ from runai_core.controlplane.applying import Applier
 from runai_core.controlplane.channels import Channel, Handler, Peer
 from runai_core.controlplane.downward import KINDS
 from runai_core.controlplane.feeding import Feed, from_message
-from runai_core.controlplane.files import write_private
 from runai_core.controlplane.measurements import POSITION, tell, to_rows
 from runai_core.controlplane.site import Site, outer_id
 from runai_core.controlplane.sockets import ClientSocket
@@ -41,6 +40,7 @@ from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Query, Store, samples_of
 from runai_core.service.clusters import lost_nodes
+from runai_core.service.own_identity import write_private
 
 log = logging.getLogger(__name__)
 
