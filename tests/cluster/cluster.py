@@ -132,7 +132,7 @@ class Cluster:
 
     def pause(self, name: str) -> None:
         """Let one of its programs freeze: its connections stay open, nothing answers."""
-        self.processes[name].send(signal.SIGSTOP)
+        self.processes[name].freeze()
 
     def resume(self, name: str) -> None:
         """Let a frozen program go on."""

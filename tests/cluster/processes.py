@@ -42,6 +42,13 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
+    def freeze(self) -> None:
+        """Let it do nothing more, and return when it does not: a signal takes a moment to arrive."""
+        self.send(signal.SIGSTOP)
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline and (state := _state(self.pid)) is not None and state[0] != "T":
+            time.sleep(0.005)
+
     def stop(self, patience: float = 5.0) -> None:
         """End it: asked first, then killed after `patience` seconds."""
         self.send(signal.SIGTERM)
