@@ -146,7 +146,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "navigation": _navigation(request),
         "path": request.url.path,
         "theme": theme if theme in THEMES else "",
-        "version": __version__,
+        "release": __version__,  # of the software; `version` is for pages: of what they show
         "notice": _notice(request),
         "now": _now(request),
     }

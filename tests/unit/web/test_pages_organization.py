@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runai_core import __version__
 from runai_core.model.decision import QueueShare
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota, SchedulingRules
@@ -258,6 +259,7 @@ async def test_what_somebody_else_changed_meanwhile_is_not_undone_unseen(
 ) -> None:
     opened = (await api.client.get(form)).text
     version = re.findall(r'name="version" value="(\d+)"', opened)[0]
+    assert f"runai-core {__version__}" in opened, "the version of the software is not that of the object"
     await api.send("PATCH", api_path, body)
     mine = {"version": version, field: "fragmentation"}
 
