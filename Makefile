@@ -95,7 +95,7 @@ cluster-down: setup ## Remove it
 
 # One process: the suite shares one cluster. RUNAI_TEST_CLUSTER=DIR keeps it between runs.
 cluster-test: setup .venv-kubeflow/.installed ## The tests on a real API server and real kubelets
-	@MINUTES=30 tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests integrations/kubeflow
+	@MINUTES=45 tools/again "tests on a Kubernetes cluster" $(RUN) pytest -m cluster -p no:xdist tests integrations/kubeflow
 
 bench-cluster: setup ## Benchmarks of the scheduler on a cluster of fake nodes
 	@$(RUN) python benchmarks/cluster.py
