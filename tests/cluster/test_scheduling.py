@@ -52,8 +52,9 @@ def test_a_gang_is_bound_whole_or_not_at_all_and_kubectl_describe_says_why(place
     why = place.explanation(gang[0])
     assert "9" in why
     assert place.places() == {}
-    described = place.cluster.kubectl("-n", place.namespace, "describe", "pod", gang[0])
-    assert why.split(";", maxsplit=1)[0][:60] in described
+    start, path = why.split(";", maxsplit=1)[0][:60], f"/api/v1/namespaces/{place.namespace}/events"
+    place.kube.wait(path, lambda found: start in str(found["items"]), seconds=LIMIT)  # told a moment after the pod was
+    assert start in place.cluster.kubectl("-n", place.namespace, "describe", "pod", gang[0])
     place.add_nodes(1)
     place.all_bound(gang)
 
