@@ -46,7 +46,7 @@ programs:
 # Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
 integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real MLflow and Kubeflow, and a real virtual machine
 	@MINUTES=10 tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name))
-	@MINUTES=8 tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem integrations/kubeflow
+	@MINUTES=8 tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem $(filter-out %_cluster.py,$(wildcard integrations/kubeflow/tests/test_*.py))
 
 integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
 	@tools/again "Airflow, Ray and Spark" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,airflow ray spark,integrations/$(name))
