@@ -136,6 +136,11 @@ class Scheduling:
 
         return str(self.until(said, f"{pod} explained"))
 
+    def told(self, words: str) -> None:
+        """Wait until an event has these words: events are written a moment after what they tell of."""
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        self.until(lambda: words in str(self.kube.get(path)["items"]), f"an event says {words}")
+
     def metric(self, name: str) -> float:
         """Return a metric of the newest process."""
         text = httpx.get(f"http://127.0.0.1:{self.ports[-1]}/metrics", trust_env=False).text

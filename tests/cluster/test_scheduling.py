@@ -42,7 +42,7 @@ def test_single_pods_and_gangs_are_bound_and_told_so(place: Scheduling) -> None:
         queue, lambda item: item.get("status", {}).get("allocated", {}).get("nvidia.com/gpu") == "11", seconds=LIMIT
     )
     assert held["status"]["fairShare"]
-    assert "Successfully assigned" in place.cluster.kubectl("-n", place.namespace, "get", "events")
+    place.told("Successfully assigned")
 
 
 def test_a_gang_is_bound_whole_or_not_at_all_and_kubectl_describe_says_why(place: Scheduling) -> None:
@@ -52,8 +52,8 @@ def test_a_gang_is_bound_whole_or_not_at_all_and_kubectl_describe_says_why(place
     why = place.explanation(gang[0])
     assert "9" in why
     assert place.places() == {}
-    start, path = why.split(";", maxsplit=1)[0][:60], f"/api/v1/namespaces/{place.namespace}/events"
-    place.kube.wait(path, lambda found: start in str(found["items"]), seconds=LIMIT)  # told a moment after the pod was
+    start = why.split(";", maxsplit=1)[0][:60]
+    place.told(start)
     assert start in place.cluster.kubectl("-n", place.namespace, "describe", "pod", gang[0])
     place.add_nodes(1)
     place.all_bound(gang)
@@ -108,7 +108,7 @@ def test_a_queue_takes_its_quota_back_from_another(place: Scheduling) -> None:
     place.all_bound(gang)
     left = [name for name in place.places() if name.startswith("other")]
     assert len(left) == 4
-    assert "Evict" in place.cluster.kubectl("-n", place.namespace, "get", "events")
+    place.told("Evict")
 
 
 def test_a_disruption_budget_is_kept_and_others_give_way(place: Scheduling) -> None:
