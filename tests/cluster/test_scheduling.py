@@ -53,8 +53,8 @@ def test_a_gang_is_bound_whole_or_not_at_all_and_kubectl_describe_says_why(place
     assert "9" in why
     assert place.places() == {}
     start = why.split(";", maxsplit=1)[0][:60]
-    place.told(start)
-    assert start in place.cluster.kubectl("-n", place.namespace, "describe", "pod", gang[0])
+    describe = ("-n", place.namespace, "describe", "pod", gang[0])
+    place.until(lambda: start in place.cluster.kubectl(*describe), "kubectl describe says why")
     place.add_nodes(1)
     place.all_bound(gang)
 
