@@ -1,15 +1,15 @@
 """Commands that submit a workload."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from runai_core.cli.building import SECONDS, Draft, click_option, fill, parameter
+from runai_core.cli.building import SECONDS, Draft, click_option, fill
 from runai_core.cli.context import App, app_of, complete_workload, project_option
-from runai_core.cli.options import Flag, flags_of
+from runai_core.cli.options import flags_of
 from runai_core.cli.output import print_data
 from runai_core.client.requests import submission
 from runai_core.model.errors import FieldError, InvalidRequest, PolicyViolation
@@ -158,11 +158,6 @@ def show_preview(app: App, noun: Noun, body: Mapping[str, Any], *, as_json: bool
         waits = preview.verdict.message if preview.verdict else "It would have to wait."
         click.echo(f"# {'It would start now.' if preview.starts_now else waits}")
     click.echo("# Dry run: nothing was created.")
-
-
-def unique_parameters(flags: Sequence[Flag]) -> bool:
-    """Return whether no two flags of a command get in each other's way."""
-    return len({parameter(flag) for flag in flags}) == len(flags)
 
 
 name_argument = click.argument("name", shell_complete=complete_workload)

@@ -11,13 +11,13 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.lifecycle.secrets import secrets_of
-from runai_core.model.assets import CREDENTIALS, DATA_SOURCES, Asset, AssetKind, DataVolume, SupportedTypes, Template
+from runai_core.model.assets import DATA_SOURCES, Asset, AssetKind, DataVolume, SupportedTypes, Template
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.organization import Project
 from runai_core.model.workload import Workload, WorkloadType
 from runai_core.policy.tree import copied, get_at, set_at
 from runai_core.ports import Query, Secrets, Store
-from runai_core.service.asset_fields import credentials_of, fields_of, under
+from runai_core.service.asset_fields import fields_of, under
 from runai_core.service.asset_scopes import covers, is_shared, nearness
 from runai_core.service.preinstalled import PREINSTALLED
 from runai_core.service.submission import References, Submission
@@ -247,11 +247,6 @@ def _check_support(asset: Asset, submission: Submission, spec: Mapping[str, Any]
     framework = spec.get("distributedFramework")
     if name == "distributed" and supported.dist_framework and framework not in (None, supported.dist_framework):
         raise InvalidRequest.of(FieldError(at, f"is for {supported.dist_framework} only", asset.title))
-
-
-def needs_credentials(asset: Asset) -> bool:
-    """Return whether the asset cannot be used without a credential; such a one cannot be imposed."""
-    return bool(credentials_of(asset)) or asset.kind in CREDENTIALS
 
 
 def _no_credential(uid: str) -> str:

@@ -8,7 +8,7 @@ Unknown fields are refused, so that a typing error is not silently ignored.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import to_camel
@@ -44,22 +44,6 @@ class Body(BaseModel):
     @classmethod
     def _drop_nulls(cls, given: Any) -> Any:
         return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
-
-
-class TokenRequest(Body):
-    """A service account's id and secret; each spelling that Run:ai's clients use is understood."""
-
-    grant_type: Literal["app_token", "client_credentials"] = "client_credentials"
-    client_id: str = Field(
-        validation_alias=AliasChoices("clientID", "clientId", "appID", "AppId", "appId", "client_id"),
-        description="Also spelled clientId, appID, AppId, client_id.",
-        max_length=256,
-    )
-    client_secret: str = Field(
-        validation_alias=AliasChoices("clientSecret", "appSecret", "AppSecret", "client_secret"),
-        description="Also spelled appSecret, AppSecret, client_secret.",
-        max_length=1024,
-    )
 
 
 class WorkloadCreate(Body):
