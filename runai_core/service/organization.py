@@ -65,10 +65,10 @@ class OrganizationService:
         whole = QueueResources(gpu=ResourceQuota(deserved=gpus))
         pools = (await self._store.list(NodePool, Query())).items
         if not any(pool.name == DEFAULT_NODE_POOL for pool in pools):
-            await self._create(NodePool(meta=Meta(name=DEFAULT_NODE_POOL, created_by=SYSTEM.name)))
+            await self._create_unless_there(NodePool(meta=Meta(name=DEFAULT_NODE_POOL, created_by=SYSTEM.name)))
         departments = (await self._store.list(Department, Query())).items
         if not departments:
-            await self._create(
+            await self._create_unless_there(
                 Department(
                     meta=Meta(name=DEFAULT_DEPARTMENT, created_by=SYSTEM.name), resources={DEFAULT_NODE_POOL: whole}
                 )
@@ -76,7 +76,7 @@ class OrganizationService:
         elif all(department.name != DEFAULT_DEPARTMENT for department in departments):
             return  # somebody has made an organization of their own
         if not (await self._store.list(Project, Query(limit=1))).items:
-            await self._create(
+            await self._create_unless_there(
                 Project(
                     meta=Meta(name=DEFAULT_PROJECT, created_by=SYSTEM.name),
                     department=DEFAULT_DEPARTMENT,
@@ -340,11 +340,10 @@ class OrganizationService:
         if errors := scheduling_rules.check_limits(unit.scheduling_rules):
             raise InvalidRequest.of(*errors)
 
-    async def _create(self, item: Named) -> Named:
-        try:
-            return await self._store.create(item)
-        except AlreadyExists:
-            return await self._store.get(type(item), item.meta.name)
+    async def _create_unless_there(self, item: Named) -> None:
+        # Another process, or another task that is at it this moment, may be first: it is not in our copies then.
+        with contextlib.suppress(AlreadyExists):
+            await self._store.create(item)
 
     async def _created(self, actor: Actor, item: Named) -> Named:
         created = await self._store.create(replace(item, meta=replace(item.meta, created_by=actor.name)))
