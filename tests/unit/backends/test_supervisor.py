@@ -16,6 +16,7 @@ import pytest_asyncio
 from runai_core.backends.local.executor import Process, ProcessExecutor, passed_environment
 from runai_core.backends.local.journal import Run
 from runai_core.model.errors import Unavailable
+from tests.waiting import PATIENCE, until
 
 SHELL = "/bin/sh"
 
@@ -35,7 +36,7 @@ class Watched:
         process = Process(argv=[SHELL, "-c", script], environment=passed_environment(os.environ), **fields)  # type: ignore[arg-type]
         return await self.executor.start(uid, run, process)
 
-    async def ended(self, uid: str, run: int = 0, seconds: float = 8.0) -> Run:
+    async def ended(self, uid: str, run: int = 0, seconds: float = PATIENCE) -> Run:
         async with asyncio.timeout(seconds):
             while (known := self.executor.run_of(uid)) is None or known.running or known.run < run:
                 self._changed.clear()
@@ -61,27 +62,22 @@ async def pods(tmp_path: Path) -> AsyncIterator[Watched]:
     await watched.executor.close(shutdown=True)
 
 
-async def is_gone(pid: int, seconds: float = 3.0) -> bool:
-    """Return whether a process ends in time; one that was reaped by nobody yet counts as ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        await asyncio.sleep(0.02)
-    return False
+async def ends(pid: int) -> None:
+    """Wait for the end of a process; one that was reaped by nobody yet counts as ended."""
+    await until(lambda: _has_ended(pid), f"the end of process {pid}")
 
 
-async def written(path: Path, seconds: float = 5.0) -> str:
+def _has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def written(path: Path) -> str:
     """Return what a pod has written to a file, as soon as it has."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if path.exists() and (text := path.read_text()).endswith("\n"):
-            return text
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{path} was not written")
+    await until(lambda: path.exists() and path.read_text().endswith("\n"), f"text in {path}")
+    return path.read_text()
 
 
 @pytest.mark.asyncio
@@ -148,10 +144,11 @@ async def test_a_run_is_started_once_however_often_it_is_asked(pods: Watched, tm
 
 
 @pytest.mark.asyncio
-async def test_the_next_run_does_not_begin_before_the_last_has_ended(pods: Watched) -> None:
-    first = await pods.start("next", "sleep 0.5; echo first")
+async def test_the_next_run_does_not_begin_before_the_last_has_ended(pods: Watched, tmp_path: Path) -> None:
+    first = await pods.start("next", f"while ! [ -e {tmp_path}/go ]; do sleep 0.02; done; echo first")
     refused = await pods.start("next", "echo second", run=1)
     assert (refused.run, refused.pid) == (0, first.pid)
+    (tmp_path / "go").touch()
     await pods.ended("next")
     await pods.start("next", "echo second", run=1)
     await pods.ended("next", run=1)
@@ -184,7 +181,7 @@ async def test_a_pod_that_does_not_listen_is_killed_after_its_grace_period(pods:
     await pods.executor.stop("deaf", 0.4)
     run = await pods.ended("deaf")
     assert (run.code, run.stopped) == (137, True)
-    assert 0.35 < time.monotonic() - before < 3
+    assert time.monotonic() - before > 0.35
 
 
 ESCAPES = {
@@ -207,7 +204,7 @@ async def test_nothing_of_a_pod_outlives_it(pods: Watched, tmp_path: Path, scrip
     if way == "is stopped":
         await pods.executor.stop("escape", 0.5)
     await pods.ended("escape")
-    assert await is_gone(pid)
+    await ends(pid)
 
 
 @pytest.mark.asyncio
@@ -221,14 +218,14 @@ async def test_the_daemon_of_one_pod_is_spared_by_the_end_of_another(pods: Watch
     assert psutil.pid_exists(pid)
     await pods.executor.stop("stays", 0.2)
     await pods.ended("stays")
-    assert await is_gone(pid)
+    await ends(pid)
 
 
 @pytest.mark.asyncio
 async def test_a_million_lines_neither_block_the_pod_nor_grow_without_bound(pods: Watched) -> None:
     code = "import sys; sys.stdout.write(''.join(f'line {n}\\n' for n in range(1_000_000)))"
     await pods.executor.start("loud", 0, Process(argv=[sys.executable, "-c", code], environment={}))
-    run = await pods.ended("loud", seconds=30)
+    run = await pods.ended("loud")
     assert run.code == 0
     assert pods.log("loud")[-1] == "line 999999"
     assert sum(file.stat().st_size for file in (pods.folder / "pods" / "loud").glob("*.log*")) < 25_000_000
@@ -276,10 +273,11 @@ async def test_a_data_directory_with_a_long_path_works(tmp_path: Path) -> None:
 async def test_what_ended_while_no_orchestrator_was_there_is_told_to_the_next(tmp_path: Path) -> None:
     first = Watched(tmp_path)
     await first.open()
-    short = await first.start("short", "sleep 0.2; echo done; exit 4")
+    short = await first.start("short", f"while ! [ -e {tmp_path}/go ]; do sleep 0.02; done; echo done; exit 4")
     long = await first.start("long", "sleep 300")
     await first.executor.close(shutdown=False)
-    assert await is_gone(short.pid)
+    (tmp_path / "go").touch()
+    await ends(short.pid)
 
     second = Watched(tmp_path)
     await second.open()
@@ -292,7 +290,7 @@ async def test_what_ended_while_no_orchestrator_was_there_is_told_to_the_next(tm
         assert (known.pid, known.running) == (long.pid, True)
     finally:
         await second.executor.close(shutdown=True)
-    assert await is_gone(long.pid)
+    await ends(long.pid)
 
 
 @pytest.mark.asyncio
@@ -317,12 +315,12 @@ async def test_shutting_down_ends_all_pods_and_the_supervisor(tmp_path: Path) ->
     runs = [await watched.start(f"p-{n}", "trap '' TERM; sleep 300 & wait; wait") for n in range(3)]
     await watched.executor.close(shutdown=True)
     for pid in (supervisor, *(run.pid for run in runs)):
-        assert await is_gone(pid)
+        await ends(pid)
 
 
 async def started_at_last(pods: Watched, uid: str, script: str) -> Run:
     """Do as the error says, as often as it says so: whether the loss shows in one request or in two is chance."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with contextlib.suppress(Unavailable):
                 return await pods.start(uid, script)
@@ -331,12 +329,13 @@ async def started_at_last(pods: Watched, uid: str, script: str) -> Run:
 @pytest.mark.asyncio
 async def test_pods_of_a_killed_supervisor_are_adopted_and_none_runs_twice(pods: Watched, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    script = f"echo start >> {marks}; echo before; sleep 1; echo after"
+    script = f"echo start >> {marks}; echo before; while ! [ -e {tmp_path}/go ]; do sleep 0.02; done; echo after"
     begun = await pods.start("orphan", script)
     await written(pods.folder / "pods" / "orphan" / "0.log")
 
     os.kill(await pods.supervisor(), signal.SIGKILL)
     again = await started_at_last(pods, "orphan", script)
+    (tmp_path / "go").touch()
     run = await pods.ended("orphan")
 
     assert again.pid == begun.pid
@@ -358,13 +357,13 @@ async def test_a_pod_that_died_with_its_supervisor_is_reported_lost_with_its_str
     os.kill(supervisor, signal.SIGKILL)
     os.kill(begun.pid, signal.SIGKILL)
     await first.executor.close(shutdown=False)
-    assert await is_gone(begun.pid)
+    await ends(begun.pid)
 
     second = Watched(tmp_path)
     await second.open()
     run = await second.ended("lost")
     assert (run.code, run.pid) == (None, begun.pid)
-    assert await is_gone(stray)
+    await ends(stray)
     await second.executor.close(shutdown=True)
 
 
@@ -388,5 +387,5 @@ async def test_a_supervisor_whose_directory_is_removed_ends_with_its_pods(tmp_pa
     begun, supervisor = await watched.start("left", "sleep 300"), await watched.supervisor()
     await watched.executor.close(shutdown=False)
     shutil.rmtree(folder)
-    assert await is_gone(begun.pid, seconds=8)
-    assert await is_gone(supervisor)
+    await ends(begun.pid)
+    await ends(supervisor)

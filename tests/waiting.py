@@ -1,0 +1,52 @@
+"""Waiting for what a test needs: for the thing itself, and long enough for a machine that does much else."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+PATIENCE = 60.0
+"""Seconds that a test waits at most. No test is about this number: what comes at all comes much sooner."""
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], what: object = "it", *, seconds: float = PATIENCE) -> T:
+    """Return what `look` finds, as soon as it is something.
+
+    Raises:
+        AssertionError: It found nothing in time; says `what`, which may be a function that describes how things are.
+
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(_not_seen(what, found, seconds))
+        time.sleep(0.02)
+    return found
+
+
+async def until(look: Callable[[], Any], what: object = "it", *, seconds: float = PATIENCE) -> Any:
+    """Do as `eventually`, and let others work meanwhile; `look` may be a coroutine function."""
+    deadline = time.monotonic() + seconds
+    while not (found := await _value_of(look())):
+        if time.monotonic() > deadline:
+            raise AssertionError(_not_seen(what, found, seconds))
+        await asyncio.sleep(0.005)
+    return found
+
+
+async def soon(awaited: Awaitable[T]) -> T:
+    """Return what is awaited; fail when it does not come at all."""
+    async with asyncio.timeout(PATIENCE):
+        return await awaited
+
+
+async def _value_of(found: object) -> object:
+    return await found if inspect.isawaitable(found) else found
+
+
+def _not_seen(what: object, found: object, seconds: float) -> str:
+    said = what() if callable(what) else what
+    return f"{said}: not seen in {seconds:g} s; last seen: {found!r}"
