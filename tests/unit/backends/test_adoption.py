@@ -20,6 +20,7 @@ from runai_core.model.snapshot import PodGroup, PodState
 from runai_core.model.spec import HttpGet, RestartPolicy
 from runai_core.model.workload import Gang, Pod, PodSpec, Workload
 from runai_core.ports import Backend, LogOptions
+from tests import waiting
 
 ORCHESTRATOR = """
 import asyncio, sys
@@ -59,13 +60,22 @@ async def begin(backend: Backend, name: str, script: str, *, wait: bool = True, 
 
 
 async def until(backend: Backend, name: str, *states: PodState, ready: bool = False, restarts: int = 0) -> Pod:
-    for _ in range(1500):
-        pod = await backend.store.get_by_uid(Pod, f"{name}-uid")
-        status = pod.status
-        if status.state in states and (status.ready or not ready) and status.restarts >= restarts:
-            return pod
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{name} is {pod.status}")
+    seen: list[Pod] = []
+
+    async def is_so() -> bool:
+        seen[:] = [await backend.store.get_by_uid(Pod, f"{name}-uid")]
+        status = seen[0].status
+        return status.state in states and (status.ready or not ready) and status.restarts >= restarts
+
+    await waiting.until(is_so, lambda: f"{name} in {states}, but {seen}")
+    return seen[0]
+
+
+async def written_pid(folder: Path) -> int:
+    """Return the number that a pod writes to the file "pid", once it is there as a whole line."""
+    file = folder / "pid"
+    await waiting.until(lambda: file.exists() and file.read_text().endswith("\n"), "the number of the process")
+    return int(file.read_text())
 
 
 async def log_of(backend: Backend, pod: Pod, **options: object) -> list[str]:
@@ -114,13 +124,13 @@ async def test_running_pods_are_adopted_and_ended_ones_reported_with_code_and_lo
 @pytest.mark.asyncio
 async def test_orchestrator_and_supervisor_killed_together_start_nothing_twice(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    run_and_kill(tmp_path / "data", f"long=echo long >> {marks}; sleep 1")
+    run_and_kill(tmp_path / "data", f"long=echo long >> {marks}; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done")
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         if command[-1:] == [str(tmp_path / "data")] and "runai_core.backends.local.supervisor" in command:
             process.kill()
     async with an_orchestrator(tmp_path / "data", shutdown=True) as backend:
-        pod = await until(backend, "long", PodState.RUNNING, PodState.FAILED)
+        (tmp_path / "go").touch()
         pod = await until(backend, "long", PodState.FAILED)
         assert (pod.status.reason, pod.status.exit_code) == ("NodeLost", None)
     assert marks.read_text() == "long\n"
@@ -130,9 +140,7 @@ async def test_orchestrator_and_supervisor_killed_together_start_nothing_twice(t
 async def test_leaving_lets_pods_go_on_and_shutting_down_leaves_no_process(tmp_path: Path) -> None:
     async with an_orchestrator(tmp_path) as backend:
         await begin(backend, "stays", f"echo $$ > {tmp_path}/pid; sleep 300")
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
-    pid = int((tmp_path / "pid").read_text())
+        pid = await written_pid(tmp_path)
     assert psutil.pid_exists(pid)
     async with an_orchestrator(tmp_path, shutdown=True) as backend:
         await until(backend, "stays", PodState.RUNNING)
@@ -146,17 +154,11 @@ async def test_leaving_lets_pods_go_on_and_shutting_down_leaves_no_process(tmp_p
 async def test_processes_of_pods_that_are_not_stored_are_ended(tmp_path: Path) -> None:
     async with an_orchestrator(tmp_path) as backend:
         await begin(backend, "old", f"echo $$ > {tmp_path}/pid; sleep 300")
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
-    pid = int((tmp_path / "pid").read_text())
+        pid = await written_pid(tmp_path)
     for file in tmp_path.glob("runai.db*"):
         file.unlink()
     async with an_orchestrator(tmp_path, shutdown=True):
-        for _ in range(200):
-            if not psutil.pid_exists(pid):
-                break
-            await asyncio.sleep(0.02)
-        assert not psutil.pid_exists(pid)
+        await waiting.until(lambda: not psutil.pid_exists(pid), f"the end of process {pid}")
 
 
 @pytest.mark.asyncio
@@ -167,17 +169,16 @@ async def test_logs_are_kept_as_long_as_their_pod_is_remembered(tmp_path: Path) 
             workload = await begin(backend, name, "echo hello")
             await until(backend, name, PodState.SUCCEEDED)
             await backend.cluster.remove(workload, reason="Deleted")
-        while (await backend.store.list(Pod)).total:
-            await asyncio.sleep(0.01)
+
+        async def all_are_gone() -> bool:
+            return (await backend.store.list(Pod)).total == 0
+
+        await waiting.until(all_are_gone, "the end of the pods")
         await backend.store.purge(Pod, 4e9)
         again = Pod(meta=Meta(name="again", uid="kept-uid"), workload="w", pod_group="g", spec=PodSpec())
         await backend.store.create(again)
     async with an_orchestrator(tmp_path, shutdown=True):
-        for _ in range(200):
-            if not forgotten.exists():
-                break
-            await asyncio.sleep(0.01)
-        assert not forgotten.exists()
+        await waiting.until(lambda: not forgotten.exists(), "the end of the folder")
         assert (kept / "0.log").exists()
 
 
@@ -220,20 +221,22 @@ async def test_a_pod_is_ready_when_its_probe_is_answered_and_unready_when_it_is_
         (tmp_path / "healthy").touch()
         await until(backend, "server", PodState.RUNNING, ready=True)
         (tmp_path / "healthy").unlink()
-        for _ in range(300):
-            if not (await until(backend, "server", PodState.RUNNING)).status.ready:
-                break
-            await asyncio.sleep(0.02)
-        else:
-            raise AssertionError("it stayed ready")
+
+        async def is_unready() -> bool:
+            return not (await until(backend, "server", PodState.RUNNING)).status.ready
+
+        await waiting.until(is_unready, "a pod that is not ready")
 
 
 @pytest.mark.asyncio
 async def test_following_a_log_ends_with_the_pod(tmp_path: Path) -> None:
     async with an_orchestrator(tmp_path, shutdown=True) as backend:
-        await begin(backend, "talks", "for n in 1 2 3; do echo $n; sleep 0.15; done")
+        talk = f"echo 1; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done; echo 2; echo 3"
+        await begin(backend, "talks", talk)
         pod = await until(backend, "talks", PodState.RUNNING)
-        assert await asyncio.wait_for(log_of(backend, pod, follow=True), 5) == ["1", "2", "3"]
+        following = asyncio.create_task(log_of(backend, pod, follow=True))
+        (tmp_path / "go").touch()
+        assert await waiting.soon(following) == ["1", "2", "3"]
 
 
 async def _run(
@@ -273,9 +276,9 @@ async def test_a_command_ends_when_its_context_is_left_or_its_pod_ends(tmp_path:
         pod = await until(backend, "host", PodState.RUNNING)
         async with backend.runtime.exec(pod, ["sleep", "301"]) as session:
             pass
-        assert await asyncio.wait_for(session.wait(), 3) == 143
+        assert await waiting.soon(session.wait()) == 143
         async with backend.runtime.exec(pod, ["sleep", "302"]) as session:
             await backend.cluster.remove(workload, reason="Deleted")
-            assert await asyncio.wait_for(session.wait(), 5) == 143
+            assert await waiting.soon(session.wait()) == 143
         with pytest.raises(Conflict, match="while it is Running"):
             backend.runtime.exec(await backend.store.get_by_uid(Pod, "host-uid"), ["true"])

@@ -26,6 +26,7 @@ from runai_core.model.errors import (
     Unavailable,
     WatchExpired,
 )
+from tests.waiting import until
 
 
 class Server:
@@ -139,12 +140,6 @@ async def a_server(folder: Path) -> AsyncIterator[tuple[Server, Api]]:
     finally:
         server.cut()
         await runner.cleanup()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

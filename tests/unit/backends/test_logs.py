@@ -10,6 +10,7 @@ from runai_core.backends.local.clock import SystemClock
 from runai_core.backends.local.logfile import LogFile, stamp
 from runai_core.backends.local.logs import read_log
 from runai_core.ports import LogOptions
+from tests.waiting import soon
 
 
 async def shown(path: Path, **options: object) -> list[str]:
@@ -98,7 +99,7 @@ async def test_following_shows_what_comes_across_rotation_until_the_end(tmp_path
             await asyncio.sleep(0.12)
     log.close()
     ended[0] = True
-    seen = await asyncio.wait_for(following, 5)
+    seen = await soon(following)
     assert seen.decode().splitlines() == [f"line {n}" for n in range(500)]
 
 
@@ -112,8 +113,8 @@ def test_a_million_lines_are_kept_up_with(tmp_path: Path) -> None:
     """The supervisor hands on pieces, not lines: this is what one piece costs."""
     log = LogFile(str(tmp_path / "log"))
     piece = b"".join(b"line %d\n" % n for n in range(10_000))
-    before = time.perf_counter()
+    before = time.process_time()
     for _ in range(100):
         log.append(piece)
     log.close()
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5

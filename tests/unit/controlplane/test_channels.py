@@ -11,6 +11,7 @@ import pytest
 from runai_core.controlplane.channels import WINDOW, Channel, Handler, Peer
 from runai_core.controlplane.feeding import Delta
 from runai_core.model.errors import Conflict, Unavailable
+from tests.waiting import soon, until
 
 
 @dataclass
@@ -96,7 +97,8 @@ async def test_a_slow_reader_holds_up_its_own_channel_only_and_bounds_what_is_on
     handlers = opened(act)
     async with two_peers(handlers) as (asking, *_):
         slow = await asking.open("much", {})
-        await asyncio.sleep(0.05)
+        await until(lambda: sent >= WINDOW, "a full window")
+        await asyncio.sleep(0.05)  # would it go on, it would now
         assert sent <= WINDOW + 65536, "the writer waits for its reader"
 
         assert await asking.ask("quick", {"quick": True}) == {}
@@ -117,12 +119,12 @@ async def test_whoever_waits_is_told_in_words_when_the_connection_is_cut() -> No
         channel = await asking.open("for ever", {})
         delivering = asyncio.create_task(asking.deliver(Delta(kind="Pod", version=1)))
         reading = asyncio.create_task(channel.read())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # cut before they wait or after: both are told
         pipe.cut()
 
         for waiting in (delivering, reading):
             with pytest.raises(Unavailable, match="cut"):
-                await asyncio.wait_for(waiting, 5)
+                await soon(waiting)
 
 
 @pytest.mark.asyncio
@@ -137,7 +139,7 @@ async def test_a_handler_that_fails_ends_the_connection_and_not_in_silence() -> 
     await one.send('{"delta": {}}')
 
     with pytest.raises(Unavailable, match="the database"):
-        await asyncio.wait_for(running, 5)
+        await soon(running)
 
 
 @pytest.mark.asyncio
@@ -153,4 +155,4 @@ async def test_closing_a_channel_ends_what_the_other_side_does_for_it() -> None:
         channel = await asking.open("follow", {})
         await channel.close()
 
-        await asyncio.wait_for(ended.wait(), 5)
+        await soon(ended.wait())

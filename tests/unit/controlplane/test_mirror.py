@@ -21,6 +21,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.organization import Project
 from runai_core.model.workload import HistoryRecord, Phase, Workload
 from runai_core.ports import ChangeType, Query
+from tests.waiting import until
 
 
 @dataclass
@@ -223,9 +224,3 @@ async def test_a_feed_tells_what_was_missed_or_everything_where_that_is_forgotte
         assert told[0].present == frozenset({"u1", "u2", *(f"n{number}" for number in range(10))})
         assert [change for change, _, item in told[0].changes if item.name == "a"] == [ChangeType.DELETED]
         running.cancel()
-
-
-async def until(is_so: Any) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():
-            await asyncio.sleep(0.005)
