@@ -6,7 +6,6 @@ for the first time before all others.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -18,21 +17,20 @@ from runai_core.backends.kubernetes.codec.groups import marks_unschedulable
 from runai_core.backends.kubernetes.codec.status import (
     UNSCHEDULABLE,
     group_status,
-    pod_condition,
     queue_status,
     scheduling_condition,
     transition_after,
     written_conditions,
 )
 from runai_core.backends.kubernetes.codec.values import annotations_of, labels_of, rfc3339
+from runai_core.backends.kubernetes.conditions import PodConditions
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.names import LAST_START_ANNOTATION, STALE_ANNOTATION
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, QUEUES
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.decision import CycleResult, Pipeline, QueueShare, Reason, Verdict
-from runai_core.model.errors import NotFound, RunaiError, StaleVersion
-from runai_core.model.snapshot import PodState
+from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -56,18 +54,14 @@ LEADS = 90.0
 """Seconds after a cycle of this process for which it speaks of groups: other replicas see their pods as well."""
 
 PATIENCE = 2.0
-"""Seconds that a gang has for all of its pods to be made before it is said that some are missing."""
-
-AT_ONCE = 16
-"""Pods of one gang that are told at a time."""
+"""Seconds without another pod after which it is said that a gang's pods are missing: till then they are being made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a waiting group was told last."""
+    """What a waiting group was told last, or is about to be."""
 
-    reason: Reason
-    message: str
+    verdict: Verdict
     pods: int
     at: float
 
@@ -75,7 +69,7 @@ class Told:
 class StatusWriter:
     """Writes what the scheduler has to say."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a cluster that it reads and writes
         self,
         api: Api,
         world: World,
@@ -84,7 +78,9 @@ class StatusWriter:
         clock: Clock,
         *,
         busy: Callable[[], bool],
+        patience: float = PATIENCE,
     ) -> None:
+        self._patience = patience
         self._api = api
         self._world = world
         self._snapshots = snapshots
@@ -92,6 +88,8 @@ class StatusWriter:
         self._clock = clock
         self._busy = busy
         self._told: dict[str, dict[str, Told]] = {}  # node pool -> group
+        self._arriving: set[str] = set()  # groups whose pods are being made, as it seems
+        self._conditions = PodConditions(api, world, snapshots, recorder, clock)
         self._urgent: OrderedDict[str, Verdict] = OrderedDict()
         self._later: OrderedDict[str, Verdict] = OrderedDict()
         self._nominated: dict[str, str] = {}
@@ -117,6 +115,7 @@ class StatusWriter:
         for group in before.keys() - newest.keys():
             self._urgent.pop(group, None)
             self._later.pop(group, None)
+            self._conditions.withdraw(group)
             self._groups.setdefault(group, now)  # its condition is to be cleared
         self._told[result.node_pool] = newest
         for promise in result.pipelines:
@@ -125,26 +124,38 @@ class StatusWriter:
         self._more.set()
 
     def _compare(self, verdict: Verdict, told: Told | None, now: float) -> Told:
-        gang = self._snapshots.gangs.find(verdict.pod_group)
+        group = verdict.pod_group
+        gang = self._snapshots.gangs.find(group)
         pods = 0 if gang is None else len(gang.live)
-        new = Told(verdict.reason, verdict.message, pods, now)
-        if told is None and verdict.reason is Reason.NOT_READY:
-            asyncio.get_running_loop().call_later(PATIENCE, self._tell_if_still, verdict)
-        elif told is None or told.reason is Reason.NOT_READY is not verdict.reason:
-            self._urgent[verdict.pod_group] = verdict
-        elif (told.reason, told.pods) != (verdict.reason, pods):
-            self._later[verdict.pod_group] = verdict
-        elif told.message == verdict.message or now - told.at < SAME_REASON:
+        new = Told(verdict, pods, now)
+        if verdict.reason is Reason.NOT_READY and (told is None or told.pods != pods):
+            self._await_pods(group, pods)
+        elif told is None or told.verdict.reason is Reason.NOT_READY is not verdict.reason:
+            self._urgent[group] = verdict
+        elif (told.verdict.reason, told.pods) != (verdict.reason, pods):
+            self._later[group] = verdict
+        elif told.verdict.message == verdict.message or now - told.at < SAME_REASON:
             return told
         else:
-            self._later[verdict.pod_group] = verdict
+            self._later[group] = verdict
         return new
 
-    def _tell_if_still(self, verdict: Verdict) -> None:
-        """Say that pods are missing, if some still are."""
-        if any(told.get(verdict.pod_group, _NOTHING).reason is verdict.reason for told in self._told.values()):
-            self._later.setdefault(verdict.pod_group, verdict)
-            self._more.set()
+    def _await_pods(self, group: str, pods: int) -> None:
+        """Have it said that pods are missing, unless another one comes soon."""
+        if group not in self._arriving:
+            self._arriving.add(group)
+            asyncio.get_running_loop().call_later(self._patience, self._tell_if_still, group, pods)
+
+    def _tell_if_still(self, group: str, pods: int) -> None:
+        self._arriving.discard(group)
+        told = next((found[group] for found in self._told.values() if group in found), None)
+        if told is None or told.verdict.reason is not Reason.NOT_READY:
+            return
+        if told.pods != pods:
+            self._await_pods(group, told.pods)
+            return
+        self._later.setdefault(group, told.verdict)
+        self._more.set()
 
     def _nominate(self, promise: Pipeline) -> None:
         if self._nominated.get(promise.pod) != promise.node:
@@ -171,6 +182,11 @@ class StatusWriter:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._conditions.run())
+            tasks.create_task(self._run())
+
+    async def _run(self) -> None:
         while True:
             work = self._next()
             if work is None:
@@ -231,32 +247,14 @@ class StatusWriter:
             "schedulingConditions": [scheduling_condition(verdict, pool, transition_after(group))],
             "conditions": written_conditions(group, verdict.reason.value, verdict.message, self._clock.now()),
         }
-        self._world.pod_groups.note(
-            await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
-        )
+        try:
+            written = await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
+        except Unavailable:
+            self._later.setdefault(verdict.pod_group, verdict)
+            raise
+        self._world.pod_groups.note(written)
         if marks_unschedulable(group) and verdict.reason not in SILENT:
-            await self._tell_pods(verdict)
-
-    async def _tell_pods(self, verdict: Verdict) -> None:
-        gang = self._snapshots.gangs.find(verdict.pod_group)
-        waiting = [key for key, entry in gang.entries.items() if entry.state is PodState.PENDING] if gang else []
-        free = asyncio.Semaphore(AT_ONCE)
-
-        async def tell(key: str) -> None:
-            async with free:
-                await self._tell_pod(key, verdict)
-
-        await asyncio.gather(*map(tell, waiting))
-
-    async def _tell_pod(self, key: str, verdict: Verdict) -> None:
-        namespace, _, name = key.partition("/")
-        pod = self._world.pods.get(name, namespace)
-        body = None if pod is None else pod_condition(pod, verdict, self._clock.now())
-        if pod is None or body is None:
-            return
-        self._recorder.tell(About.of(pod, "Pod", "v1"), "FailedScheduling", verdict.message, warning=True)
-        with contextlib.suppress(NotFound, StaleVersion):
-            await self._api.patch(PODS, name, body, namespace, sub="status", kind="strategic")
+            self._conditions.tell(verdict)
 
     async def _write_nomination(self, key: str, node: str) -> None:
         """Say on a pod which node it was promised."""
@@ -311,9 +309,6 @@ class StatusWriter:
         self._queue_written[name] = (now, status)
         if any(known.get(key) != value for key, value in status.items()):
             self._world.queues.note(await self._api.patch(QUEUES, name, {"status": status}, sub="status"))
-
-
-_NOTHING = Told(Reason.GATED, "", 0, 0.0)
 
 
 def _group_of_pod(pod: Object) -> Iterable[str]:

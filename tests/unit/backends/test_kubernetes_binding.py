@@ -40,7 +40,7 @@ class Scene:
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.cluster.binder.pending or self.cluster.evictor._tasks:
                 await asyncio.sleep(0.002)
 
@@ -84,7 +84,7 @@ def a_gang(scene: Scene, name: str, size: int, least: int | None = None, **spec:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

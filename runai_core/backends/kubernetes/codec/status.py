@@ -30,7 +30,10 @@ KAI_REASONS = frozenset(
 
 
 def pod_condition(pod: Object, verdict: Verdict, now: float) -> dict[str, Any] | None:
-    """Return the patch that tells a pod why it waits; None where it says so already."""
+    """Return the patch that tells a pod why it waits; None where it says so already.
+
+    It is refused where the pod changed meanwhile: one that was bound must not be told that it waits.
+    """
     message = verdict.message[:MOST_TEXT]
     known = next((item for item in _conditions(pod) if item.get("type") == "PodScheduled"), {})
     if (known.get("status"), known.get("reason"), known.get("message")) == ("False", UNSCHEDULABLE, message):
@@ -38,7 +41,9 @@ def pod_condition(pod: Object, verdict: Verdict, now: float) -> dict[str, Any] |
     condition = {"type": "PodScheduled", "status": "False", "reason": UNSCHEDULABLE, "message": message}
     if known.get("status") != "False":
         condition["lastTransitionTime"] = rfc3339(now)
-    return {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"conditions": [condition]}}
+    meta = pod["metadata"]
+    known_as = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+    return {"metadata": known_as, "status": {"conditions": [condition]}}
 
 
 def scheduling_condition(verdict: Verdict, pool: str, transition: int) -> dict[str, Any]:
