@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 """Longest that a test waits for an orchestrator to answer."""
 
 ENDS = frozenset({"Completed", "Failed"})
@@ -137,6 +138,18 @@ class OrchestratorProcess:
             return self.client.get("/readyz").status_code == 200
         except (httpx.TransportError, ValueError, KeyError):
             return False
+
+
+def kill_rank(module: str, workload: str, rank: int) -> bool:
+    """Kill what a pod of one machine runs, ``python -m MODULE``, as its machine would; return whether it was there."""
+    found = False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            environ = process.environ() if process.cmdline()[1:3] == ["-m", module] else {}
+            if (environ.get("RUNAI_JOB_UUID"), environ.get("RANK")) == (workload, str(rank)):
+                process.kill()
+                found = True
+    return found
 
 
 @contextlib.contextmanager
