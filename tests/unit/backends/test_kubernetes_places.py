@@ -19,6 +19,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool
 from runai_core.model.snapshot import Snapshot
 from tests.kubernetes_world import FakeApi, StillWorld, a_group, a_pod, a_queue, a_world
+from tests.waiting import until
 
 DEFAULT = NodePool(meta=Meta(name="default"))
 ONE_GPU = '{"cpu": "1", "nvidia.com/gpu": "1"}'
@@ -47,17 +48,15 @@ class Scene:
     def executor(self, name: str, **how: Any) -> dict[str, Any]:
         return self.world.put(kinds.PODS, a_pod(name, "etl", **how))
 
-    def other(self, name: str, gpus: int, node: str = "") -> dict[str, Any]:
-        self.world.put(kinds.POD_GROUPS, a_group(name))
+    def other(self, name: str, gpus: int, node: str = "", queue: str = "team") -> dict[str, Any]:
+        self.world.put(kinds.POD_GROUPS, a_group(name, queue=queue))
         return self.world.put(kinds.PODS, a_pod(name, name, gpus=gpus, node=node))
 
     async def cycle(self) -> CycleResult:
         """Decide on what there is; afterwards the watch shows what was bound."""
         result = run_cycle(await self.cluster.snapshot(DEFAULT))
         await self.cluster.apply(result)
-        async with asyncio.timeout(10):
-            while self.cluster.binder.pending:
-                await asyncio.sleep(0.001)
+        await until(lambda: not self.cluster.binder.pending, "nothing under way")
         for _, path, body in self.api.writes:
             if path.endswith("/binding"):
                 pod = self.world.pods.get(body["metadata"]["name"], "team")
@@ -180,6 +179,48 @@ async def test_a_scheduler_that_starts_anew_holds_the_places_again(scene: Scene)
 
     assert all((await scene.places()).values())
     assert len(await scene.places()) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_scheduler_that_starts_anew_gives_no_place_to_anybody_else_first(scene: Scene) -> None:
+    """What it held was in its memory; the executors have come meanwhile, and others are before them in the queue."""
+    scene.world.put(kinds.QUEUES, a_queue("modest"))
+    scene.driver(members="5")
+    await scene.cycle()
+    assert len(await scene.places()) == 4
+    await scene.cluster.close()
+
+    scene.executor("exec-1")
+    scene.other("greedy", 2, queue="modest")
+    scene.other("first", 1, queue="modest")
+    scene.cluster = scene.opened()
+    await scene.cycle()
+    await scene.cycle()
+
+    nodes = scene.nodes()
+    assert (nodes["greedy"], nodes["first"]) == ("", "")
+    assert nodes["exec-1"]
+    assert len([node for node in (await scene.places()).values() if node]) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_scheduler_that_starts_anew_comes_to_the_others_after_it(scene: Scene) -> None:
+    scene.driver()
+    await scene.cycle()
+    await scene.cluster.close()
+
+    scene.other("other", 1)
+    scene.cluster = scene.opened()
+    listening = scene.cluster.changes()
+    told = asyncio.ensure_future(anext(listening))
+    await asyncio.sleep(0)
+    await scene.cycle()
+    async with asyncio.timeout(60):
+        assert (await told).schedules
+    await scene.cycle()
+
+    assert scene.nodes()["other"]
+    assert len([node for node in (await scene.places()).values() if node]) == 2
 
 
 @pytest.mark.asyncio

@@ -16,16 +16,17 @@ from runai_core.backends.local.simulated import VirtualClock
 from runai_core.backends.local.store import LocalStore, open_store
 from runai_core.model.errors import Forbidden, InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.notices import ChannelType, Delivery, Notice, NotificationChannel, types_of
+from runai_core.model.notices import ChannelType, Delivery, Notice, NoticeCursor, NotificationChannel, types_of
 from runai_core.model.organization import SYSTEM, Actor, Department, Grant, Project, Scope
 from runai_core.model.workload import HistoryRecord, Phase, RecordType, Workload
 from runai_core.ports import Backend, Query
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
 from runai_core.service.notifications import NotificationService, check_config
-from runai_core.service.notifying import DELAYS, Notifier
+from runai_core.service.notifying import DELAYS, LOOK_EVERY, Notifier
 from runai_core.service.secrets import Vault
 from runai_core.service.senders import EmailSender, Sender, WebhookSender, signature
+from tests import waiting
 from tests.receivers import WebReceiver, a_mail_server, a_web_receiver
 
 SECRET = "a secret of some length"
@@ -77,10 +78,14 @@ async def a_desk(folder: Path, senders: Mapping[ChannelType, Sender] | None = No
 
 
 @asynccontextmanager
-async def working(notifier: Notifier) -> AsyncIterator[None]:
-    task = asyncio.create_task(notifier.run())
+async def working(desk: Desk) -> AsyncIterator[None]:
+    task = asyncio.create_task(desk.notifier().run())
+
+    async def begins() -> bool:
+        return (await desk.store.list(NoticeCursor, Query())).total == 1
+
     try:
-        await asyncio.sleep(0.1)  # it begins to watch
+        await waiting.until(begins, "a cursor: what happens from now on is told")
         yield
     finally:
         task.cancel()
@@ -89,12 +94,14 @@ async def working(notifier: Notifier) -> AsyncIterator[None]:
 
 
 async def until(desk: Desk, holds: Callable[[], bool], step: float = 1.0) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        await desk.clock.advance(step)
-        await asyncio.sleep(0.005)
-    raise AssertionError(f"it never came to that; notices: {await desk.notices()}")
+    """Wait while time passes."""
+
+    async def holds_now() -> bool:
+        if not holds():
+            await desk.clock.advance(step)
+        return holds()
+
+    await waiting.until(holds_now, "what was to be told")
 
 
 def a_record(**fields: Any) -> HistoryRecord:
@@ -130,7 +137,7 @@ async def test_a_failure_is_posted_with_a_signature_that_the_receiver_can_check(
     async with a_web_receiver() as receiver, a_desk(tmp_path) as desk:
         await desk.webhook(receiver)
         await desk.service.subscribe(ANNA, ["WorkloadFailed", "WorkloadPhaseChanged"], ["hook"])
-        async with working(desk.notifier()):
+        async with working(desk):
             workload = await desk.workload()
             await desk.happens(workload)
             await until(desk, lambda: bool(receiver.got))
@@ -149,7 +156,7 @@ async def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
         receiver.refuse = 2
         await desk.webhook(receiver)
         await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["hook"])
-        async with working(desk.notifier()):
+        async with working(desk):
             began = desk.clock.now()
             await desk.happens(await desk.workload())
             await until(desk, lambda: bool(receiver.got))
@@ -162,10 +169,10 @@ async def test_a_receiver_that_is_down_is_told_later(tmp_path: Path) -> None:
 
 
 async def until_settled(desk: Desk) -> None:
-    for _ in range(200):
-        if all(notice.state is not Delivery.PENDING for notice in await desk.notices()):
-            return
-        await asyncio.sleep(0.01)
+    async def are_settled() -> bool:
+        return all(notice.state is not Delivery.PENDING for notice in await desk.notices())
+
+    await waiting.until(are_settled, "an end of all deliveries")
 
 
 @pytest.mark.asyncio
@@ -174,14 +181,17 @@ async def test_a_receiver_that_never_answers_gives_up_in_the_end_and_keeps_nobod
         await desk.service.create_channel(SYSTEM, "nobody", "webhook", {"url": "http://127.0.0.1:9/none"})
         await desk.webhook(receiver)
         await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["nobody", "hook"])
-        notifier = desk.notifier()
-        async with working(notifier):
+        async with working(desk):
             await desk.happens(await desk.workload())
             await until(desk, lambda: bool(receiver.got))
-            for _ in range(len(DELAYS) + 2):
-                await desk.clock.advance(max(DELAYS) + 1)
-                await asyncio.sleep(0.05)
-            await until_settled(desk)
+
+            async def all_given_up() -> bool:
+                due = [notice.next_at for notice in await desk.notices() if notice.state is Delivery.PENDING]
+                if due:
+                    await desk.clock.advance(max(0.0, min(due) - desk.clock.now()) + LOOK_EVERY)
+                return not due
+
+            await waiting.until(all_given_up, "an end of all deliveries")
         states = {notice.channel: notice for notice in await desk.notices()}
 
     assert states["hook"].state is Delivery.SENT
@@ -195,7 +205,7 @@ async def test_a_restart_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
         async with a_desk(tmp_path) as desk:
             await desk.webhook(receiver)
             await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["hook"])
-            async with working(desk.notifier()):
+            async with working(desk):
                 await desk.happens(await desk.workload())
                 await until(desk, lambda: len(receiver.got) == 1)
                 await until_settled(desk)  # a crash before that is noted would send it again, under the same id
@@ -205,7 +215,7 @@ async def test_a_restart_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
             notifier = desk.notifier()
             for record in (await desk.store.list(HistoryRecord, Query())).items:
                 await notifier.take(record)  # as if the cursor had not been saved
-            async with working(desk.notifier()):
+            async with working(desk):
                 await until(desk, lambda: len(receiver.got) == 2)
                 for _ in range(20):
                     await desk.clock.advance(1)
@@ -221,7 +231,7 @@ async def test_nobody_is_told_of_what_he_may_not_see(tmp_path: Path) -> None:
         await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["hook"])
         with pytest.raises(Forbidden):
             await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["hook"], ["audio"])
-        async with working(desk.notifier()):
+        async with working(desk):
             await desk.happens(await desk.workload("audio", by="somebody"))
             await desk.clock.advance(3)
             mine = await desk.workload("vision")
@@ -252,7 +262,7 @@ async def test_mail_is_handed_over_encrypted_and_with_a_password(tmp_path: Path)
             }
             channel = await desk.service.create_channel(SYSTEM, "mail", "email", config)
             await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["mail"])
-            async with working(desk.notifier()):
+            async with working(desk):
                 await desk.happens(await desk.workload())
                 await until(desk, lambda: bool(server.mails))
 

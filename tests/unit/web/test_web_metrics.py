@@ -13,6 +13,7 @@ from runai_core.model.workload import Workload
 from runai_core.plugins.types import Sample
 from runai_core.service.meters import POD_VARIABLE, DeviceUse, Reading, pods_on, processes_of
 from runai_core.service.metrics import thin
+from tests.waiting import eventually
 
 GPUS = {"command": "true", "compute": {"gpuDevicesRequest": 1, "cpuCoreRequest": 2}}
 
@@ -66,12 +67,12 @@ def test_processes_are_found_by_the_pod_in_their_environment() -> None:
         try:
             assert process.stdout is not None
             process.stdout.readline()
-            deadline = time.monotonic() + 10
-            use = processes_of({"pod-of-this-test"})["pod-of-this-test"]
-            while use.memory < 20_000_000 or use.cpu_seconds == 0:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+
+            def worked() -> Any:
                 use = processes_of({"pod-of-this-test"})["pod-of-this-test"]
+                return use if use.memory >= 20_000_000 and use.cpu_seconds else None
+
+            use = eventually(worked, "memory and processor time of the process")
         finally:
             process.kill()
 

@@ -14,14 +14,14 @@ from runai_core.model.meta import Meta
 from runai_core.model.spec import Compute, WorkloadSpec
 from runai_core.model.workload import Phase, Workload
 from runai_core.ports import ChangeType, Filter, Op, Query
+from tests.waiting import soon
 
 
 async def read(story: Story, start: int, count: int) -> list[tuple[Any, int]]:
     found: list[tuple[Any, int]] = []
     watch = story.watch(start)
     while len(found) < count:
-        async with asyncio.timeout(2):
-            change = await anext(watch)
+        change = await soon(anext(watch))
         found.append((change.object, change.version))
     return found
 
@@ -79,8 +79,7 @@ async def test_watches_end_with_the_store() -> None:
     waiting = asyncio.ensure_future(anext(story.watch(0), None))
     await asyncio.sleep(0)
     story.close()
-    async with asyncio.timeout(2):
-        assert await waiting is None
+    assert await soon(waiting) is None
 
 
 def a_workload(name: str, **fields: Any) -> Workload:
