@@ -44,8 +44,8 @@ class KubernetesCluster:
         self.world = world
         self._clock = clock
         self.snapshots = Snapshots(world, scheduler=scheduler)
-        self._places = Places(world.pod_groups)
         self.changes_told = Changes(world, expected=self.snapshots.__contains__, scheduler=scheduler)
+        self._places = Places(world.pod_groups, wake=self.changes_told.wake)
         self.recorder = Recorder(api, clock, component=scheduler, busy=self._is_busy)
         self.evictor = Evictor(api, world, self.snapshots, self.recorder, clock, wake=self.changes_told.wake)
         self.binder = Binder(

@@ -5,12 +5,13 @@ and what each of those to come asks for (`RESERVED_REQUEST`). In the snapshots
 stand-ins take their part: the group starts with room for all, or waits; what
 it holds counts against its queue. A pod that comes is bound to a place held
 for it. Places live as long as the pod that the group belongs to; they are kept
-in memory alone: a scheduler that starts anew takes them anew.
+in memory alone: a scheduler that starts anew takes them anew, before it looks
+at anybody else who waits.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runai_core.backends.kubernetes.api import Object
@@ -50,7 +51,10 @@ class Reservation:
 class Places:
     """The places that are held."""
 
-    def __init__(self, groups: Informer) -> None:
+    def __init__(self, groups: Informer, *, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._settled: set[str] = set()  # node pools in which what was held before we began is held again
+        self._narrowed: set[str] = set()  # node pools in which others have not been looked at yet
         self._wanted: dict[str, Reservation] = {}  # by group
         self._held: dict[str, dict[str, str]] = {}  # group -> place -> node
         groups.on_change(self.follow)
@@ -87,6 +91,7 @@ class Places:
             return snapshot
         stand_ins: list[PodEntry] = []
         whole: dict[str, int] = {}
+        begun: set[str] = set()  # groups that run, and have no place yet for all
         for group, members in self._members(snapshot):
             wanted = self._wanted[group]
             driver = next((pod for pod in members if pod.name == wanted.driver), None)
@@ -95,13 +100,28 @@ class Places:
                 continue
             if driver.state not in HOLDS_RESOURCES:
                 self._held.pop(group, None)  # it lost its own
-            stand_ins += self._stand_ins(group, wanted, driver, wanted.members - len(members))
+            found = self._stand_ins(group, wanted, driver, wanted.members - len(members))
+            if driver.state in HOLDS_RESOURCES and any(pod.state is PodState.PENDING for pod in (*found, *members)):
+                begun.add(group)
+            stand_ins += found
             whole[group] = wanted.members
         groups = tuple(_starting_with(group, whole.get(group.name, 0)) for group in snapshot.pod_groups)
-        return replace(snapshot, pod_groups=groups, pods=(*snapshot.pods, *stand_ins))
+        pods = self._first(begun, snapshot)
+        return replace(snapshot, pod_groups=groups, pods=(*pods, *stand_ins))
+
+    def _first(self, begun: Collection[str], snapshot: Snapshot) -> Sequence[PodEntry]:
+        """Return the pods to decide on: once, when we begin, of those that wait only those of groups that run."""
+        if snapshot.node_pool in self._settled or not begun:
+            return snapshot.pods
+        self._narrowed.add(snapshot.node_pool)
+        return [pod for pod in snapshot.pods if pod.state is not PodState.PENDING or pod.pod_group in begun]
 
     def take(self, result: CycleResult) -> tuple[CycleResult, Mapping[str, Outcome]]:
         """Take what was decided on places; return the decisions on pods, and what became of the others."""
+        self._settled.add(result.node_pool)
+        if result.node_pool in self._narrowed:
+            self._narrowed.remove(result.node_pool)
+            self._wake()  # the others are still to be looked at
         if not self._wanted:
             return result, {}
         outcomes: dict[str, Outcome] = {}

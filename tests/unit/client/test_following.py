@@ -3,16 +3,22 @@
 import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from runai_core import Client
+from runai_core.client.environment import Connection
 from runai_core.client.news import Cursors, News, NewsKind
 from runai_core.client.ownership import TIME_TO_LIVE, owner_of, page_url
-from runai_core.client.sync.following import follow
+from runai_core.client.sync.following import PERIOD, follow
 from runai_core.client.sync.owned import delete_owned, submit_owned
+from runai_core.client.sync.transport import Transport
 from runai_core.model.errors import AlreadyExists, InvalidRequest, NotFound
 from runai_core.model.workload import Phase
 from runai_core.settings import load_settings
+
+HOUR = 3600.0
+UID = "11111111-1111-4111-8111-111111111111"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +44,13 @@ def test_a_workload_is_followed_with_its_logs_to_its_end(client: Client) -> None
 
 def test_why_a_workload_waits_is_told_and_its_deletion_is_an_end(client: Client) -> None:
     job = client.trainings.submit("big", command="true", gpus=64)
-    threading.Timer(0.6, lambda: client.delete(job)).start()
+    later = threading.Timer(0.6, lambda: client.delete(job))  # time in which it could be told again
 
-    news = list(follow(client, job.id, period=0.1))
+    news: list[News] = []
+    for item in follow(client, job.id, period=0.1):
+        news.append(item)
+        if "64 GPUs" in item.text and later.ident is None:
+            later.start()
 
     waits = [text for text in told(news, NewsKind.PHASE) + told(news, NewsKind.WAITS) if "64 GPUs" in text]
     assert len(waits) == 1, "the verdict is told once, as long as it stays the same"
@@ -48,9 +58,39 @@ def test_why_a_workload_waits_is_told_and_its_deletion_is_an_end(client: Client)
     assert "deleted by" in news[-1].text
 
 
+class HourGlass(Transport):
+    """A connection on which nothing takes time but waiting, and that takes none; a workload that waits an hour."""
+
+    def __init__(self) -> None:
+        super().__init__(Connection(url="http://orchestrator", token="t"), httpx.MockTransport(self._answer))
+        self.now, self.looks = 0.0, 0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _answer(self, _: httpx.Request) -> httpx.Response:
+        self.looks += 1
+        started, ended = self.now >= HOUR, self.now >= HOUR + 60
+        phase = "Completed" if ended else "Running" if started else "Pending"
+        sentence = "" if started else "project team-a has used up its quota of 4 GPUs."
+        row = {"id": UID, "name": "patient", "projectName": "team-a", "phase": phase, "phaseMessage": sentence}
+        return httpx.Response(200, json=row)
+
+
+def test_a_quota_that_refuses_for_an_hour_is_told_once_and_waited_for() -> None:
+    glass = HourGlass()
+
+    news = list(follow(Client(glass), UID))
+
+    assert [item.kind for item in news] == [NewsKind.PHASE, NewsKind.PHASE, NewsKind.END]
+    assert "used up its quota of 4 GPUs" in news[0].text
+    assert news[-1].is_success
+    assert HOUR / PERIOD <= glass.looks <= HOUR / PERIOD + 100, "it must neither hurry nor fall asleep"
+
+
 def test_what_never_was_cannot_be_followed(client: Client) -> None:
     with pytest.raises(NotFound):
-        list(follow(client, "11111111-1111-4111-8111-111111111111"))
+        list(follow(client, UID))
 
 
 def test_the_same_owner_gets_the_same_workload_and_another_one_is_refused(client: Client) -> None:
@@ -67,7 +107,7 @@ def test_the_same_owner_gets_the_same_workload_and_another_one_is_refused(client
     replaced = submit_owned(client, "Training", "owned", options, owner="tool:a")
     assert replaced.id != first.id, "one that was deleted is not taken for the new one"
     assert delete_owned(client, replaced.id)
-    assert not delete_owned(client, "11111111-1111-4111-8111-111111111111")
+    assert not delete_owned(client, UID)
 
 
 def test_a_workload_whose_tool_is_gone_ends_by_itself(client: Client) -> None:
