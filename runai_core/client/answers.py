@@ -62,6 +62,12 @@ def read_error(status: int, body: bytes) -> RunaiError:
     return kind(str(data["message"]), data.get("context") or {})
 
 
+def read_close(code: int, reason: str) -> RunaiError | None:
+    """Return the exception for which the server closed a WebSocket; None where it simply ended."""
+    kind = ERRORS.get(code - 4000)  # 4401 for what a request would have got 401
+    return kind(reason or "the server ended the connection") if kind is not None else None
+
+
 def read_batch(data: Any) -> Any:
     """Return the answer of a batch of one; raise its failure, which the status of the answer does not tell."""
     for failure in data.get("failed") or () if isinstance(data, Mapping) else ():

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import websockets.asyncio.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from runai_core.client.answers import read_error
+from runai_core.client.answers import read_close, read_error
 from runai_core.client.sockets import AsyncSocket
 from runai_core.model.errors import Unavailable
 
@@ -18,10 +18,13 @@ class AsyncNetworkSocket:
         self._connection = connection
 
     async def recv(self) -> bytes:
-        """Return the next frame; empty when the other side has closed."""
+        """Return the next frame; empty when the other side has closed, its reason as an error where it had one."""
         try:
             frame = await self._connection.recv()
-        except ConnectionClosed:
+        except ConnectionClosed as closed:
+            error = read_close(closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else None
+            if error is not None:
+                raise error from None
             return b""
         return frame.encode() if isinstance(frame, str) else frame
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from runai_core.client.answers import read_error
+from runai_core.client.answers import read_close, read_error
 from runai_core.client.environment import Connection
 from runai_core.client.sockets import AsyncSocket
 from runai_core.client.transport import AsyncTransport
@@ -118,6 +118,9 @@ class _AsgiSocket:
     async def recv(self) -> bytes:
         message = await self._exchange.said.get()
         if message["type"] != "websocket.send":
+            error = read_close(message.get("code", 1000), message.get("reason") or "")
+            if error is not None:
+                raise error
             return b""
         return message.get("bytes") or (message.get("text") or "").encode()
 

@@ -7,7 +7,7 @@ class AsyncSocket(Protocol):
     """Frames, both ways."""
 
     async def recv(self) -> bytes:
-        """Return the next frame; empty when the other side has closed."""
+        """Return the next frame; empty when the other side has closed, its reason as an error where it had one."""
         ...
 
     async def send(self, frame: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from runai_core.model.errors import Forbidden, NotFound, RunaiError, Unauthenticated
 from runai_core.model.identity import SubjectType, User
 from runai_core.model.organization import (
+    SYSTEM,
     TENANT,
     AccessRule,
     Action,
@@ -94,6 +95,10 @@ class AccessService:
         rules = await self.places.rules_for(subjects)
         return Actor(name=user.name, kind=SubjectType.USER.value, grants=_grants(rules))
 
+    async def again(self, actor: Actor) -> Actor:
+        """Return the actor with what is granted now; raise Unauthenticated where the account is gone or disabled."""
+        return actor if actor.kind == SYSTEM.kind else await self.actor(actor.kind, actor.name)
+
     async def _machine(self, subject: str, claims: Claims | None) -> Actor:
         try:
             account = await self._store.get(ServiceAccount, subject)
@@ -129,7 +134,7 @@ class AccessService:
 
     async def allows(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> bool:
         """Return whether one of the actor's grants allows the action on the resource in the scope."""
-        if actor.kind == "system":
+        if actor.kind == SYSTEM.kind:
             return True
         path: tuple[Scope, ...] = ()
         for grant in actor.grants:
@@ -144,7 +149,7 @@ class AccessService:
 
     async def require_anywhere(self, actor: Actor, action: Action, resource: str) -> None:
         """Raise Forbidden unless the actor may do it in some scope: the first check of every request."""
-        if actor.kind != "system" and not any(action in rights_of(grant.role, resource) for grant in actor.grants):
+        if actor.kind != SYSTEM.kind and not any(action in rights_of(grant.role, resource) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not {action} {resource}: ask an administrator for a role that allows it")
 
     async def visible(self, actor: Actor, action: Action, resource: str) -> frozenset[str] | None:
@@ -162,7 +167,7 @@ class AccessService:
 
     def scopes(self, actor: Actor, action: Action, resource: str) -> tuple[Scope, ...]:
         """Return the scopes of the grants that allow the action on the resource."""
-        if actor.kind == "system":
+        if actor.kind == SYSTEM.kind:
             return (Scope("system"),)
         found = (grant.scope for grant in actor.grants if action in rights_of(grant.role, resource))
         return tuple(dict.fromkeys(found))

@@ -19,9 +19,14 @@ class Sight:
         self._asked_at = float("-inf")
 
     async def sees(self, resource: str, project: str) -> bool:
-        """Return whether the actor may read such things in the project."""
+        """Return whether the actor may read such things in the project.
+
+        Raises:
+            Unauthenticated: there is no such actor any more.
+        """
         now = self._clock.now()
         if not 0 <= now - self._asked_at < BELIEVED:
+            self._actor = await self._access.again(self._actor)
             self._known.clear()
             self._asked_at = now
         key = (resource, project)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, Unauthenticated, Unsupported
 from runai_core.model.identity import Session, Ticket
 from runai_core.model.meta import Meta
-from runai_core.model.organization import Action, Actor, Scope
-from runai_core.model.roles import resource_of
+from runai_core.model.organization import Action, Actor
 from runai_core.model.snapshot import PodState
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Pod, Workload
@@ -153,9 +152,7 @@ class ToolService:
         raise Conflict(f"no running pod of the workload listens on port {place.port} now: its log may say why")
 
     async def _checked(self, actor: Actor, uid: str) -> Workload:
-        workload = await self._workloads.get(actor, uid)
-        place = Scope("project", workload.meta.project)
-        await self._access.require(actor, Action.UPDATE, resource_of(workload.type), place)
+        workload = await self._workloads.get(actor, uid, Action.UPDATE)
         if workload.meta.deleted_at is not None:
             raise Conflict(f"{workload.key} was deleted")
         return workload

@@ -11,27 +11,14 @@ from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.members import members_of, scaled
 from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
 from runai_core.model.decision import Verdict
-from runai_core.model.errors import (
-    Conflict,
-    NotFound,
-    PolicyViolation,
-    StaleVersion,
-    Unavailable,
-    Unsupported,
-)
+from runai_core.model.errors import Conflict, NotFound, PolicyViolation, StaleVersion, Unavailable, Unsupported
 from runai_core.model.organization import TENANT, Action, Actor, Scope
 from runai_core.model.roles import resource_of
-from runai_core.model.workload import (
-    TYPE_DEFAULTS,
-    HistoryRecord,
-    Phase,
-    Pod,
-    Workload,
-    WorkloadType,
-)
+from runai_core.model.workload import TYPE_DEFAULTS, HistoryRecord, Phase, Pod, Workload, WorkloadType
 from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
+from runai_core.service.changing import signals_of_change
 from runai_core.service.journal import Journal
 from runai_core.service.sight import Sight
 from runai_core.service.submission import Submission
@@ -138,9 +125,9 @@ class WorkloadService:
             return preview  # the cluster that would run it cannot be asked now
         return replace(preview, starts_now=verdict is None, verdict=verdict)
 
-    async def get(self, actor: Actor, uid: str) -> Workload:
-        """Return the workload with this id, also a deleted one that is still kept."""
-        return await self._owned(actor, Action.READ, uid)
+    async def get(self, actor: Actor, uid: str, action: Action = Action.READ) -> Workload:
+        """Return the workload with this id, also a deleted one that is still kept, to one who may do this to it."""
+        return await self._owned(actor, action, uid)
 
     async def find(self, actor: Actor, name: str, project: str, of_type: WorkloadType | None = None) -> Workload:
         """Return the workload of this name.
@@ -195,7 +182,7 @@ class WorkloadService:
         return await self._signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
 
     async def update(self, actor: Actor, uid: str, changes: Mapping[str, Any]) -> Workload:
-        """Change the specification of an inference workload; its pods are replaced.
+        """Change the specification of an inference workload; its pods are replaced, unless only their number changes.
 
         Raises:
             Unsupported: other types keep the specification that they were submitted with.
@@ -214,8 +201,9 @@ class WorkloadService:
         resolved, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
-        changed = replace(workload, spec=resolved.spec, origins=resolved.origins)
-        return await self._signal(actor, changed, Signal.UPDATE_ASKED, Signal.UPDATED, cause=f"changed by {actor.name}")
+        changed = replace(workload, spec=resolved.spec, origins=resolved.origins, revision=resolved.revision)
+        signals = signals_of_change(self._cluster, workload, changed)
+        return await self._signal(actor, changed, *signals, cause=f"changed by {actor.name}")
 
     async def scale(self, actor: Actor, uid: str, *, add: int = 0, remove: Sequence[str] = ()) -> Workload:
         """Let workers of a distributed workload join and leave, where they come and go on demand.
@@ -364,10 +352,12 @@ class WorkloadService:
                 break
             except StaleVersion:
                 newer = await self._store.get_by_uid(Workload, workload.meta.uid)
-                workload = replace(newer, spec=workload.spec, origins=workload.origins)
-        await self._journal.transition(
-            saved, workload.phase, saved.phase, signal=str(signals[0]), cause=cause, actor=actor.name
-        )
+                workload = replace(newer, spec=workload.spec, origins=workload.origins, revision=workload.revision)
+        before, after, asked = workload.phase, saved.phase, str(signals[0])
+        if before is after:
+            await self._journal.event(saved, asked, cause, actor=actor.name)
+        else:
+            await self._journal.transition(saved, before, after, signal=asked, cause=cause, actor=actor.name)
         self._reconciler.poke(saved.meta.uid)
         return saved
 

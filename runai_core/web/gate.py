@@ -7,6 +7,7 @@ asks for a page and is not known is sent to `/login`.
 """
 
 import secrets
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
@@ -17,6 +18,7 @@ from runai_core.model.errors import Forbidden, RunaiError, Unauthenticated
 from runai_core.model.organization import Actor
 from runai_core.service.access import AccessService
 from runai_core.service.sessions import SessionService
+from runai_core.web import lasting
 from runai_core.web.errors import answer
 from runai_core.web.middleware import App, Receive, Scope, Send, refuse, replay
 
@@ -26,8 +28,8 @@ LOGIN_COOKIE = "runai_login"
 
 CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf_token"
 
-LINK = ("/api/v1/link", "/api/v1/link/join")
-"""Where clusters connect: they prove who they are by themselves (`routes.link`)."""
+LINK = ("/api/v1/link", "/api/v1/link/join", "/api/v1/link/relay")
+"""Where clusters, and replicas, connect: they prove who they are by themselves (`routes.link`)."""
 
 OPEN_PATHS = frozenset(
     {
@@ -55,14 +57,20 @@ FORGED = (
     "or load the page anew"
 )
 
+Right = Callable[[HTTPConnection], Awaitable[None]]
+
 
 class Authenticate:
-    """Lets nobody through who is not known, but to the open paths."""
+    """Lets nobody through who is not known, but to the open paths, and ends what lasts when that is over.
 
-    def __init__(self, app: App, access: AccessService, sessions: SessionService) -> None:
+    `right` raises where who asks lacks the right of the operation.
+    """
+
+    def __init__(self, app: App, access: AccessService, sessions: SessionService, right: Right) -> None:
         self._app = app
         self._access = access
         self._sessions = sessions
+        self._right = right
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,7 +89,19 @@ class Authenticate:
         except RunaiError as error:
             await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
             return
-        await self._app(scope, receive, send)
+        await lasting.serve(self._app, scope, receive, send, lambda: self._look_again(scope))
+
+    async def _look_again(self, scope: Scope) -> None:
+        """Raise what ends a request under way: who asked is not known any more, or has lost the right."""
+        bearer = bearer_of(scope)
+        if bearer:
+            actor = await self._access.authenticate(bearer)
+        else:
+            actor = await self._sessions.find(cookie_of(scope, COOKIE))
+        scope["state"]["actor"] = actor
+        connection = HTTPConnection(scope)
+        await self._right(connection)
+        await lasting.still_may(connection, actor)
 
     async def _by_cookie(self, scope: Scope, receive: Receive) -> Receive:
         """Note who is signed in; return where the route reads the body from.

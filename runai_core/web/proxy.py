@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
@@ -31,6 +31,7 @@ from websockets.typing import Subprotocol
 from runai_core.model.errors import Forbidden, RunaiError, Unauthenticated, Unavailable
 from runai_core.service.tools import Place, ToolService, parse_place
 from runai_core.settings import Settings
+from runai_core.web import lasting
 from runai_core.web.errors import status_of
 from runai_core.web.gate import cookie_of
 
@@ -107,15 +108,15 @@ class ToolProxy:
         try:
             place = parse_place(match["port"], match["uid"])
             if scope["type"] == "websocket":
-                await self._socket(WebSocket(scope, receive, send), place)
-                return
-            response = await self._answer(Request(scope, receive), place)
+                serve: ASGIApp = await self._socket(WebSocket(scope, receive, send), place)
+            else:
+                serve = await self._answer(Request(scope, receive), place)
         except ClientDisconnect:
             return
         except RunaiError as error:
             await _refuse(scope, receive, send, error)
             return
-        await response(scope, receive, send)
+        await lasting.serve(serve, scope, receive, send, lambda: self._admitted(HTTPConnection(scope), place))
 
     async def _answer(self, request: Request, place: Place) -> Response:
         if request.url.path == ENTER:
@@ -167,29 +168,40 @@ class ToolProxy:
         actor = await self._tools.enter(cookie, place)
         return await self._tools.address(actor, place)
 
-    async def _socket(self, socket: WebSocket, place: Place) -> None:
+    async def _socket(self, socket: WebSocket, place: Place) -> ASGIApp:
         host = await self._admitted(socket, place)
-        url = f"ws://{_literal(host)}:{place.port}{_raw_path(socket.scope)}"
-        headers = [
-            (name, value)
-            for name, value in (*passed_on(socket.headers.items()), *_told(socket))
-            if name not in SOCKET_HEADERS and name not in ("host", "origin")
-        ]
-        try:
-            async with connect(
-                url,
-                additional_headers=[*headers, ("Host", socket.headers["host"])],
-                origin=None,
-                subprotocols=[Subprotocol(name) for name in socket.scope.get("subprotocols", ())] or None,
-                open_timeout=CONNECT_SECONDS,
-                max_size=None,
-                compression=None,
-                proxy=None,
-            ) as remote:
-                await socket.accept(remote.subprotocol)
-                await _converse(socket, remote)
-        except (OSError, WebSocketException) as error:
-            raise Unavailable(f"the tool does not answer: {type(error).__name__}") from None
+
+        async def talk(scope: Scope, receive: Receive, send: Send) -> None:
+            socket = WebSocket(scope, receive, send)
+            try:
+                await _join(socket, f"ws://{_literal(host)}:{place.port}{_raw_path(scope)}")
+            except (OSError, WebSocketException) as error:
+                if socket.application_state is WebSocketState.CONNECTING:
+                    gone = Unavailable(f"the tool does not answer: {type(error).__name__}")
+                    await _refuse(scope, receive, send, gone)
+
+        return talk
+
+
+async def _join(socket: WebSocket, url: str) -> None:
+    """Connect a browser's WebSocket with that of a tool, until one side ends."""
+    headers = [
+        (name, value)
+        for name, value in (*passed_on(socket.headers.items()), *_told(socket))
+        if name not in SOCKET_HEADERS and name not in ("host", "origin")
+    ]
+    async with connect(
+        url,
+        additional_headers=[*headers, ("Host", socket.headers["host"])],
+        origin=None,
+        subprotocols=[Subprotocol(name) for name in socket.scope.get("subprotocols", ())] or None,
+        open_timeout=CONNECT_SECONDS,
+        max_size=None,
+        compression=None,
+        proxy=None,
+    ) as remote:
+        await socket.accept(remote.subprotocol)
+        await _converse(socket, remote)
 
 
 def passed_on(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -270,9 +282,9 @@ async def _converse(socket: WebSocket, remote: ClientConnection) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            code = remote.close_code or 1000
-            await socket.close(code if 3000 <= code < 5000 else 1000)
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        code = remote.close_code or 1000
+        await socket.close(code if 3000 <= code < 5000 else 1000)
 
 
 async def _to_tool(socket: WebSocket, remote: ClientConnection) -> None:

@@ -9,7 +9,7 @@ class Socket(Protocol):
     """Frames, both ways."""
 
     def recv(self) -> bytes:
-        """Return the next frame; empty when the other side has closed."""
+        """Return the next frame; empty when the other side has closed, its reason as an error where it had one."""
         ...
 
     def send(self, frame: bytes) -> None:

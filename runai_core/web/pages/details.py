@@ -16,6 +16,7 @@ from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.ports import LogOptions, Query
 from runai_core.service.workloads import Explanation
 from runai_core.web.context import Door
+from runai_core.web.lasting import only_while
 from runai_core.web.pages import actions, again, frame, lines, phases, story
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.tools import tools_of
@@ -72,6 +73,7 @@ async def state(request: Request, uid: str, door: Door, actor: Viewer, seen: str
 
 @router.get("/workloads/{uid}/log")
 async def download_log(
+    request: Request,
     uid: str,
     door: Door,
     actor: Viewer,
@@ -81,6 +83,7 @@ async def download_log(
     """Return the whole log of a pod as a file."""
     workload = await door.workloads.get(actor, uid)
     found = await door.workloads.pod(actor, uid, pod or None)
+    only_while(request, lambda reader: door.workloads.get(reader, uid))
     stream = await begun(await door.workloads.logs(actor, uid, found.name, LogOptions(previous=previous)), None)
     name = log_name(workload.name, found.name, CONTAINER, door.backend.clock.now())
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
@@ -105,7 +108,8 @@ async def _bytes(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def _state(door: Orchestrator, actor: Actor, workload: Workload) -> dict[str, Any]:
     now = door.backend.clock.now()
     explanation = await _why(door, actor, workload)
-    offers = {name: asks for name, asks in actions.ASKS.items() if asks.outcome(workload).possible}
+    allowed = await actions.allowed_on(door, actor, workload)
+    offers = {name: asks for name, asks in actions.ASKS.items() if name in allowed and asks.outcome(workload).possible}
     return {
         "workload": workload,
         "line": lines.line_of(workload, now),
@@ -113,7 +117,8 @@ async def _state(door: Orchestrator, actor: Actor, workload: Workload) -> dict[s
         "why": explanation,
         "sentence": _sentence(workload, explanation),
         "offers": offers,
-        "form": actions.FORMS.get(workload.type, ""),
+        "form": actions.FORMS.get(workload.type, "") if "clone" in allowed else "",
+        "may_connect": "connect" in allowed,
         "refresh": REFRESH,
     }
 

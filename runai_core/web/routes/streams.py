@@ -19,11 +19,12 @@ from starlette.websockets import WebSocketState
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError, InvalidRequest, RunaiError
 from runai_core.model.meta import to_camel
-from runai_core.model.organization import Actor
+from runai_core.model.organization import Action, Actor
 from runai_core.model.workload import Workload
 from runai_core.ports import Change, ExecSession, LogOptions
 from runai_core.web.context import Door, Who, directory
 from runai_core.web.errors import answer, body_of
+from runai_core.web.lasting import only_while
 from runai_core.web.listing import time
 from runai_core.web.streaming import COMMENT, HEARTBEAT, Pending, begun, event, failure, gathered, pieces
 from runai_core.web.views.units import Directory
@@ -56,9 +57,12 @@ class LogQuery(BaseModel):
 
 
 @router.get("/{workload_id}/logs", summary="Read or follow the log of a pod", response_class=StreamingResponse)
-async def read_logs(workload_id: str, door: Door, actor: Who, given: Annotated[LogQuery, Query()]) -> StreamingResponse:
+async def read_logs(
+    request: Request, workload_id: str, door: Door, actor: Who, given: Annotated[LogQuery, Query()]
+) -> StreamingResponse:
     """Plain text, in pieces."""
     options = log_options(given, door.backend.clock.now())
+    only_while(request, lambda reader: door.workloads.get(reader, workload_id))
     stream = await begun(await door.workloads.logs(actor, workload_id, given.pod, options), None)
     return StreamingResponse(pieces(stream), media_type="text/plain; charset=utf-8", headers=UNBUFFERED)
 
@@ -88,6 +92,7 @@ async def execute(socket: WebSocket, workload_id: str) -> None:
     door: Orchestrator = socket.app.state.orchestrator
     try:
         argv, pod, flags = _command(socket)
+        only_while(socket, lambda user: door.workloads.get(user, workload_id, Action.UPDATE))
         context = await door.workloads.exec(socket.state.actor, workload_id, pod, argv, **flags)
         async with context as session:
             await socket.accept()

@@ -132,6 +132,8 @@ class FakeRuntime:
             raise NotFound(f"{pod.name} has not been restarted")
         for line in self.lines:
             yield line
+        if options.follow:
+            await asyncio.Event().wait()
 
     def exec(
         self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
