@@ -125,6 +125,8 @@ async def open_orchestrator(
         backend = await stack.enter_async_context(_recorded(settings, registry, door, shutdown_pods=shutdown_pods))
         identity = identity or await _stored_identity(backend)
         orchestrator, reconciler = build(settings, backend, identity, registry, door)
+        if orchestrator.links is not None:
+            stack.push_async_callback(orchestrator.links.close)
         if not is_cluster:
             await tenant_defaults(backend.store)
         if settings.backend == "local":
@@ -165,7 +167,11 @@ async def _open_kubernetes(settings: Settings, registry: Registry) -> AsyncItera
     async with (
         open_records(settings.data_dir, settings.database) as records,
         open_kubernetes(
-            kubeconfig=settings.kubeconfig, context=settings.kube_context, records=records, plugins=registry
+            kubeconfig=settings.kubeconfig,
+            context=settings.kube_context,
+            records=records,
+            plugins=registry,
+            namespace=settings.namespace,
         ) as backend,
     ):
         yield backend
@@ -245,7 +251,7 @@ def build(
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.places.forget)
     clusters = _clusters(backend, access, identity, door)
-    links = None if door is None else links_of(recorded, clusters, identity.cluster_id, door, access.places.forget)
+    links = None if door is None else links_of(settings, recorded, clusters, identity, door, access.places.forget)
     judge: Judge = reconciler if links is None else LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
     vault = Vault(settings.secrets_key)

@@ -17,7 +17,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import Snapshot
-from runai_core.model.workload import Gang, Pod, Workload
+from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 
 
 class Stored(Protocol):
@@ -26,7 +26,6 @@ class Stored(Protocol):
     @property
     def meta(self) -> Meta:
         """Identity, version and ownership."""
-        ...
 
 
 T = TypeVar("T", bound=Stored)
@@ -102,39 +101,30 @@ class Store(Protocol):
 
     async def get(self, kind: type[T], name: str, project: str = "") -> T:
         """Return the object; raise NotFound where there is none."""
-        ...
 
     async def get_by_uid(self, kind: type[T], uid: str) -> T:
         """Return the object, also a deleted one that is still kept; raise NotFound."""
-        ...
 
     async def list(self, kind: type[T], query: Query = ...) -> Page[T]:
         """Return the objects that match; raise InvalidRequest for a field that is not there."""
-        ...
 
     async def create(self, item: T) -> T:
         """Keep a new object: uid (unless given), version and times are set. Raise AlreadyExists."""
-        ...
 
     async def update(self, item: T) -> T:
         """Replace the object of this uid if it still has ``item.meta.version``. Raise StaleVersion, NotFound."""
-        ...
 
     async def delete(self, kind: type[T], uid: str) -> T:
         """Mark the object as deleted: gone from lists, its name is free. Raise NotFound."""
-        ...
 
     async def purge(self, kind: type[T], deleted_before: float) -> int:
         """Forget for good what was deleted before that time; return how many."""
-        ...
 
     def watch(self, kind: type[T], from_version: int) -> AsyncIterator[Change[T]]:
         """Yield every change after the version, in order. Raise WatchExpired when it is no longer known."""
-        ...
 
     async def version(self) -> int:
         """Return the newest resource version."""
-        ...
 
 
 class SampleStore(Protocol):
@@ -142,19 +132,15 @@ class SampleStore(Protocol):
 
     async def add(self, points: Sequence[Point]) -> None:
         """Keep what was measured; a second point of an entity at one moment is dropped."""
-        ...
 
     async def series(self, entity: str, start: float, end: float, level: int = 0) -> Sequence[Point]:
         """Return the points of an entity from `start` to `end`, in order."""
-        ...
 
     async def below(self, prefix: str, start: float, end: float, level: int = 0) -> Sequence[Point]:
         """Return the points of all entities whose names begin so, by entity and time."""
-        ...
 
     async def tidy(self, now: float) -> None:
         """Make what is complete coarser, and forget what is too old or too much."""
-        ...
 
 
 @runtime_checkable
@@ -164,7 +150,6 @@ class KeepsSamples(Protocol):
     @property
     def samples(self) -> SampleStore | None:
         """Where they are; None: a store behind this one keeps none."""
-        ...
 
 
 def samples_of(store: Store) -> SampleStore | None:
@@ -186,19 +171,15 @@ class Cluster(Protocol):
 
     async def nodes(self) -> Sequence[Node]:
         """Return all nodes, each with its node pool."""
-        ...
 
     async def snapshot(self, pool: NodePool) -> Snapshot:
         """Return all that the engine may know about one node pool now."""
-        ...
 
     async def apply(self, result: CycleResult) -> Mapping[str, Outcome]:
         """Carry out binds and evictions; return what became of each, by pod name. Never raise for a stale one."""
-        ...
 
     async def launch(self, workload: Workload, gang: Gang) -> None:
         """Make the pods of this attempt exist, unbound. Idempotent: those that exist are left alone."""
-        ...
 
     async def remove(
         self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
@@ -207,19 +188,15 @@ class Cluster(Protocol):
 
         With `keep_finished`, pods that have ended by themselves stay in `pods`. Logs are kept either way.
         """
-        ...
 
     async def pods(self, workload: Workload) -> Sequence[Pod]:
         """Return the pods of the workload that exist, of every attempt, terminating ones included."""
-        ...
 
     async def rendezvous(self, workload: Workload) -> tuple[str, int]:
         """Return the address and a free port where the first pod of the next attempt can be found by the others."""
-        ...
 
     def changes(self) -> AsyncIterator[ClusterChange]:
         """Yield whenever a pod or node changed; changes may be merged, none is lost."""
-        ...
 
 
 @runtime_checkable
@@ -228,7 +205,17 @@ class RemovesPods(Protocol):
 
     async def remove_pods(self, workload: Workload, uids: Collection[str], *, reason: str) -> None:
         """Ask these pods of the workload to end and to leave `pods`, as `Cluster.remove` does with all."""
-        ...
+
+
+@runtime_checkable
+class RollsOut(Protocol):
+    """Capability of a `Cluster`: changed pods replace old ones one after the other, which do the work until then.
+
+    `pods` returns the old ones as those that stand in.
+    """
+
+    def rolls_out(self, type_: WorkloadType) -> bool:
+        """Return whether it does so with workloads of this type."""
 
 
 @runtime_checkable
@@ -237,11 +224,9 @@ class KnowsAddresses(Protocol):
 
     async def addresses(self, workload: Workload) -> tuple[str, ...]:
         """Return the host of each rank of the workload; empty where its pods do not look for each other."""
-        ...
 
     def hostfile(self, workload: Workload) -> str:
         """Return the path of the MPI host file in the launcher; empty where there is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +243,6 @@ class Secrets(Protocol):
 
     async def secret(self, project: str, name: str) -> Secret | None:
         """Return the secret of this name, of the nearest scope; None: there is none of ours. Raise Unavailable."""
-        ...
 
 
 @runtime_checkable
@@ -267,7 +251,6 @@ class TakesSecrets(Protocol):
 
     def take_secrets(self, secrets: Secrets) -> None:
         """Take where to find them; called once, before the first pod is launched."""
-        ...
 
 
 class ExecSession(Protocol):
@@ -275,15 +258,12 @@ class ExecSession(Protocol):
 
     async def read(self) -> tuple[str, bytes] | None:
         """Return ("stdout" or "stderr", bytes), or None at the end."""
-        ...
 
     async def write(self, data: bytes) -> None:
         """Send bytes to standard input; empty closes it."""
-        ...
 
     async def wait(self) -> int:
         """Return the exit code."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,13 +283,11 @@ class Runtime(Protocol):
 
     def logs(self, pod: Pod, options: LogOptions) -> AsyncIterator[bytes]:
         """Yield the log in pieces; with `follow`, until the process has ended."""
-        ...
 
     def exec(
         self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
     ) -> AbstractAsyncContextManager[ExecSession]:
         """Run a command in the environment of the pod; leaving the context ends it."""
-        ...
 
 
 @runtime_checkable
@@ -318,7 +296,16 @@ class ReachesPods(Protocol):
 
     async def reach(self, pod: Pod, port: int) -> str:
         """Return the host at which the pod itself, and nobody else, answers on the port; empty where it does not."""
-        ...
+
+
+class KeepsNotes(Protocol):
+    """Keeps short texts of an installation, which may be secrets, where its next process finds them."""
+
+    async def note(self, name: str) -> str | None:
+        """Return what is kept under the name; None: nothing. Raise Unavailable, Forbidden."""
+
+    async def keep_note(self, name: str, text: str) -> None:
+        """Keep a text under the name, whole or not at all. Raise Unavailable, Forbidden."""
 
 
 class Frameworks(Protocol):
@@ -329,19 +316,15 @@ class Frameworks(Protocol):
 
     async def stop(self, workload: Workload) -> None:
         """Suspend the object: its pods end, its resources are free. Idempotent. Raise Unsupported, naming the kind."""
-        ...
 
     async def run(self, workload: Workload) -> None:
         """Resume a stopped object as it was. Idempotent. Raise Unsupported, naming the kind."""
-        ...
 
     async def delete(self, workload: Workload) -> None:
         """Delete the object and, in the background, what it made. Idempotent."""
-        ...
 
     async def submit(self, workload: Workload) -> Workload:
         """Create the object of ``workload.manifest`` for the workload's project; return it as the cluster has it."""
-        ...
 
 
 class Lease(Protocol):
@@ -353,7 +336,6 @@ class Lease(Protocol):
         Raises:
             Unavailable: it led, and does not any more; as `asyncio.timeout` turns its own cancellation into an error.
         """
-        ...
 
 
 class Clock(Protocol):
@@ -361,11 +343,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since the epoch, UTC."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,3 +364,5 @@ class Backend:
     requires: tuple[str, ...] = ()  # fields that a specification must have here, by their path
     resolves: frozenset[str] = frozenset()  # kinds of references in variables that it follows itself: secret, ...
     knows_secrets: bool = False  # every secret is ours; False: the cluster may have further ones
+    notes: KeepsNotes | None = None  # None: files of the data directory are as good
+    versions_last: bool = True  # False: versions of workloads and pods mean nothing to the next process

@@ -28,10 +28,15 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_CONTROL_PLANE_CA": "control_plane_ca",
     "RUNAI_PROMETHEUS_URL": "prometheus_url",
     "RUNAI_SECRETS_KEY_FILE": "secrets_key_file",
+    "RUNAI_REPLICA_URL": "replica_url",
+    "POD_NAMESPACE": "namespace",
 }
 """Environment variable -> field."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+KEY_FILE = "secrets.key"
+"""Name of the file with the keys of credentials."""
 
 BACKENDS = ("local", "kubernetes", "control-plane")
 
@@ -42,6 +47,19 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "operator": ("operator",),
 }
 """Role -> the loops that a process of this role runs while it leads in their name."""
+
+PATHS = frozenset(
+    {
+        "data_dir",
+        "nodes_file",
+        "kubeconfig",
+        "join_token_file",
+        "control_plane_ca",
+        "secrets_key_file",
+        "replica_certificate",
+    }
+)
+"""Fields that are files or folders."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "log_level": LOG_LEVELS,
@@ -67,12 +85,15 @@ class Settings:
     backend: str = "local"  # local: processes of this machine; kubernetes: a cluster
     kubeconfig: Path | None = None  # None = in the cluster, or else as kubectl finds it; giving one means kubernetes
     kube_context: str = ""  # empty = the current one
+    namespace: str = "runai"  # that we are installed in, on Kubernetes
     role: str = "all"  # which loops run here; only on Kubernetes anything but all makes sense
     secrets_key_file: Path | None = None  # keys of credentials; None = in the data directory. Replicas share one
     prometheus_url: str | None = None  # where GPUs and processors are measured; None = by ourselves, as far as we can
     control_plane_url: str = ""  # of the control plane that this cluster is linked to; empty: none
     join_token_file: Path | None = None  # needed for the first connection
     control_plane_ca: Path | None = None  # authorities that may sign its certificate; None = those of this machine
+    replica_url: str = ""  # of this process of a control plane, for its other replicas; empty: they do not ask it
+    replica_certificate: Path | None = None  # that it shows there; None: no TLS
     max_body_bytes: int = 4 * 1024**2
     deleted_kept_seconds: float = 14 * 24 * 3600.0  # how long deleted workloads can still be looked at
 
@@ -84,7 +105,7 @@ class Settings:
     @property
     def secrets_key(self) -> Path:
         """Where the keys that encrypt credentials are kept, mode 0600."""
-        return self.secrets_key_file or self.data_dir / "secrets.key"
+        return self.secrets_key_file or self.data_dir / KEY_FILE
 
     @property
     def credentials_file(self) -> Path:
@@ -121,7 +142,7 @@ def load_settings(environ: Mapping[str, str], **given: Any) -> Settings:
 def _parsed(name: str, value: Any) -> Any:
     if name in ("port", "simulated_gpus", "max_body_bytes"):
         return _integer(name, value, high=65535 if name == "port" else 2**31)
-    if name in ("data_dir", "nodes_file", "kubeconfig", "join_token_file", "control_plane_ca", "secrets_key_file"):
+    if name in PATHS:
         return Path(value).expanduser().absolute()
     if name in ("plugins", "allowed_hosts") and isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -251,18 +251,23 @@ class ControlPlane(Process):
 
 @dataclass
 class ClusterProcess(Process):
-    """`runai agent`: an embedded orchestrator that is a cluster of a control plane."""
+    """`runai agent`: an orchestrator that is a cluster of a control plane; embedded, or on Kubernetes."""
 
     data_dir: Path = Path()
     url: str = ""
     token_file: Path = Path()
     ca: Path | None = None
     gpus: int = 4
+    kubeconfig: Path | None = None
 
     def start(self) -> None:
         """Start it, and wait until its own API answers."""
         words = ["agent", "--control-plane", self.url, "--join-token-file", str(self.token_file)]
-        words += ["--data-dir", str(self.data_dir), "--simulated-gpus", str(self.gpus)]
+        words += ["--data-dir", str(self.data_dir)]
+        if self.kubeconfig is None:
+            words += ["--simulated-gpus", str(self.gpus)]
+        else:
+            words += ["--kubeconfig", str(self.kubeconfig)]
         words += ["--ca", str(self.ca)] if self.ca else []
         state = self.data_dir / "orchestrator.json"
         self.run(words)
@@ -306,7 +311,15 @@ class World:
         self.wires: dict[str, Wire] = {}
         self.random = random.Random(7)
 
-    def cluster(self, name: str, *, tenant: str = "default", host: str = "127.0.0.1", gpus: int = 4) -> ClusterProcess:
+    def cluster(
+        self,
+        name: str,
+        *,
+        tenant: str = "default",
+        host: str = "127.0.0.1",
+        gpus: int = 4,
+        kubeconfig: Path | None = None,
+    ) -> ClusterProcess:
         """Create a cluster in the control plane, connect it through a wire of its own, and return it, connected."""
         api = self.control_plane.api(tenant, host=f"{host}:{self.control_plane.port}")
         uid = api.post("/clusters", {"name": name})["uuid"]
@@ -321,6 +334,7 @@ class World:
             token_file=file,
             ca=self.trust.file,
             gpus=gpus,
+            kubeconfig=kubeconfig,
         )
         made.start()
         self.wait_connected(name, api)

@@ -45,7 +45,7 @@ def operator(ctx: click.Context, /, **given: Any) -> None:
         health_port=given.pop("health_port"),
         webhook_host=given.pop("webhook_host"),
         webhook_port=None if given.pop("no_webhook") else given["webhook_port"],
-        namespace=given.pop("namespace"),
+        namespace=given["namespace"],
     )
     given.pop("webhook_port")
     settings = load_settings(app_of(ctx).environ, backend="kubernetes", role="operator", **given)

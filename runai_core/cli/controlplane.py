@@ -20,6 +20,9 @@ DEFAULT_TENANT = "default"
 
 CLUSTERS = "/api/v1/clusters"
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+"""Addresses at which nobody can be found."""
+
 data_dir_option = click.option("--data-dir", type=click.Path(), help="Where everything is kept (RUNAI_DATA_DIR).")
 database_option = click.option(
     "--database-url", help="PostgreSQL database that replicas share; files in the data directory when left out."
@@ -39,6 +42,7 @@ def control_plane() -> None:
 @click.option("--tls-cert", type=click.Path(), help="Certificate chain of this server, PEM.")
 @click.option("--tls-key", type=click.Path(), help="Its key, PEM.")
 @click.option("--allowed-hosts", help="Host names that are answered, separated by commas, besides those of tenants.")
+@click.option("--replica-url", help="Address of this process for other replicas; where it listens when left out.")
 @click.option("--secrets-key-file", type=click.Path(), help="Key of stored credentials; replicas share one.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 @click.pass_context
@@ -88,6 +92,8 @@ async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path
 
     host, port = listener.getsockname()[:2]
     url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    reached = settings.replica_url or ("" if host in EVERYWHERE else url)
+    settings = replace(settings, replica_url=reached, replica_certificate=tls[0] if tls else None)
     account = f"runai-cli-{_replica(settings.data_dir)}"
 
     def opened(orchestrator: Orchestrator) -> Any:

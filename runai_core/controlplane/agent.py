@@ -5,19 +5,13 @@ cluster goes on; what happened is told from where the two stopped.
 """
 
 import asyncio
-import contextlib
-import hashlib
-import json
 import logging
 import random
 import secrets
-import ssl
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import httpx
 import websockets.asyncio.client
 from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -25,14 +19,16 @@ from runai_core import wire
 from runai_core.controlplane.answering import Answers
 from runai_core.controlplane.applying import Applier
 from runai_core.controlplane.channels import Channel, Handler, Peer
+from runai_core.controlplane.credentials import Credential, FileNotes, Upward, refusal, trust, unreachable
 from runai_core.controlplane.downward import KINDS
 from runai_core.controlplane.feeding import Feed, from_message
 from runai_core.controlplane.measurements import POSITION, tell, to_rows
 from runai_core.controlplane.site import Site, outer_id
 from runai_core.controlplane.sockets import ClientSocket
 from runai_core.controlplane.store import store_identity, the_only
+from runai_core.controlplane.together import together
 from runai_core.model.clusters import Applied, ClusterCondition, Upstream
-from runai_core.model.errors import InvalidRequest, NotFound, RunaiError, Unauthenticated, Unavailable
+from runai_core.model.errors import NotFound, RunaiError
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Department, Project
@@ -40,7 +36,6 @@ from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Query, Store, samples_of
 from runai_core.service.clusters import lost_nodes
-from runai_core.service.own_identity import write_private
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +47,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 GREETING_SECONDS = 15.0
 
-CREDENTIAL_FILE = "control-plane.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upward:
-    """Where the control plane is, and how it is told from others."""
-
-    url: str  # https://...
-    token_file: Path | None = None  # holds a join token, which is needed once
-    ca_file: Path | None = None  # None: the authorities that this machine trusts
-
 
 class Agent:
     """Keeps one cluster linked to its control plane."""
@@ -72,7 +56,8 @@ class Agent:
         self._upward = upward
         self._applier = Applier(site)
         self._answers = Answers(site, self._applier)
-        self._file = site.data_dir / CREDENTIAL_FILE
+        self._credential = Credential(upward, site.backend.notes or FileNotes(site.data_dir))
+        self._run = "" if site.backend.versions_last else secrets.token_hex(8)
 
     async def run(self) -> None:
         """Stay connected until cancelled; every cut is logged once, in words."""
@@ -95,7 +80,7 @@ class Agent:
     async def _connect(self) -> None:
         """Speak until the connection ends; raises then."""
         context = trust(self._upward)
-        token = await self._token(context)
+        token = await self._credential.token(context)
         address = self._upward.url.rstrip("/").replace("http", "ws", 1) + "/api/v1/link"
         try:
             async with websockets.asyncio.client.connect(
@@ -106,65 +91,32 @@ class Agent:
                 open_timeout=10,
                 proxy=None,
             ) as connection:
-                await Conversation(self._site, self._applier, self._answers, self._keep).run(ClientSocket(connection))
+                conversation = Conversation(self._site, self._applier, self._answers, self._credential)
+                await conversation.run(ClientSocket(connection), self._run)
         except InvalidStatus as refused:
             raise refusal(refused.response.status_code, bytes(refused.response.body or b"")) from None
         except (OSError, WebSocketException, TimeoutError) as error:
             raise unreachable(self._upward.url, error) from None
 
-    async def _token(self, context: ssl.SSLContext | None) -> str:
-        """Return what proves who this cluster is; joins first where it never did, or is given a new join token."""
-        kept = self._kept()
-        joins = await asyncio.to_thread(self._join_token)
-        if kept.get("token") and (not joins or kept.get("joinedWith") == _mark(joins)):
-            return str(kept["token"])
-        if not joins:
-            raise Unauthenticated("this cluster has not joined yet: give --join-token-file with a token from there")
-        credential = kept.get("draft") or secrets.token_urlsafe(32)
-        write_json(self._file, {**kept, "draft": credential})  # before it is sent: the answer may be lost
-        uid = await join(self._upward.url, joins, str(credential), context)
-        token = f"{uid}.{credential}"
-        write_json(self._file, {"token": token, "joinedWith": _mark(joins)})
-        log.info("joined the control plane %s as cluster %s", self._upward.url, uid)
-        return token
-
-    def _join_token(self) -> str:
-        """Return the join token; empty where none is given, or its file is gone since it was used."""
-        try:
-            return self._upward.token_file.read_text().strip() if self._upward.token_file else ""
-        except OSError:
-            return ""
-
-    def _keep(self, credential: str) -> None:
-        """Keep a new credential; the old one goes on until this one was used."""
-        kept = self._kept()
-        uid = str(kept["token"]).partition(".")[0]
-        write_json(self._file, {**kept, "token": f"{uid}.{credential}"})
-
-    def _kept(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._file.read_text()))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise Unavailable(f"{self._file} cannot be read: {error}; remove it and join again") from None
-
 
 class Conversation:
     """What is said on one connection."""
 
-    def __init__(self, site: Site, applier: Applier, answers: Answers, keep: Any) -> None:
+    def __init__(self, site: Site, applier: Applier, answers: Answers, credential: Credential) -> None:
         self._site = site
         self._store = site.backend.store
         self._applier = applier
         self._answers = answers
-        self._keep = keep
+        self._credential = credential
         self._hello: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._upstream = Upstream(meta=Meta(name="control-plane"))
         self._lock = asyncio.Lock()
 
-    async def run(self, socket: ClientSocket) -> None:
-        """Speak until the connection ends; raise Unavailable then."""
+    async def run(self, socket: ClientSocket, process: str) -> None:
+        """Speak until the connection ends; raise Unavailable then.
+
+        `process` names this process where versions mean nothing to the next one; empty where they do.
+        """
         handlers: dict[str, Handler] = {
             "hello": self._on_hello,
             "delta": self._on_delta,
@@ -173,34 +125,17 @@ class Conversation:
         }
         self._peer = Peer(socket, handlers)
         upstream = self._upstream = await self._kept_upstream()
-        reading = asyncio.create_task(self._peer.run())
-        tasks = [reading]
-        try:
+        async with together() as work:
+            work.add(self._peer.run())
             epoch = (await store_identity(self._store)).meta.uid
-            await self._peer.send({"hello": await self._greeting(upstream, epoch)})
-            hello = await self._greeted(reading)
+            await self._peer.send({"hello": {**await self._greeting(upstream, epoch), "process": process}})
+            silent = "it does not answer as a control plane does: check the address"
+            positions = (await work.until(self._hello, GREETING_SECONDS, silent))["positions"]
             log.info("the link to the control plane is up")
-            tasks.append(asyncio.create_task(self._stay_alive()))
-            tasks.append(asyncio.create_task(self._tell_points(float(hello["positions"].get(POSITION, 0)))))
-            tasks += [
-                asyncio.create_task(feed.run(hello["positions"].get(kind), self._peer.deliver))
-                for kind, feed in upward_feeds(self._store).items()
-            ]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _greeted(self, reading: "asyncio.Task[None]") -> dict[str, Any]:
-        await asyncio.wait((self._hello, reading), timeout=GREETING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
-        if not self._hello.done():
-            raise Unavailable("it does not answer as a control plane does: check the address")
-        return self._hello.result()
+            work.add(self._stay_alive(), self._tell_points(float(positions.get(POSITION, 0))))
+            for kind, feed in upward_feeds(self._store).items():
+                work.add(feed.run(positions.get(kind), self._peer.deliver))
+            await work.until_first()
 
     async def _greeting(self, upstream: Upstream, epoch: str) -> dict[str, Any]:
         found: dict[str, Any] = {"epoch": epoch, "facts": wire.encode(self._site.facts)}
@@ -264,7 +199,7 @@ class Conversation:
             channel.leave()
 
     async def _on_credential(self, credential: str) -> None:
-        self._keep(credential)
+        await self._credential.renew(credential)
 
 
 def upward_feeds(store: Store) -> dict[str, Feed]:
@@ -287,90 +222,3 @@ def upward_feeds(store: Store) -> dict[str, Feed]:
         HistoryRecord.__name__: Feed(store, HistoryRecord, owned, keeps_gone=True),
         Applied.__name__: Feed(store, Applied, told, keeps_gone=True),
     }
-
-
-def trust(upward: Upward) -> ssl.SSLContext | None:
-    """Return how the control plane's certificate is checked; None for plain HTTP, which only loopback may use.
-
-    Raises:
-        InvalidRequest: the address is not one. Unavailable: the file of authorities cannot be read.
-    """
-    url = httpx.URL(upward.url)
-    if url.scheme == "http" and url.host in ("127.0.0.1", "localhost", "::1"):
-        return None
-    if url.scheme != "https" or not url.host:
-        raise InvalidRequest(f"the control plane must be https://<name>, not {upward.url[:80]}")
-    try:
-        return ssl.create_default_context(cafile=upward.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"the authorities in {upward.ca_file} cannot be read: {error}") from None
-
-
-async def join(url: str, token: str, credential: str, context: ssl.SSLContext | None) -> str:
-    """Exchange a join token for the right to connect with a credential; return the cluster's id.
-
-    Raises:
-        Unauthenticated: the token is not good (any more). Unavailable: nobody answers, or not who should.
-    """
-    try:
-        async with httpx.AsyncClient(verify=context or False, timeout=15.0, trust_env=False) as client:
-            answer = await client.post(
-                f"{url.rstrip('/')}/api/v1/link/join", json={"token": token, "credential": credential}
-            )
-    except httpx.HTTPError as error:
-        raise unreachable(url, error) from None
-    if answer.status_code != httpx.codes.OK:
-        raise refusal(answer.status_code, answer.content)
-    return str(answer.json()["clusterId"])
-
-
-def refusal(status: int, body: bytes) -> RunaiError:
-    """Return the error for an answer that is not what was hoped for."""
-    try:
-        said = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        said = "no reason given"
-    if status in (401, 403):
-        return Unauthenticated(said)
-    return Unavailable(f"it answered {status}: {said}")
-
-
-def unreachable(url: str, error: BaseException) -> Unavailable:
-    """Return the error, in words, for a connection that did not come to be."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Unavailable(_bad_certificate(cause))
-        cause = cause.__cause__ or cause.__context__
-    return Unavailable(f"no connection to {url}: {str(error) or type(error).__name__}; the cluster goes on by itself")
-
-
-def _bad_certificate(error: ssl.SSLCertVerificationError) -> str:
-    if "expired" in error.verify_message:
-        return "its certificate has expired: renew it on the control plane (or check this machine's clock)"
-    if "not yet valid" in error.verify_message:
-        return "its certificate is not valid yet: check this machine's clock"
-    if "hostname" in error.verify_message.lower() or "ip address" in error.verify_message.lower():
-        return f"its certificate is for another name: {error.verify_message}"
-    return f"its certificate is not signed by an authority that is trusted here ({error.verify_message}): give --ca"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of mode 0600 whole or not at all."""
-    write_private(path, json.dumps(content))
-
-
-def _mark(token: str) -> str:
-    """Return what tells one join token from the next without keeping it."""
-    return hashlib.sha256(token.encode()).hexdigest()[:16]
-
-
-@contextlib.asynccontextmanager
-async def running(agent: Agent) -> AsyncIterator[None]:
-    """Keep the link while the context is open."""
-    task = asyncio.create_task(agent.run(), name="agent")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

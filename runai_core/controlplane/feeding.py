@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core import wire
+from runai_core.controlplane.site import outer_id
 from runai_core.model.errors import Unavailable, WatchExpired
 from runai_core.ports import Change, ChangeType, Query, Store, Stored
 
@@ -106,10 +107,13 @@ class Feed:
         page = await self._store.list(self._kind, Query())
         gone = await self._store.list(self._kind, Query(deleted=True))
         told: list[tuple[ChangeType, int, Any]] = []
-        for kind, items in ((ChangeType.DELETED, gone.items), (ChangeType.ADDED, page.items)):
-            rendered = [(kind, item.meta.version, await self._render(item)) for item in items]
+        ended = {item.meta.uid for item in gone.items}
+        there = [item for item in page.items if item.meta.uid not in ended]  # it was deleted between the two lists
+        for kind, items in ((ChangeType.DELETED, gone.items), (ChangeType.ADDED, there)):
+            # All with the version of the list: what was told of one of them before is not newer than that.
+            rendered = [(kind, page.version, await self._render(item)) for item in items]
             told += [entry for entry in rendered if entry[2] is not None]
-        present = None if self._keeps_gone else frozenset(entry[2].meta.uid for entry in told)
+        present = None if self._keeps_gone else frozenset(outer_id(entry[2]) for entry in told)
         pieces = [tuple(told[start : start + PIECE]) for start in range(0, len(told), PIECE)] or [()]
         for index, piece in enumerate(pieces):
             await send(

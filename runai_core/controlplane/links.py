@@ -15,7 +15,9 @@ from runai_core.controlplane.feeding import from_message
 from runai_core.controlplane.measurements import POSITION, Keeper, from_rows
 from runai_core.controlplane.mirror import KINDS, Mirror
 from runai_core.controlplane.projects import Projects
+from runai_core.controlplane.relaying import Relays, Replica, pass_on
 from runai_core.controlplane.store import TenantStore
+from runai_core.controlplane.together import together
 from runai_core.model.clusters import (
     CLUSTER,
     LOCAL_NAME,
@@ -29,7 +31,7 @@ from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavaila
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.organization import Department, Project
-from runai_core.model.workload import Workload
+from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Clock
 from runai_core.service.clusters import LOST_AFTER, ClusterService
 
@@ -38,11 +40,14 @@ log = logging.getLogger(__name__)
 ROTATE_SECONDS = 7 * 24 * 3600.0
 """Age at which a cluster gets a new credential."""
 
+OF_PROCESS = frozenset({Workload.__name__, Pod.__name__})
+"""Kinds whose versions may mean nothing to the next process of a cluster: on Kubernetes they are objects."""
+
 
 class Links:
     """The clusters that are connected to this process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what two ends of a link need to know
         self,
         store: TenantStore,
         clusters: ClusterService,
@@ -51,6 +56,7 @@ class Links:
         *,
         rotate: float = ROTATE_SECONDS,
         wrote: Callable[[type[Any]], None] = lambda _kind: None,
+        relays: Relays | None = None,
     ) -> None:
         self._store = store
         self._clusters = clusters
@@ -58,12 +64,14 @@ class Links:
         self._epoch = epoch
         self._rotate = rotate
         self._wrote = wrote  # is told of projects that were taken up
+        self.relays = relays or Relays(epoch, clock, Replica())
         self._sessions: dict[str, Session] = {}
 
     async def serve(self, wire: Wire, cluster: Cluster, link: ClusterLink) -> None:
         """Speak with a cluster until the connection ends, or another one takes its place."""
         session = Session(self._store, wire, cluster, self._clock, self._epoch)
-        uid = cluster.meta.uid
+        uid, here = cluster.meta.uid, self.relays.here
+        link = replace(link, replica=here.url, replica_certificate=here.certificate)
 
         def ready() -> None:
             self._sessions[uid] = session
@@ -106,11 +114,40 @@ class Links:
         """Begin a conversation with a cluster; raise Unavailable where it is not connected."""
         return await (await self._peer(cluster)).open(operation, arguments)
 
+    async def relay(self, wire: Wire, cluster: str) -> None:
+        """Ask a cluster that is connected to this process what another replica asks, until the connection ends.
+
+        Raises:
+            Unavailable: it is not connected here (any more), or the connection has ended.
+        """
+        session = self._sessions.get(cluster)
+        if session is None:
+            raise Unavailable("the cluster is not connected to this replica any more: try again")
+        async with together() as work:
+            work.add(pass_on(wire, session.peer), session.over())
+            await work.until_first()
+
+    async def close(self) -> None:
+        """End the connections to other replicas."""
+        await self.relays.close()
+
     async def _peer(self, cluster: str) -> Peer:
         session = self._sessions.get(cluster)
         if session is not None:
             return session.peer
+        link = await self._known_link(cluster)
+        if link is not None and self._is_alive(link) and (peer := await self.relays.peer(link)) is not None:
+            return peer
         raise Unavailable(await self._why_not(cluster))
+
+    async def _known_link(self, uid: str) -> ClusterLink | None:
+        try:
+            return await self._store.get(ClusterLink, uid)
+        except NotFound:
+            return None
+
+    def _is_alive(self, link: ClusterLink) -> bool:
+        return link.connected and self._clock.now() - (link.last_liveness or 0.0) < LOST_AFTER
 
     async def _why_not(self, uid: str) -> str:
         try:
@@ -120,8 +157,10 @@ class Links:
             return "the cluster of this workload is not known any more"
         if link.last_liveness is None:
             return f"cluster {name} waits to connect: nothing is known of it yet"
-        if link.connected and self._clock.now() - link.last_liveness < LOST_AFTER:
-            return f"cluster {name} is connected to another replica of the control plane: ask there"
+        if self._is_alive(link) and link.replica:
+            return f"cluster {name} connects anew just now: try again"
+        if self._is_alive(link):
+            return f"cluster {name} is connected to another replica, which has no --replica-url: ask there"
         seconds = self._clock.now() - link.last_liveness
         return f"cluster {name} is disconnected since {seconds:.0f} s: what runs there goes on; try again later"
 
@@ -141,7 +180,8 @@ class Session:
         self._link: ClusterLink | None = None
         self._mirror: Mirror | None = None
         self._heard = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._ended = asyncio.Event()  # by us
+        self._over = asyncio.Event()  # whoever ended it
         handlers: dict[str, Handler] = {
             "hello": self._on_hello,
             "delta": self._on_delta,
@@ -155,37 +195,35 @@ class Session:
         """End the connection."""
         self._ended.set()
 
+    async def over(self) -> None:
+        """Wait until the connection has ended; raise Unavailable then."""
+        await self._over.wait()
+        raise Unavailable(f"cluster {self._cluster.name} was disconnected: try again")
+
     async def run(self, link: ClusterLink, credential: str, ready: Callable[[], None]) -> None:
         """Speak until the connection ends; raise Unavailable or StaleVersion then."""
-        reading = asyncio.create_task(self.peer.run())
-        tasks = [reading]
         try:
-            hello = await _first(self._hello, reading)
-            await self._begin(link, hello)
-            await self.peer.send({"hello": {"epoch": self._epoch, "positions": self._positions()}})
-            if credential:
-                await self.peer.send({"credential": credential})
-            ready()
-            log.info("cluster %s is connected", self._cluster.name)
-            positions = hello["positions"] if hello["positionsEpoch"] == self._epoch else {}
-            tasks.append(asyncio.create_task(self._watch_for_silence()))
-            tasks.append(asyncio.create_task(self._until_ended()))
-            tasks += [
-                asyncio.create_task(feed.run(positions.get(kind), self.peer.deliver))
-                for kind, feed in downward_feeds(self._store, self._cluster, self._projects).items()
-            ]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            async with together() as work:
+                work.add(self.peer.run())
+                hello = await work.until(self._hello, LOST_AFTER, "the cluster did not say who it is")
+                await self._begin(link, hello)
+                await self.peer.send({"hello": {"epoch": self._epoch, "positions": self._positions()}})
+                if credential:
+                    await self.peer.send({"credential": credential})
+                ready()
+                log.info("cluster %s is connected", self._cluster.name)
+                positions = hello["positions"] if hello["positionsEpoch"] == self._epoch else {}
+                work.add(self._watch_for_silence(), self._until_ended())
+                for kind, feed in downward_feeds(self._store, self._cluster, self._projects).items():
+                    work.add(feed.run(positions.get(kind), self.peer.deliver))
+                await work.until_first()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._over.set()
             await self._end()
 
     async def _begin(self, link: ClusterLink, hello: Mapping[str, Any]) -> None:
         """Make this connection the one that writes for the cluster."""
-        epoch = str(hello["epoch"])
+        epoch, process = str(hello["epoch"]), str(hello.get("process", ""))
         facts = wire.decode(ClusterFacts, hello["facts"])
         session = uuid.uuid4().hex
         changed = replace(link, session=session, connected=True, last_liveness=self._clock.now(), facts=facts)
@@ -196,8 +234,12 @@ class Session:
                 [wire.decode(NodePool, item) for item in hello["nodePools"]],
                 [wire.decode(Project, item) for item in hello["projects"]],
             )
+        if process != link.process:  # its versions of these are others now: they are told anew, and count
+            kept = {kind: version for kind, version in changed.positions.items() if kind not in OF_PROCESS}
+            changed = replace(changed, process=process, positions=kept)
         self._link = await self._store.update(changed)
-        self._mirror = Mirror(self._store, self._cluster.meta.uid, epoch, self._projects)
+        versions = f"{epoch}.{process}" if process else epoch
+        self._mirror = Mirror(self._store, self._cluster.meta.uid, versions, self._projects)
 
     async def _end(self) -> None:
         if self._link is None:
@@ -273,12 +315,3 @@ class Session:
                     await self._heard.wait()
             except TimeoutError:
                 raise Unavailable(f"cluster {self._cluster.name} is silent") from None
-
-
-async def _first(answer: "asyncio.Future[dict[str, Any]]", reading: "asyncio.Task[None]") -> dict[str, Any]:
-    await asyncio.wait((answer, reading), timeout=LOST_AFTER, return_when=asyncio.FIRST_COMPLETED)
-    if reading.done():
-        reading.result()
-    if not answer.done():
-        raise Unavailable("the cluster did not say who it is")
-    return answer.result()

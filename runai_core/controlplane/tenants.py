@@ -92,7 +92,7 @@ def settings_of(tenant: Tenant, settings: Settings) -> Settings:
         database_url=_own_database(settings.database_url, tenant.name, folder),
         backend="control-plane",
         role="api",
-        allowed_hosts=(*settings.allowed_hosts, *tenant.hosts),
+        allowed_hosts=(*tenant.hosts, *settings.allowed_hosts),  # its own first: by that other replicas ask for it
     )
 
 

@@ -89,9 +89,11 @@ class ClusterLink:
     rotated_at: float = 0.0
     session: str = ""
     replica: str = ""  # address of the process that holds the connection; empty: not reachable from others
+    replica_certificate: str = ""  # PEM, that it shows there
     connected: bool = False
     last_liveness: float | None = None
     epoch: str = ""  # names the cluster's store
+    process: str = ""  # names the cluster's process, where versions mean nothing to the next one
     positions: Mapping[str, int] = field(default_factory=dict)  # kind -> version in the cluster's store
     facts: ClusterFacts = ClusterFacts()
     conditions: tuple[ClusterCondition, ...] = ()

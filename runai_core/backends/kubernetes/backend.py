@@ -13,6 +13,8 @@ from runai_core.backends.kubernetes.derived import DerivedWorkloads
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.lease import KubernetesLease
+from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
+from runai_core.backends.kubernetes.notes import SecretNotes
 from runai_core.backends.kubernetes.world import World, open_world
 from runai_core.ports import Backend, Clock, Runtime, Store
 
@@ -32,8 +34,11 @@ async def open_kubernetes(
     records: Store,
     plugins: "Registry",
     clock: Clock | None = None,
+    namespace: str = SYSTEM_NAMESPACE,
 ) -> AsyncIterator[Backend]:
     """Open a cluster; `records` keeps what is no object of the cluster: history, accounts, rules.
+
+    `namespace` is the one that we are installed in.
 
     `kubeconfig` None means the cluster that this process runs in, or else the
     default file.
@@ -65,6 +70,8 @@ async def open_kubernetes(
                     name="kubernetes",
                     requires=("image",),
                     resolves=FOLLOWED,
+                    notes=SecretNotes(api, namespace),
+                    versions_last=False,
                     facts={"API server": api.server, "Kubernetes": version},
                 )
             finally:

@@ -1,6 +1,6 @@
 """What the informers hold, in the form of the model: found by name and id, listed, and told as it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,6 +37,14 @@ class Derived(Protocol):
         """Have ``callback(ChangeType, Workload)`` called at every change."""
         ...
 
+    def members(self, uid: str) -> list[Pod]:
+        """Return the pods of one of them."""
+        ...
+
+    def on_pods(self, callback: Callable[[str], None]) -> None:
+        """Have ``callback(uid)`` called when pods of one of them may have changed."""
+        ...
+
     async def create(self, workload: Workload) -> Workload:
         """Make the framework's object from the workload's manifest."""
         ...
@@ -62,9 +70,11 @@ class Copies:
         self.derived = derived
         self.keepers: dict[type[Any], Keeper] = {keeper.kind: keeper for keeper in keepers(world)}
         self.versions = Versions()
-        self.stories = {kind: Story(self.versions, log_kept) for kind in self.keepers}
+        self._log_kept = log_kept
+        self.stories: dict[type[Any], Story] = {kind: Story(self.versions, log_kept) for kind in self.keepers}
         self._hidden: set[str] = set()  # uids that we deleted and whose end the watch has not shown yet
         self._read: dict[str, tuple[str, Any]] = {}  # uid -> version, what it says
+        self._pods_told: dict[str, dict[str, Pod]] = {}  # uid of a row of somebody else's -> its pods by uid
 
     async def start(self) -> None:
         """Follow all kinds; return when the copy of each is complete."""
@@ -158,12 +168,44 @@ class Copies:
 
     def _pods(self) -> Iterable[Pod]:
         for item in self.world.pods.all():
-            if (item["metadata"].get("labels") or {}).get(WORKLOAD_UID_LABEL):
+            if _is_ours(item):
                 yield pod_of(item)
         if self.derived is not None:
             yield from self.derived.pods()
 
     # -- changes
+
+    def story(self, kind: type[Any]) -> Story | None:
+        """Return the changes of a kind; None where they are not the cluster's to tell."""
+        if kind is Pod and Pod not in self.stories:
+            self._follow_pods()
+        return self.stories.get(kind)
+
+    def _follow_pods(self) -> None:
+        """Tell of pods from now on: few ask for it, and there are many."""
+        story = self.stories[Pod] = Story(self.versions, self._log_kept)
+        self.versions.next(0)  # what was listed before is too old: something may have happened since
+        story.begin()
+        self.world.pods.on_change(self._pod_changed)
+        if self.derived is not None:
+            for row in self.derived.rows():
+                self._pods_told[row.meta.uid] = {pod.meta.uid: pod for pod in self.derived.members(row.meta.uid)}
+            self.derived.on_pods(partial(self._derived_pods_changed, self.derived))
+
+    def _pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
+        ours = [item if item is not None and _is_ours(item) else None for item in (old, new)]
+        before, after = (None if item is None else pod_of(item) for item in ours)
+        self._tell(Pod, before, after, _number(((new or old or {}).get("metadata") or {}).get("resourceVersion", "")))
+
+    def _derived_pods_changed(self, derived: Derived, uid: str) -> None:
+        before = self._pods_told.pop(uid, {})
+        after = {pod.meta.uid: pod for pod in derived.members(uid)}
+        if after:
+            self._pods_told[uid] = after
+        for pod in (before | after).values():
+            was, now = before.get(pod.meta.uid), after.get(pod.meta.uid)
+            if was != now:
+                self._tell(Pod, was, now, pod.meta.version)
 
     def hide(self, keeper: Keeper, found: Any, uid: str) -> None:
         """Let an object be gone from now on: it was deleted, and the watch will show it."""
@@ -191,6 +233,10 @@ class Copies:
 
     def _derived_changed(self, change: ChangeType, workload: Workload) -> None:
         self.stories[Workload].tell(change, workload, workload.meta.version)
+
+
+def _is_ours(pod: Object) -> bool:
+    return bool((pod["metadata"].get("labels") or {}).get(WORKLOAD_UID_LABEL))
 
 
 def _names(keeper: Keeper, item: Object) -> tuple[str, ...]:

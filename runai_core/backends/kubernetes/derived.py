@@ -35,6 +35,14 @@ class DerivedWorkloads:
         """Have somebody told of every change of a row."""
         self._rows.on_change(callback)
 
+    def members(self, uid: str) -> list[Pod]:
+        """Return the pods of one row."""
+        return self._rows.members(uid)
+
+    def on_pods(self, callback: Callable[[str], None]) -> None:
+        """Have somebody told when the pods of a row may have changed."""
+        self._rows.on_pods(callback)
+
     async def create(self, workload: Workload) -> Workload:
         """Create the framework's object."""
         return await self._frameworks.submit(workload)

@@ -67,6 +67,7 @@ class ExternalRows:
         self._top_of_group: dict[str, str] = {}  # also of groups that went before their pods
         self._marked: dict[str, None] = {}
         self._callbacks: list[RowChange] = []
+        self._on_pods: list[Callable[[str], None]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     # -- asking
@@ -142,6 +143,10 @@ class ExternalRows:
     def on_change(self, callback: RowChange) -> None:
         """Have somebody told of every change of a row, soon after it."""
         self._callbacks.append(callback)
+
+    def on_pods(self, callback: Callable[[str], None]) -> None:
+        """Have somebody told of every row whose pods may have changed, soon after it."""
+        self._on_pods.append(callback)
 
     # -- following
 
@@ -240,6 +245,9 @@ class ExternalRows:
                 self._renew(uid)
             except Exception:  # the top of a loop: one object that cannot be read must not hide the others
                 log.exception("the workload with uid %s could not be read", uid)
+        for uid in marked:
+            for callback in self._on_pods:
+                callback(uid)
 
     def _renew(self, uid: str) -> None:
         old, new = self._rows.get(uid), self._row(uid)

@@ -119,7 +119,7 @@ class KubernetesStore:
 
     def watch(self, kind: type[T], from_version: int) -> AsyncIterator[Change[T]]:
         """Yield every change after the version, in order. Raise WatchExpired when it is no longer known."""
-        story = self._copies.stories.get(kind)
+        story = self._copies.story(kind)
         return self._records.watch(kind, from_version) if story is None else story.watch(from_version)
 
     async def version(self) -> int:

@@ -16,6 +16,7 @@ from runai_core.operator.install.crds import DEFINITIONS
 from runai_core.operator.install.names import (
     COMPONENTS,
     PROJECT_ROLES,
+    PROJECT_SECRETS_ROLE,
     WEBHOOK_CONFIGURATION,
     Component,
     account_of,
@@ -118,12 +119,14 @@ OPERATOR: tuple[Right, ...] = (
     right(resources.PODS, ("create",), "to stop workloads", sub="eviction"),
     Right(resources=("services", "configmaps", "persistentvolumeclaims"), verbs=ALL,
           reason="to make what the pods of workloads need"),
-    right(resources.SECRETS, ("create",), "to give the pods of an MPI workload keys for each other"),
     right(resources.DEPLOYMENTS, ("get", *MAKE), "to make the replicas of inference servers"),
     right(resources.NAMESPACES, ("create", "patch", "update"), "to make the namespaces of projects"),
     right(resources.NODES, ("patch",), "to label the nodes of node pools"),
+    right(resources.PODS, ("get",), "to show logs to a linked control plane", sub="log"),
+    right(resources.PODS, ("create", "get"), "to open shells for a linked control plane", sub="exec"),
     right(resources.ROLE_BINDINGS, ALL, "to give people their rights in projects"),
-    Right(group="rbac.authorization.k8s.io", resources=("clusterroles",), verbs=("bind",), names=PROJECT_ROLES,
+    Right(group="rbac.authorization.k8s.io", resources=("clusterroles",), verbs=("bind",),
+          names=(*PROJECT_ROLES, PROJECT_SECRETS_ROLE),
           reason="to give exactly these roles, and no others"),
     Right(group="admissionregistration.k8s.io",
           resources=("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
@@ -144,6 +147,15 @@ API: tuple[Right, ...] = (
           reason="to open shells and ports of workloads"),
 )  # fmt: skip
 """What the API server may do."""
+
+PROJECT_SECRETS: tuple[Right, ...] = (
+    right(
+        resources.SECRETS,
+        ("get", "list", "create", "patch", "delete"),
+        "to give the pods of workloads the credentials that they name, and those of an MPI workload keys for each other",
+    ),
+)
+"""What the operator may do in the namespaces of projects besides: it binds this role to itself there."""
 
 RIGHTS: Mapping[str, tuple[Right, ...]] = {"scheduler": SCHEDULER, "operator": OPERATOR, "api": API}
 """Component -> its rights in the whole cluster, besides those on the kinds of plug-ins."""
@@ -219,6 +231,7 @@ def roles(kinds: Sequence[WorkloadKind], home: str) -> list[Manifest]:
             named = (name, component.name, where or home)
             found.append({**_named("Role", *named), "rules": [item.rule() for item in local]})
             found.append(_bound(_named("RoleBinding", *named), "Role", name, component, home))
+    found.append(_cluster_role(PROJECT_SECRETS_ROLE, "operator", PROJECT_SECRETS))
     for name, rights in PEOPLE.items():
         found.append(_cluster_role(name, "projects", (*rights, *kind_rights(kinds, _PEOPLE_KINDS[name]))))
     return found

@@ -51,6 +51,20 @@ async def link(socket: WebSocket) -> None:
         await _refuse(socket, error)
 
 
+@router.websocket("/relay")
+async def relay(socket: WebSocket, cluster: str = "") -> None:
+    """Let another replica of this control plane ask a cluster that is connected here."""
+    door: Orchestrator = socket.app.state.orchestrator
+    try:
+        if door.links is None:
+            raise NotFound("this orchestrator is no control plane: it has no replicas")
+        door.links.relays.check(_credential(socket), cluster)
+        await socket.accept()
+        await door.links.relay(ServerSocket(socket), cluster)
+    except RunaiError as error:
+        await _refuse(socket, error)
+
+
 def _credential(socket: WebSocket) -> str:
     scheme, _, token = socket.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():

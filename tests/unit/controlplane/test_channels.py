@@ -1,68 +1,15 @@
 """One connection that carries many conversations: order, windows, and what a cut does to whoever waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from runai_core.controlplane.channels import WINDOW, Channel, Handler, Peer
+from runai_core.controlplane.channels import WINDOW, Channel, Peer
 from runai_core.controlplane.feeding import Delta
 from runai_core.model.errors import Conflict, Unavailable
+from tests.pipes import a_pipe, opened, two_peers
 from tests.waiting import soon, until
-
-
-@dataclass
-class Pipe:
-    """One end of a connection in memory."""
-
-    heard: "asyncio.Queue[str | bytes | None]" = field(default_factory=asyncio.Queue)
-    other: "Pipe | None" = None
-    is_cut: bool = False
-
-    async def send(self, frame: str | bytes) -> None:
-        if self.is_cut or self.other is None:
-            raise Unavailable("the connection was cut")
-        self.other.heard.put_nowait(frame)
-        await asyncio.sleep(0)
-
-    async def receive(self) -> str | bytes:
-        frame = await self.heard.get()
-        if frame is None:
-            raise Unavailable("the connection was cut")
-        return frame
-
-    def cut(self) -> None:
-        assert self.other is not None
-        for end in (self, self.other):
-            end.is_cut = True
-            end.heard.put_nowait(None)
-
-
-@asynccontextmanager
-async def two_peers(handlers: dict[str, Handler]) -> AsyncIterator[tuple[Peer, Peer, Pipe]]:
-    """Yield a peer that asks, one that answers, and the pipe between them."""
-    one, two = Pipe(), Pipe()
-    one.other, two.other = two, one
-    asking, answering = Peer(one, {}), Peer(two, handlers)
-    tasks = [asyncio.create_task(peer.run()) for peer in (asking, answering)]
-    try:
-        yield asking, answering, one
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def opened(act: Any) -> dict[str, Handler]:
-    """Return handlers that act on each channel that is opened."""
-
-    async def on_open(message: dict[str, Any]) -> None:
-        await act(message["channel"], message["arguments"])
-
-    return {"open": on_open}
 
 
 @pytest.mark.asyncio
@@ -132,8 +79,7 @@ async def test_a_handler_that_fails_ends_the_connection_and_not_in_silence() -> 
     async def fails(_message: Any) -> None:
         raise Unavailable("the database cannot be used now")
 
-    one, two = Pipe(), Pipe()
-    one.other, two.other = two, one
+    one, two = a_pipe()
     answering = Peer(two, {"delta": fails})
     running = asyncio.create_task(answering.run())
     await one.send('{"delta": {}}')
