@@ -38,10 +38,8 @@ async def open_kubernetes(
 ) -> AsyncIterator[Backend]:
     """Open a cluster; `records` keeps what is no object of the cluster: history, accounts, rules.
 
-    `namespace` is the one that we are installed in.
-
     `kubeconfig` None means the cluster that this process runs in, or else the
-    default file.
+    default file; `namespace` is the one that we are installed in.
 
     Raises:
         InvalidRequest: the kubeconfig is wrong. Unavailable: the API server cannot be reached.
