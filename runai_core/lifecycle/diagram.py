@@ -7,7 +7,9 @@ from runai_core.model.workload import TERMINAL, Phase
 
 BEGIN, END = "<!-- begin {name} -->", "<!-- end {name} -->"
 
-NOT_DRAWN = frozenset({Signal.DELETE_ASKED, Signal.STOP_ASKED, Signal.CONTACT_LOST, Signal.UPDATE_ASKED})
+NOT_DRAWN = frozenset(
+    {Signal.DELETE_ASKED, Signal.STOP_ASKED, Signal.CONTACT_LOST, Signal.UPDATE_ASKED, Signal.ROLL_ASKED}
+)
 """Signals that most phases know: the text names them, the diagram would drown in their arrows."""
 
 

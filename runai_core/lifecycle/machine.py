@@ -113,6 +113,8 @@ _ASKED: Mapping[Signal, str] = {
     Signal.STOP_ASKED: "stopped",
     Signal.RESUME_ASKED: "resumed",
     Signal.UPDATE_ASKED: "updated",
+    Signal.ROLL_ASKED: "updated",
+    Signal.SCALE_ASKED: "scaled",
 }
 
 _HAS_ENDED = "it has ended, so delete it, or submit it again under another name"

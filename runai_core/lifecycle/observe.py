@@ -113,7 +113,7 @@ def _gang_failed(seen: Seen) -> Pod | None:
     if seen.uncounted_failures <= 0:
         return None
     deciding = [pod for pod in seen.failed if seen.shape.decider and pod.spec.role == seen.shape.decider]
-    others = [pod for pod in seen.last if is_live(pod)]
+    others = [*filter(is_live, seen.last), *seen.stand_ins]
     if deciding or not seen.enough([*others, *seen.done]):
         return (deciding or seen.failed)[0]
     if seen.shape.runs is not None and not _may_retry(seen, seen.failed[-1], seen.uncounted_failures):

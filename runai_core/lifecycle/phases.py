@@ -37,6 +37,8 @@ class Signal(StrEnum):
     PODS_GONE = "PodsGone"  # no pod is left
     UPDATE_ASKED = "UpdateAsked"
     UPDATED = "Updated"  # the changed specification is stored
+    ROLL_ASKED = "RollAsked"  # the same at once: its pods are replaced one after the other, and old ones answer on
+    SCALE_ASKED = "ScaleAsked"  # more or fewer pods of the same kind are asked for
     CONTACT_LOST = "ContactLost"  # the state of the pods is not known
     CONTACT_FOUND = "ContactFound"
 
@@ -102,7 +104,6 @@ _LOSE_PLACE: Row = {
     Signal.EVICTED: (Phase.PENDING, (Effect.DELETE_PODS, Effect.COUNT_EVICTION, *_ANEW, Effect.NOTIFY)),
     Signal.EVICTED_FOR_GOOD: (Phase.TERMINATING, (Effect.DELETE_PODS, Effect.COUNT_EVICTION, Effect.RELEASE_QUOTA)),
 }
-_UPDATE: Row = {Signal.UPDATE_ASKED: (Phase.UPDATING, ())}
 _LOSE_CONTACT: Row = {Signal.CONTACT_LOST: (Phase.UNKNOWN, ())}
 
 
@@ -114,9 +115,23 @@ def _one_run_ends(phase: Phase) -> Row:
     }
 
 
+def _changes(phase: Phase) -> Row:
+    """Return the row part of a phase in which the specification of a server can be changed."""
+    return {
+        Signal.UPDATE_ASKED: (Phase.UPDATING, ()),
+        Signal.ROLL_ASKED: (Phase.PENDING if phase is Phase.INITIALIZING else phase, _ANEW),
+        Signal.SCALE_ASKED: (phase, (Effect.REPLACE_PODS,)),
+    }
+
+
 def _with_pods(phase: Phase) -> Row:
+    """Return what can happen in every phase in which pods exist and their state is known."""
+    return {**_whatever_is_known(phase), **_changes(phase)}
+
+
+def _whatever_is_known(phase: Phase) -> Row:
     """Return what can happen in every phase in which pods exist."""
-    return {**_one_run_ends(phase), **_END, **_LOSE_PLACE, **_UPDATE, **_LOSE_CONTACT, **_STOP, **_DELETE}
+    return {**_one_run_ends(phase), **_END, **_LOSE_PLACE, **_LOSE_CONTACT, **_STOP, **_DELETE}
 
 
 TRANSITIONS: Mapping[Phase, Row] = MappingProxyType(
@@ -157,7 +172,7 @@ TRANSITIONS: Mapping[Phase, Row] = MappingProxyType(
             Signal.CONTACT_FOUND: (Phase.PENDING, ()),
             Signal.ALL_READY: (Phase.RUNNING, ()),
             Signal.PODS_LOST: (Phase.DEGRADED, (Effect.REPLACE_PODS, Effect.NOTIFY)),
-            **{signal: step for signal, step in _with_pods(Phase.UNKNOWN).items() if signal != Signal.UPDATE_ASKED},
+            **_whatever_is_known(Phase.UNKNOWN),
         },
         Phase.STOPPING: {
             Signal.STOP_ASKED: (Phase.STOPPING, ()),

@@ -71,14 +71,19 @@ class Seen:
         return [pod for pod in self.last if succeeded(pod) and pod.spec.rank not in self.vacant]
 
     @cached_property
+    def stand_ins(self) -> list[Pod]:
+        """Pods of an older attempt that do the work while those of the present one come up."""
+        return [pod for pod in self.pods if pod.stands_in and _works(pod)]
+
+    @cached_property
     def placed(self) -> list[Pod]:
         """Pods that have a node and keep it, and those that needed one."""
-        return [pod for pod in self.last if holds_node(pod)] + self.done
+        return [*filter(holds_node, self.last), *self.done, *self.stand_ins]
 
     @cached_property
     def ready(self) -> list[Pod]:
         """Pods that do their work, and those that have done it."""
-        return [pod for pod in self.last if pod.status.state == PodState.RUNNING and pod.status.ready] + self.done
+        return [*filter(_works, self.last), *self.done, *self.stand_ins]
 
     @cached_property
     def failed(self) -> list[Pod]:
@@ -120,8 +125,9 @@ class Seen:
     @property
     def counts(self) -> Counts:
         """Pods asked for, and pods that run."""
-        running = sum(pod.status.state == PodState.RUNNING for pod in self.last)
-        return Counts(len(self.shape.places), running)
+        running = sum(pod.status.state == PodState.RUNNING for pod in (*self.last, *self.stand_ins))
+        wanted = len(self.shape.places)
+        return Counts(wanted, min(running, wanted) if self.stand_ins else running)
 
     def enough(self, pods: Iterable[Pod]) -> bool:
         """Return whether these pods meet the gang's minimum, and that of each part of it."""
@@ -145,6 +151,10 @@ class Seen:
 def succeeded(pod: Pod) -> bool:
     """Return whether the pod's program ended well."""
     return pod.status.state == PodState.SUCCEEDED
+
+
+def _works(pod: Pod) -> bool:
+    return pod.status.state == PodState.RUNNING and pod.status.ready
 
 
 def holds_node(pod: Pod) -> bool:

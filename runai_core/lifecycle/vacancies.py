@@ -97,7 +97,7 @@ def wants_pods(workload: Workload, pods: Sequence[Pod], now: float) -> bool:
     """
     if workload.phase not in CLAIMS_QUOTA - {Phase.UPDATING, Phase.UNKNOWN} or workload.type == WorkloadType.EXTERNAL:
         return False
-    if any(is_live(pod) for pod in pods if pod.attempt != workload.attempt):
+    if any(is_live(pod) and not pod.stands_in for pod in pods if pod.attempt != workload.attempt):
         return False
     if not any(pod.attempt == workload.attempt for pod in pods) and now < retry_at(workload):
         return False
@@ -127,12 +127,15 @@ def _delay(failures: int) -> float:
 def surplus(workload: Workload, pods: Sequence[Pod]) -> tuple[Pod, ...]:
     """Return the live pods that must end: of older attempts, or of a workload that has no claim any more."""
     keeps = workload.phase in CLAIMS_QUOTA
-    return tuple(pod for pod in pods if is_live(pod) and not (keeps and pod.attempt == workload.attempt))
+    return tuple(
+        pod for pod in pods if is_live(pod) and not (keeps and (pod.attempt == workload.attempt or pod.stands_in))
+    )
 
 
 def left_over(workload: Workload, pods: Sequence[Pod]) -> tuple[Pod, ...]:
-    """Return the pods of workers that were wanted on demand and are wanted no more."""
-    if workload.members is None:
+    """Return the pods that are wanted no more: of workers on demand, or of a server that was scaled in."""
+    scales = workload.type is WorkloadType.INFERENCE and workload.phase in CLAIMS_QUOTA
+    if workload.members is None and not scales:
         return ()
     wanted = {place.rank for place in shape_of(workload).places}
     return tuple(pod for pod in present(workload, pods) if pod.spec.rank not in wanted)

@@ -181,6 +181,7 @@ class Workload:
     category: str = "Train"
     node_pools: tuple[str, ...] = ()  # in order of preference, never empty once submitted
     origins: Mapping[str, str] = field(default_factory=dict)  # field -> policy that set its value
+    revision: str = ""  # inference: digest of all that makes its pods what they are, but not how many they are
     limits: Limits | None = None  # by scheduling rules; None: there are none
     source: str = "Control-plane"  # CLI | Control-plane | Other
     # state
@@ -286,6 +287,7 @@ class Pod:
     pod_group: str
     attempt: int = 1
     replacement: int = 0  # how many pods of the same rank came before it in this attempt
+    stands_in: bool = False  # of an older attempt: it does the work until the present one's pods do
     node_pool: str = ""
     spec: PodSpec
     status: PodStatus = field(default_factory=PodStatus)

@@ -214,12 +214,16 @@ class SchedulingService:
         workload = await self._find(key)
         if workload is None:
             return
+        before = self.verdict(workload.meta.uid)
         newest[workload.meta.uid] = verdict
         if len(workload.node_pools) > 1 and not verdict.promised:
             self._when_waiting(workload)
         old, now = workload.verdict, self._backend.clock.now()
         same_reason = old is not None and old.reason is verdict.reason
-        if workload.phase is not Phase.PENDING or (same_reason and old is not None and old.message == verdict.message):
+        if workload.phase is not Phase.PENDING:
+            await self._tell_of_growth(workload, before, verdict)
+            return
+        if same_reason and old is not None and old.message == verdict.message:
             return
         if same_reason and now - self._saved.get(workload.meta.uid, 0.0) < SAVE_VERDICT:
             return
@@ -233,6 +237,11 @@ class SchedulingService:
         if not same_reason:
             warning = verdict.reason is not Reason.WAITING_FOR_RELEASE
             await self._journal.event(workload, verdict.reason.value, verdict.message, warning=warning)
+
+    async def _tell_of_growth(self, workload: Workload, before: Verdict | None, verdict: Verdict) -> None:
+        """Say once why the new version of a server waits whose old one answers on."""
+        if workload.phase is Phase.RUNNING and (before is None or before.reason is not verdict.reason):
+            await self._journal.event(workload, verdict.reason.value, verdict.message, warning=True)
 
     async def _record_eviction(self, key: str, evictions: Sequence[Evict]) -> None:
         workload = await self._find(key)

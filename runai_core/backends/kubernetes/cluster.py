@@ -142,6 +142,10 @@ class KubernetesCluster:
         """Ask these pods of the workload to end and to leave `pods`."""
         await _workload_pods().remove_pods(self.api, self.world, workload, uids, reason=reason)
 
+    def rolls_out(self, type_: WorkloadType) -> bool:
+        """Return whether pods of this type are replaced one after the other."""
+        return bool(_workload_pods().rolls_out(type_))
+
     async def pods(self, workload: Workload) -> Sequence[Pod]:
         """Return the pods of the workload that exist, of every attempt, terminating ones included."""
         if self._rows is not None and workload.type is WorkloadType.EXTERNAL:

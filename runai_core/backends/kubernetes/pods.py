@@ -15,14 +15,14 @@ from runai_core.backends.kubernetes.codec.pod_status import is_exhausted, pod_of
 from runai_core.backends.kubernetes.launching import AT_ONCE, launch, object_of, place_of
 from runai_core.backends.kubernetes.names import ATTEMPT_LABEL, ENDED_ANNOTATION, WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
-from runai_core.backends.kubernetes.rollouts import wind_down
+from runai_core.backends.kubernetes.rollouts import scale_in, wind_down
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.lifecycle.phases import CLAIMS_QUOTA
 from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT
 from runai_core.lifecycle.shape import shape_of
 from runai_core.model.errors import NotFound, RunaiError
-from runai_core.model.workload import Pod, Workload
+from runai_core.model.workload import Pod, Workload, WorkloadType
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,15 @@ async def remove(
 
 async def remove_pods(api: Api, world: World, workload: Workload, uids: Collection[str], *, reason: str) -> None:
     """Ask these pods of the workload to end and to leave."""
-    await _delete(api, [item for item in items_of(world, workload) if item["metadata"]["uid"] in set(uids)], reason)
+    chosen = [item for item in items_of(world, workload) if item["metadata"]["uid"] in set(uids)]
+    if any(map(is_rolled, chosen)):
+        await scale_in(api, workload, place_of(world, workload))
+    await _delete(api, [item for item in chosen if not is_rolled(item)], reason)
+
+
+def rolls_out(type_: WorkloadType) -> bool:
+    """Return whether pods of this type are replaced one after the other when the workload changes."""
+    return type_ in ROLLED
 
 
 def rendezvous(world: World, workload: Workload) -> tuple[str, int]:
@@ -183,4 +191,5 @@ __all__ = [
     "remove",
     "remove_pods",
     "rendezvous",
+    "rolls_out",
 ]

@@ -25,20 +25,23 @@ WITH_PODS = {
     "StopAsked": "Stopping",
     "DeleteAsked": "Deleting",
     "UpdateAsked": "Updating",
+    "RollAsked": "=",
+    "ScaleAsked": "=",
     "ContactLost": "Unknown",
 }
+CHANGES = {"UpdateAsked", "RollAsked", "ScaleAsked"}
 BEFORE_PODS = {"Failed": "Failed", "StopAsked": "Stopping", "DeleteAsked": "Deleting"}
 
 # Written by hand from Run:ai's table of phases, not derived: "=" stays where it is.
 EXPECTED: Mapping[str, Mapping[str, str]] = {
     "Creating": {**BEFORE_PODS, "PodsCreated": "Pending"},
     "Pending": {**WITH_PODS, "PodsCreated": "=", "AllScheduled": "Initializing"},
-    "Initializing": {**WITH_PODS, "AllReady": "Running", "Waiting": "Pending"},
+    "Initializing": {**WITH_PODS, "RollAsked": "Pending", "AllReady": "Running", "Waiting": "Pending"},
     "Running": {**WITH_PODS, "PodsLost": "Degraded", "Waiting": "Pending"},
     "Degraded": {**WITH_PODS, "AllReady": "Running", "Waiting": "Pending"},
     "Updating": {**BEFORE_PODS, "Updated": "Pending"},
     "Unknown": {
-        **{signal: phase for signal, phase in WITH_PODS.items() if signal != "UpdateAsked"},
+        **{signal: phase for signal, phase in WITH_PODS.items() if signal not in CHANGES},
         "ContactFound": "Pending",
         "AllReady": "Running",
         "PodsLost": "Degraded",

@@ -25,8 +25,8 @@ from runai_core.model.snapshot import (
     TopologyConstraint,
 )
 from runai_core.model.spec import WorkloadSpec
-from runai_core.model.workload import Gang, Pod, Workload
-from runai_core.ports import Backend, ClusterChange
+from runai_core.model.workload import Gang, HistoryRecord, Phase, Pod, Workload, WorkloadType
+from runai_core.ports import Backend, ClusterChange, Query
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 
@@ -79,13 +79,19 @@ class Pools:
         yield ClusterChange()
 
 
-async def served(folder: Path, cluster: Pools, story: Callable[[SchedulingService], Awaitable[None]]) -> None:
+async def served(
+    folder: Path, cluster: Pools, story: Callable[[SchedulingService], Awaitable[None]], *workloads: Workload
+) -> list[HistoryRecord]:
+    """Let a scheduling service live through a story; return the record of what was told about workloads."""
     clock = VirtualClock(1.0)
     async with open_store(f"sqlite:///{folder / 'runai.db'}", clock, exclusive=True) as store:
         for name in cluster.pools:
             await store.create(NodePool(meta=Meta(name=name)))
+        for workload in workloads:
+            await store.create(workload)
         backend = Backend(store=store, cluster=cluster, runtime=None, lease=None, clock=clock)  # type: ignore[arg-type]
         await story(SchedulingService(backend, Journal(backend), DEFAULT_RULES))
+        return list((await store.list(HistoryRecord, Query())).items)
 
 
 def a_workload(*pools: str) -> Workload:
@@ -188,3 +194,16 @@ async def test_every_cycle_is_applied_also_one_that_only_says_why(tmp_path: Path
         assert [result.verdicts[0].reason for result in cluster.applied] == [Reason.NEVER_FITS] * 2
 
     await served(tmp_path, cluster, story)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_runs_on_is_told_once_why_its_new_version_waits(tmp_path: Path) -> None:
+    server = replace(a_workload("small"), type=WorkloadType.INFERENCE, phase=Phase.RUNNING)
+    cluster = Pools(small=joined(a_pool(2), waiting(4)))
+
+    async def story(service: SchedulingService) -> None:
+        await service.cycle()
+        await service.cycle()
+
+    (told,) = await served(tmp_path, cluster, story, server)
+    assert (told.reason, "4 GPUs" in told.message) == (Reason.NEVER_FITS.value, True)

@@ -87,10 +87,10 @@ def _of_any_pod(variables: Sequence[Object], workload: Workload) -> list[Object]
     return found
 
 
-def is_as_wanted(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return whether a Deployment has the attempt and the replicas that are wanted."""
-    spec, want = known.get("spec") or {}, wanted["spec"]
-    return _attempt(spec) == _attempt(want) and spec.get("replicas") == want["replicas"]
+def is_of_attempt(known: Mapping[str, Any], attempt: int) -> bool:
+    """Return whether a Deployment makes pods of this attempt: then nothing but their number can differ."""
+    metadata = ((known.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    return (metadata.get("labels") or {}).get(names.ATTEMPT_LABEL) == str(attempt)
 
 
 def is_rolled(item: Mapping[str, Any]) -> bool:
@@ -116,17 +116,20 @@ def ranked(workload: Workload, pods: Iterable[Pod], ending: frozenset[str]) -> l
 
     They have no places of their own: those that go on get the ranks from 0 on,
     the oldest first, and those that ended or are ending (`ending` has their
-    uids) come before the first of them. While the workload has a claim, what is
-    left of older attempts is the rollout's, and not returned.
+    uids) come before the first of them. While the workload has a claim, what
+    lives of older attempts stands in for the present one's pods, until the
+    rollout ends it; the rest of them is not returned.
     """
     found = []
     claims = workload.phase in CLAIMS_QUOTA
     attempts: dict[int, list[Pod]] = {}
     for pod in pods:
-        if not claims or pod.attempt >= workload.attempt:
-            attempts.setdefault(pod.attempt, []).append(pod)
+        attempts.setdefault(pod.attempt, []).append(pod)
     for attempt in sorted(attempts):
-        found += _placed(attempts[attempt], ending)
+        mine = _placed(attempts[attempt], ending)
+        if claims and attempt < workload.attempt:
+            mine = [replace(pod, stands_in=True) for pod in mine if is_live(pod) and pod.meta.uid not in ending]
+        found += mine
     return found
 
 
@@ -142,8 +145,3 @@ def _placed(pods: Sequence[Pod], ending: frozenset[str]) -> list[Pod]:
 
 def _at(pod: Pod, *, rank: int, replacement: int) -> Pod:
     return replace(pod, replacement=replacement, spec=replace(pod.spec, rank=rank))
-
-
-def _attempt(spec: Mapping[str, Any]) -> str:
-    metadata = (spec.get("template") or {}).get("metadata") or {}
-    return str((metadata.get("labels") or {}).get(names.ATTEMPT_LABEL, ""))

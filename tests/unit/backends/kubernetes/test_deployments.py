@@ -8,16 +8,17 @@ import pytest
 from runai_core.backends.kubernetes.codec.deployments import (
     deployment_object,
     given_up,
-    is_as_wanted,
+    is_of_attempt,
     is_rolled,
     ranked,
 )
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.lifecycle.gang import RunContext, gang_of
-from runai_core.lifecycle.observe import observe
+from runai_core.lifecycle.observe import counts, observe, surplus, wants_pods
 from runai_core.lifecycle.phases import Signal
+from runai_core.lifecycle.seen import Counts
 from runai_core.lifecycle.shape import shape_of
-from runai_core.lifecycle.vacancies import newest, vacancies
+from runai_core.lifecycle.vacancies import left_over, newest, vacancies
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import PodState
 from runai_core.model.spec import Autoscaling, Compute, EnvironmentVariable, GpuRequestType, ServingPort, WorkloadSpec
@@ -93,16 +94,10 @@ def test_a_share_of_a_device_is_told_to_each_pod_by_itself() -> None:
     assert "NVIDIA_VISIBLE_DEVICES" not in variables({"spec": {"template": template}})
 
 
-DIFFERENCES = [
-    pytest.param(a_server(), True, id="nothing changed"),
-    pytest.param(a_server(attempt=2), False, id="another attempt"),
-    pytest.param(a_server(replicas=1), False, id="another number of replicas"),
-]
-
-
-@pytest.mark.parametrize(("wanted", "same"), DIFFERENCES)
-def test_a_deployment_is_written_again_when(wanted: Workload, same: bool) -> None:
-    assert is_as_wanted(deployment(a_server()), deployment(wanted)) is same
+def test_a_deployment_is_of_the_attempt_that_its_pods_are_of() -> None:
+    assert is_of_attempt(deployment(a_server(attempt=2)), 2)
+    assert not is_of_attempt(deployment(a_server(attempt=2)), 3)
+    assert not is_of_attempt({"spec": {"replicas": 1}}, 1)
 
 
 OWNERS = [
@@ -147,9 +142,46 @@ def test_a_pod_that_is_ending_leaves_its_place_to_its_successor() -> None:
     ]
 
 
-def test_while_a_new_version_rolls_out_only_its_pods_count() -> None:
-    workload = a_server(attempt=2, phase=Phase.PENDING)
-    assert places(workload, a_pod("old", attempt=1), a_pod("new", attempt=2)) == [("new", 0, 0)]
+def test_while_a_new_version_rolls_out_the_old_one_stands_in() -> None:
+    workload = a_server(replicas=1, attempt=2)
+    old, new = a_pod("old", attempt=1), a_pod("new", attempt=2, state=PodState.PENDING)
+    failed = a_pod("failed", attempt=1, state=PodState.FAILED)
+    found = ranked(workload, [old, new, failed, a_pod("goes", attempt=1)], frozenset({"goes"}))
+
+    assert [(pod.name, pod.stands_in) for pod in found] == [("old", True), ("new", False)]
+    assert not surplus(workload, found), "the rollout ends it"
+    assert observe(workload, found, 10.0) is None, "it answers, so it runs"
+    assert counts(workload, found) == Counts(requested=1, running=1)
+
+
+def test_the_new_version_is_made_though_the_old_one_lives() -> None:
+    workload = a_server(replicas=1, attempt=2)
+    assert wants_pods(workload, ranked(workload, [a_pod("old", attempt=1)], frozenset()), 10.0)
+
+
+def test_when_nobody_stands_in_any_more_a_server_whose_new_version_has_no_place_waits() -> None:
+    workload = a_server(replicas=1, attempt=2)
+    new = a_pod("new", attempt=2, state=PodState.PENDING)
+    seen = observe(workload, ranked(workload, [new, a_pod("old", attempt=1)], frozenset({"old"})), 10.0)
+
+    assert seen is not None
+    assert seen.signal is Signal.WAITING
+
+
+def test_a_new_version_that_crashes_for_ever_does_not_end_the_old_one() -> None:
+    workload = a_server(replicas=1, attempt=2)
+    pods = [a_pod("old", attempt=1), replace(crashes("new", workload), attempt=2)]
+    seen = observe(workload, ranked(workload, pods, frozenset()), 10.0)
+
+    assert seen is not None
+    assert seen.signal is Signal.PODS_LOST
+
+
+def test_replicas_beyond_those_that_are_wanted_are_left_over() -> None:
+    workload = a_server(replicas=1)
+    pods = ranked(workload, [a_pod("old", age=9), a_pod("young")], frozenset())
+    assert [pod.name for pod in left_over(workload, pods)] == ["young"]
+    assert not left_over(replace(workload, phase=Phase.STOPPED), pods)
 
 
 def test_a_server_that_ends_waits_for_the_pods_of_every_attempt() -> None:

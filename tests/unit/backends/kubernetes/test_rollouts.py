@@ -7,7 +7,7 @@ import pytest
 
 from runai_core.backends.kubernetes.api import Api
 from runai_core.backends.kubernetes.codec.places import Place
-from runai_core.backends.kubernetes.rollouts import roll_out, wind_down
+from runai_core.backends.kubernetes.rollouts import roll_out, scale_in, wind_down
 from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.model.errors import Conflict, NotFound
 from runai_core.model.meta import Meta
@@ -52,8 +52,10 @@ def a_server(phase: Phase = Phase.RUNNING, attempt: int = 1) -> Workload:
     )
 
 
-def deployment(uid: str = "u-1", replicas: int = 1) -> Object:
-    return {"metadata": {"uid": "d-1", "labels": {"runai/workload-uid": uid}}, "spec": {"replicas": replicas}}
+def deployment(uid: str = "u-1", replicas: int = 1, attempt: int = 1) -> Object:
+    template = {"metadata": {"labels": {"runai/attempt": str(attempt)}}}
+    meta = {"uid": "d-1", "labels": {"runai/workload-uid": uid}}
+    return {"metadata": meta, "spec": {"replicas": replicas, "template": template}}
 
 
 async def rolled_out(server: Deployments, workload: Workload) -> list[str]:
@@ -69,6 +71,22 @@ async def test_it_is_written_once_and_again_for_a_new_version() -> None:
     assert await rolled_out(server, a_server()) == ["apply"]
     assert await rolled_out(server, a_server()) == ["apply"], "it is as it should be"
     assert await rolled_out(server, a_server(attempt=2)) == ["apply", "apply"]
+
+
+@pytest.mark.asyncio
+async def test_only_the_number_of_its_replicas_is_written_where_they_are_of_the_attempt() -> None:
+    assert await rolled_out(Deployments(deployment(replicas=3)), a_server()) == ["replicas 1"]
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_was_scaled_in_leaves_it_to_the_deployment_which_replicas_end() -> None:
+    running, stopping = Deployments(deployment(replicas=3)), Deployments(deployment(replicas=0))
+
+    await scale_in(cast("Api", running), a_server(), PLACE)
+    await scale_in(cast("Api", stopping), a_server(Phase.STOPPING), PLACE)
+
+    assert running.asked == ["replicas 1"]
+    assert stopping.asked == [], "it has no replicas any more, and gets none"
 
 
 @pytest.mark.asyncio
