@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import pytest
 
 from runai_core.client import Client, quota
 from runai_core.client.results import Workload
+from runai_core.client.transport import PAUSES
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
@@ -125,7 +127,7 @@ def meanwhile(act: Callable[[], object], until: Callable[[], bool]) -> threading
     """Do something in another thread as soon as something holds."""
 
     def run() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not until() and time.monotonic() < deadline:
             time.sleep(0.05)
         act()
@@ -133,6 +135,14 @@ def meanwhile(act: Callable[[], object], until: Callable[[], bool]) -> threading
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def asked_in_vain(port: int) -> None:
+    """Return when somebody has asked so often, and was hung up on, that he knows that nobody is there."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        server.settimeout(120)
+        for _ in range(len(PAUSES) + 1):
+            server.accept()[0].close()
 
 
 def in_phase(client: Client, start: str, phase: str) -> bool:
@@ -258,7 +268,7 @@ def test_when_a_member_of_a_group_fails_the_gang_fails_and_nothing_runs_on(
     from runai_airflow import RunaiGangTaskGroup, RunaiTask
 
     with a_dag("half") as dag, RunaiGangTaskGroup("step", **QUICK):
-        RunaiTask(task_id="good", command="sleep 60")
+        RunaiTask(task_id="good", command="sleep 600")
         RunaiTask(task_id="bad", command="sh -c 'sleep 0.5; exit 7'")
 
     states = run_dag(dag)
@@ -318,7 +328,7 @@ def test_a_workload_that_completed_while_nobody_watched_is_not_done_again(run_da
     class Crashes(RunaiWorkloadOperator):
         def wait_for(self, context: Any, uid: str, *, ranks: Any = ()) -> Any:
             if context["ti"].try_number == 1:
-                client.wait(uid, timeout=60)
+                client.wait(uid, timeout=120)
                 raise AirflowException("the worker crashed")
             return super().wait_for(context, uid, ranks=ranks)
 
@@ -348,7 +358,7 @@ def test_a_try_after_a_failure_that_was_seen_is_a_new_workload(run_dag: RunDag, 
         ({"command": "true", "priority": "urgent"}, "must be one of very-low"),
         ({"command": "true", "runai_conn_id": "nobody"}, "there is no connection nobody: add one of type runai"),
         ({"command": "true", "gpus": 64, "queue_timeout": 1.5}, "gave up after 1.5 s (queue_timeout)"),
-        ({"command": "sleep 60", "execution_timeout": timedelta(seconds=3)}, ""),
+        ({"command": "sleep 600", "execution_timeout": timedelta(seconds=3)}, ""),
     ],
     ids=[
         "a failure",
@@ -402,7 +412,7 @@ def test_a_workload_that_an_administrator_deletes_ends_its_task_for_good(
 
     name = f"gone{int(deferrable)}"
     with a_dag(name) as dag:
-        RunaiWorkloadOperator(task_id="t", command="sleep 60", deferrable=deferrable, retries=3, **QUICK)
+        RunaiWorkloadOperator(task_id="t", command="sleep 600", deferrable=deferrable, retries=3, **QUICK)
     thread = meanwhile(
         lambda: client.delete(the_workload(client, f"{name}-t-")), lambda: in_phase(client, f"{name}-t-", "Running")
     )
@@ -511,12 +521,14 @@ def test_a_restart_of_the_orchestrator_is_waited_for(
         port = int(json.loads((other.data_dir / "credentials.json").read_text())["url"].rpartition(":")[2])
         try:
             with a_dag("restart") as dag:
-                RunaiWorkloadOperator(task_id="t", command="sleep 4", deferrable=True, poll_interval=0.2)
+                command = ["sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"]
+                RunaiWorkloadOperator(task_id="t", command=command, deferrable=True, poll_interval=0.2)
 
             def restart() -> None:
                 other.kill()
-                time.sleep(1)
+                asked_in_vain(port)
                 other.start(port=port)
+                (tmp_path / "go").touch()
 
             thread = meanwhile(
                 restart, lambda: other.get("/api/v1/workloads/count", filterBy="phase==Running")["count"] > 0
@@ -570,7 +582,7 @@ def test_a_kill_ends_the_workload_and_may_be_repeated(run_dag: RunDag, client: C
             raise SystemExit(1)
 
     with a_dag("killed") as dag:
-        Killed(task_id="t", command="sleep 60", **QUICK)
+        Killed(task_id="t", command="sleep 600", **QUICK)
 
     assert run_dag(dag) == {"t": "failed"}
     assert [found for found in client.list() if found.name.startswith("killed-t-") and found.phase == "Running"] == []

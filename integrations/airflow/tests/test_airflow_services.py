@@ -140,9 +140,9 @@ def airflow(client: Client, new_home: Callable[[str], Path]) -> Iterator[Airflow
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__PARALLELISM": "3",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
-        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        # What a dead scheduler's workers did is taken up when it has been silent for half a minute. A scheduler that
+        # starts sooner looks again after so many seconds; otherwise after five minutes.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "3",
         "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
     }

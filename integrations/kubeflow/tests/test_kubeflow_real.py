@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import yaml
 from runai_core.client import Client
 from runai_core.model.errors import InvalidRequest
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.ecosystem,
@@ -170,11 +170,10 @@ def a_step(
 
 def test_a_cancelled_step_leaves_no_workload(connected: Client, orchestrator: OrchestratorProcess) -> None:
     process = a_step(orchestrator, "long", {"command": ["sleep", "600"]})
-    while not any(workload.phase == "Running" for workload in connected.list()):
-        time.sleep(0.05)
+    eventually(lambda: any(found.phase == "Running" for found in connected.list()), connected.list)
 
     process.terminate()
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode != 0
     assert "default/long was deleted: its step was cancelled" in output
@@ -185,11 +184,10 @@ def test_a_step_whose_workload_an_administrator_deletes_says_so(
     connected: Client, orchestrator: OrchestratorProcess
 ) -> None:
     process = a_step(orchestrator, "gone", {"command": ["sleep", "600"]})
-    while not any(workload.phase == "Running" for workload in connected.list()):
-        time.sleep(0.05)
+    eventually(lambda: any(found.phase == "Running" for found in connected.list()), connected.list)
 
     connected.delete("gone")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "default/gone" in errors
@@ -203,6 +201,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an impossible request": ({"command": ["true"], "gpus": -1}, "gpu"),
     "a policy": ({"command": ["true"], "gpus": 2}, "gpuDevicesRequest"),
+    "a typo": ({"command": ["true"], "gpu_memroy": "5G"}, "gpu_memroy"),
 }
 
 
@@ -221,7 +220,7 @@ def test_a_refused_step_ends_with_one_sentence(
     connected: Client, orchestrator: OrchestratorProcess, options: dict[str, Any], words: str
 ) -> None:
     process = a_step(orchestrator, "refused", options)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert words in errors
@@ -229,10 +228,61 @@ def test_a_refused_step_ends_with_one_sentence(
     assert connected.list() == ()
 
 
+def test_a_step_whose_gang_loses_a_member_fails_with_it(
+    connected: Client, orchestrator: OrchestratorProcess, tmp_path: Path
+) -> None:
+    command = ["sh", "-c", 'if [ "$RANK" = 1 ]; then exit 9; fi; sleep 600']
+    code = f"from runai_kubeflow.launcher import step; step('Distributed', 'half', {{'command': {command!r}, "
+    code += "'workers': 1, 'backoff_limit': 0}, 'kubeflow:test/half')"
+    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir), "PATH": "/usr/bin:/bin"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "default/half is Failed" in done.stderr
+    assert "exit code 9" in done.stderr
+    assert [pod.k8s_phase for pod in connected.pods("half") if pod.k8s_phase == "Running"] == []
+
+
+def test_a_step_that_is_killed_before_it_saw_anything_is_gone_on_with_by_the_next(
+    connected: Client, orchestrator: OrchestratorProcess, tmp_path: Path
+) -> None:
+    """As Kubeflow does with a step whose pod was lost: it runs the same step again."""
+    options = {"command": ["sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; echo done"]}
+    killed = a_step(orchestrator, "same", options)
+    eventually(connected.list)
+    killed.kill()
+    killed.communicate()
+    (first,) = connected.list()
+
+    (tmp_path / "go").touch()
+    output, errors = a_step(orchestrator, "same", options).communicate(timeout=120)
+
+    assert "default/same is Completed" in output, errors
+    assert [found.id for found in connected.list()] == [first.id]
+
+
+def test_where_nobody_answers_a_step_says_where_it_asked(orchestrator: OrchestratorProcess) -> None:
+    process = a_step(orchestrator, "lost", {"command": ["true"]}, RUNAI_URL="http://127.0.0.1:9", RUNAI_TOKEN="x")
+    _, errors = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert "nobody answers at http://127.0.0.1:9" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_token_that_is_no_longer_taken_is_told(connected: Client, orchestrator: OrchestratorProcess) -> None:
     url = str(orchestrator.client.base_url)
     process = a_step(orchestrator, "expired", {"command": ["true"]}, RUNAI_URL=url, RUNAI_TOKEN="expired")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert "token" in errors
@@ -259,7 +309,7 @@ def test_a_train_job_is_a_gang_with_logs_events_and_an_end(connected: Client) ->
         runtime="torch-distributed",
         trainer=CustomTrainer(func=train, func_args=arguments, num_nodes=3, resources_per_node={"gpu": 1, "cpu": 1}),
     )
-    job = client.wait_for_job_status(name, timeout=60, polling_interval=1)
+    job = client.wait_for_job_status(name, timeout=120, polling_interval=1)
 
     assert (job.status, job.num_nodes, job.runtime.name) == ("Complete", 3, "torch-distributed")
     assert [step.name for step in job.steps] == ["node-0", "node-1", "node-2"]
@@ -285,11 +335,12 @@ def test_a_train_job_that_fails_or_waits_is_told_in_a_sentence(connected: Client
     client = RunaiTrainerClient(project="default")
     failing = client.train(trainer=CustomTrainer(func=fails))
     with pytest.raises(RuntimeError, match=f"default/{failing} is Failed"):
-        client.wait_for_job_status(failing, timeout=60, polling_interval=1)
+        client.wait_for_job_status(failing, timeout=120, polling_interval=1)
 
     waiting = client.train(trainer=CustomTrainer(func=fails, num_nodes=5, resources_per_node={"gpu": 1}))
+    eventually(lambda: "GPU" in connected.get(waiting).phase_message, "a sentence on GPUs")
     with pytest.raises(TimeoutError, match="GPU"):
-        client.wait_for_job_status(waiting, timeout=3, polling_interval=1)
+        client.wait_for_job_status(waiting, timeout=1, polling_interval=1)
 
 
 def test_what_only_kubeflows_controller_can_do_is_refused_by_name(connected: Client) -> None:
@@ -308,16 +359,17 @@ def test_what_only_kubeflows_controller_can_do_is_refused_by_name(connected: Cli
 
 
 def test_an_orchestrator_that_restarts_while_a_step_waits_is_waited_for(
-    connected: Client, orchestrator: OrchestratorProcess
+    connected: Client, orchestrator: OrchestratorProcess, tmp_path: Path
 ) -> None:
-    process = a_step(orchestrator, "patient", {"command": ["sleep", "4"]})
-    while not any(workload.phase == "Running" for workload in connected.list()):
-        time.sleep(0.05)
+    command = ["sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.1; done"]
+    process = a_step(orchestrator, "patient", {"command": command})
+    eventually(lambda: any(found.phase == "Running" for found in connected.list()), connected.list)
 
     port = orchestrator.client.base_url.port or 0
     orchestrator.kill()
     orchestrator.start(port=port)
-    output, errors = process.communicate(timeout=60)
+    (tmp_path / "go").touch()
+    output, errors = process.communicate(timeout=120)
 
     assert process.returncode == 0, errors
     assert "Completed" in output
@@ -338,7 +390,7 @@ def test_the_first_example_of_the_readme_runs(orchestrator: OrchestratorProcess,
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -353,7 +405,7 @@ def test_one_thread_may_launch_where_signals_cannot_be_caught(connected: Client)
     arguments = ("Training", "threaded", {"command": ["true"]})
     thread = threading.Thread(target=lambda: launch(*arguments, owner="kubeflow:test/t", say=said.append))
     thread.start()
-    thread.join(30)
+    thread.join(120)
 
     assert said[-1].startswith("runai: default/threaded is Completed")
     assert json.dumps(said)

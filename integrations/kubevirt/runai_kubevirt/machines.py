@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.plugins.grouping import field_of, with_field
 from runai_core.plugins.stamping import Marks, scheduled_spec, stamped, stamped_pod
 from runai_kubevirt.emulator import EMULATION, HOST_IMAGE
@@ -142,8 +142,8 @@ class VirtualMachineWorkload:
             door.resume(self.name, project=self.project)
 
     def delete(self, client: "Client | None" = None) -> None:
-        """Delete the machine; disks that are files or claims of their own stay."""
-        with _borrowed(client) as door:
+        """Delete the machine; disks that are files or claims of their own stay. Idempotent."""
+        with _borrowed(client) as door, suppress(NotFound):
             door.delete(self.name, project=self.project)
 
 

@@ -6,7 +6,6 @@ Kernel and busybox are Debian's; the initial file system is made here.
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import pytest
 from runai_kubevirt import VirtualMachineWorkload
 
 from runai_core.client import Client
-from runai_core.model.errors import RunaiError
+from runai_core.model.errors import AlreadyExists, RunaiError
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(300)]
 
@@ -105,14 +105,43 @@ def test_a_machine_that_is_refused_says_why_and_leaves_nothing(
         assert client.list() == ()
 
 
+def test_where_nobody_answers_it_is_said() -> None:
+    vm = VirtualMachineWorkload(name="vm", project="default", disk="/vm.qcow2")
+
+    with Client.connect("http://127.0.0.1:9", "x") as nobody, pytest.raises(RunaiError, match="nobody answers"):
+        vm.submit(nobody)
+
+
+def test_a_machine_that_waits_says_why_whatever_happens_meanwhile(orchestrator: OrchestratorProcess) -> None:
+    """Its tool is killed and submits it again, the orchestrator is started anew, an administrator deletes it."""
+    vm = VirtualMachineWorkload(name="big", project="default", memory="900Ti", disk="/vm.qcow2")
+    with client_of(orchestrator) as client:
+        first = vm.submit(client)
+        with pytest.raises(AlreadyExists, match="big in project default exists already"):
+            vm.submit(client)
+        assert [found.id for found in client.list()] == [first.id]
+        eventually(lambda: "memory" in client.get("big").phase_message, lambda: client.get("big"))
+        assert client.get("big").phase == "Pending"
+        port = orchestrator.client.base_url.port or 0
+    orchestrator.kill()
+    orchestrator.start(port=port)
+
+    with client_of(orchestrator) as client:
+        eventually(lambda: "memory" in client.get("big").phase_message, lambda: client.get("big"))
+        vm.stop(client)
+        client.wait("big", until="Stopped", timeout=120)
+        client.delete(first.id)
+        with pytest.raises(RunaiError, match="big"):
+            vm.start(client)
+        vm.delete(client)
+
+
 def wait_for_words(client: Client, name: str, words: str) -> str:
-    deadline = time.monotonic() + BOOT_SECONDS
-    while time.monotonic() < deadline:
-        text = client.log_text(name) if client.get(name).phase == "Running" else ""
-        if words in text:
-            return text
-        time.sleep(0.2)
-    raise AssertionError(f"{name} did not say {words!r}: {client.get(name)}")
+    def log() -> str:
+        return client.log_text(name) if client.get(name).phase == "Running" else ""
+
+    eventually(lambda: words in log(), lambda: f"{name} says {words!r}: {client.get(name)}", seconds=BOOT_SECONDS)
+    return log()
 
 
 def test_a_machine_boots_is_stopped_started_and_deleted(
@@ -133,7 +162,7 @@ def test_a_machine_boots_is_stopped_started_and_deleted(
         assert "with 1 processors" in wait_for_words(client, "vm", HELLO)
 
         vm.stop(client)
-        client.wait("vm", until="Stopped", timeout=60)
+        client.wait("vm", until="Stopped", timeout=120)
         assert client.pods("vm") == ()
 
         vm.start(client)

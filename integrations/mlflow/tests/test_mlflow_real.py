@@ -18,6 +18,7 @@ import pytest
 from runai_core.client import Client, quota
 from runai_core.client.results import Workload
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
@@ -35,9 +36,12 @@ entry_points:
   fails:
     command: "python -c 'import mlflow; mlflow.start_run(); raise SystemExit(3)'"
   one_fails:
-    command: "sh -c 'if [ $RANK = 1 ]; then sleep 1; exit 9; fi; sleep 60'"
+    command: "sh -c 'if [ $RANK = 1 ]; then sleep 1; exit 9; fi; sleep 600'"
   sleeps:
-    command: "sleep 60"
+    command: "sleep 600"
+  waits:
+    parameters: {go: string}
+    command: "sh -c 'until [ -e {go} ]; do sleep 0.1; done'"
 """
 
 TRAIN = """\
@@ -126,7 +130,7 @@ def the_run(run_id: str) -> Any:
     return MlflowClient().get_run(run_id)
 
 
-def status_becomes(run_id: str, *wanted: str, seconds: float = 40) -> str:
+def status_becomes(run_id: str, *wanted: str, seconds: float = 120) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         status = str(the_run(run_id).info.status)
@@ -144,7 +148,7 @@ def when_running(client: Client, act: Callable[[Workload], object]) -> threading
     before = {found.id for found in client.list()}
 
     def wait() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             fresh = [found for found in client.list() if found.id not in before and found.phase == "Running"]
             if fresh:
@@ -155,6 +159,16 @@ def when_running(client: Client, act: Callable[[Workload], object]) -> threading
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
+
+
+def heard(process: "subprocess.Popen[str]", words: str) -> str:
+    """Return what a command has said up to the line with the words."""
+    assert process.stderr is not None
+    said = ""
+    while words not in said and (line := process.stderr.readline()):
+        said += line
+    assert words in said, said
+    return said
 
 
 def test_a_gang_of_replicas_is_one_run(run: Callable[..., Any], client: Client, capfd: Any) -> None:
@@ -196,7 +210,7 @@ def test_from_the_command_line_it_waits_and_tells_why(work: Path, client: Client
         "lr=0.125",
     ]
 
-    done = subprocess.run(command, cwd=work, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=work, check=False, capture_output=True, text=True, timeout=240)
 
     assert done.returncode == 0, done.stderr
     assert "rank 0 of 1 in team-a" in done.stdout
@@ -205,15 +219,13 @@ def test_from_the_command_line_it_waits_and_tells_why(work: Path, client: Client
 
 
 def test_what_waits_is_scheduled_with_its_verdict_and_can_be_cancelled(run: Callable[..., Any], client: Client) -> None:
-    blocker = client.trainings.submit("blocker", command="sleep 120", gpus=4, project="team-a", priority="very-high")
-    client.wait(blocker, until="Running", timeout=30)
+    blocker = client.trainings.submit("blocker", command="sleep 600", gpus=4, project="team-a", priority="very-high")
+    client.wait(blocker, until="Running", timeout=120)
     submitted = run("sleeps", gpus=2, wait=False, synchronous=False)
     workload = newest(client)
 
     assert status_becomes(submitted.run_id, "SCHEDULED") == "SCHEDULED"
-    deadline = time.monotonic() + 20
-    while "runai.message" not in the_run(submitted.run_id).data.tags and time.monotonic() < deadline:
-        time.sleep(0.1)
+    eventually(lambda: "runai.message" in the_run(submitted.run_id).data.tags)
     assert submitted.get_status() == "SCHEDULED"
     submitted.cancel()
     submitted.cancel()
@@ -260,7 +272,7 @@ def test_nobody_waits_and_the_run_still_ends_with_its_workload(run: Callable[...
     """The command has long returned: the orchestrator itself tells MLflow."""
     stopped = run("sleeps", wait=False, synchronous=False)
     workload = newest(client)
-    client.wait(workload, until="Running", timeout=30)
+    client.wait(workload, until="Running", timeout=120)
     assert status_becomes(stopped.run_id, "RUNNING") == "RUNNING"
 
     client.suspend(workload)
@@ -277,12 +289,12 @@ def test_nobody_waits_and_the_run_still_ends_with_its_workload(run: Callable[...
 def test_a_run_whose_workload_is_evicted_is_killed_and_runs_again(run: Callable[..., Any], client: Client) -> None:
     submitted = run("sleeps", gpus=4, wait=False, synchronous=False)
     workload = newest(client)
-    client.wait(workload, until="Running", timeout=30)
+    client.wait(workload, until="Running", timeout=120)
 
-    urgent = client.trainings.submit("urgent", command="sleep 2", gpus=4, project="team-a", priority="very-high")
+    urgent = client.trainings.submit("urgent", command="sleep 600", gpus=4, project="team-a", priority="very-high")
 
     assert status_becomes(submitted.run_id, "KILLED") == "KILLED"
-    client.wait(urgent, timeout=30)
+    client.delete(urgent)
     assert status_becomes(submitted.run_id, "RUNNING") == "RUNNING"
     client.delete(workload)
 
@@ -295,13 +307,39 @@ def test_a_command_that_is_killed_leaves_a_workload_that_ends_its_run(
     command = [sys.executable, "-m", "mlflow", "run", "project", "-b", "runai", "--backend-config", config]
     before = {found.id for found in client.list()}
     process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (fresh := [found for found in client.list() if found.id not in before]):
-        time.sleep(0.05)
+    fresh = eventually(lambda: [found for found in client.list() if found.id not in before])
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    assert client.wait(fresh[0], timeout=60).phase == "Completed"
+    assert client.wait(fresh[0], timeout=120).phase == "Completed"
     run_id = client.get(fresh[0].id).raw["environmentVariables"]["MLFLOW_RUN_ID"]
+    assert status_becomes(run_id, "FINISHED") == "FINISHED"
+
+
+def test_an_orchestrator_that_restarts_while_the_run_lasts_is_waited_for(
+    work: Path, client: Client, orchestrator: OrchestratorProcess
+) -> None:
+    go = work / "go"
+    words = ["-e", "waits", "-P", f"go={go}", "-b", "runai", "--backend-config", json.dumps(QUICK)]
+    before = {found.id for found in client.list()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "run", "project", *words],
+        cwd=work,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    said = heard(process, "is Running")
+    (fresh,) = [found for found in client.list() if found.id not in before]
+
+    orchestrator.kill()
+    said += heard(process, "trying again")
+    orchestrator.start(port=int(client.transport.connection.url.rpartition(":")[2]))
+    go.touch()
+    said += process.communicate(timeout=240)[1]
+
+    assert process.returncode == 0, said
+    run_id = client.get(fresh.id).raw["environmentVariables"]["MLFLOW_RUN_ID"]
     assert status_becomes(run_id, "FINISHED") == "FINISHED"
 
 
@@ -478,7 +516,7 @@ def test_a_wrong_key_and_a_wrong_place_are_named(client: Client, models: tuple[s
 def test_the_command_explains_the_target(tracking_uri: str, client: Client) -> None:
     command = [sys.executable, "-m", "mlflow", "deployments"]
 
-    done = subprocess.run([*command, "help", "-t", "runai"], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "help", "-t", "runai"], check=False, capture_output=True, text=True, timeout=240)
 
     assert done.returncode == 0, done.stderr
     assert "gpus" in done.stdout

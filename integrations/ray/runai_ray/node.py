@@ -45,8 +45,8 @@ class Keeper:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._runtime = RayRuntime(place)
         self._ending = threading.Event()
+        self._runtime = RayRuntime(place, self._ending)
         self._was_started = threading.Event()
         self._code = 0
         self._lock = threading.Lock()
@@ -116,11 +116,14 @@ class Keeper:
 
     def _job(self, job: dict[str, Any]) -> int:
         """Start the head, wait for the workers, run the job."""
-        if (code := self._runtime.start(["--head", *_own_arguments()], os.environ, _ignore)) is not None:
+        code = self._runtime.start(["--head", *_own_arguments()], os.environ, _ignore)
+        if self._ending.is_set():
+            return self._code
+        if code is not None:
             return code or 1
         from runai_ray.jobs import run_job  # Ray itself: the other nodes do not need it
 
-        return run_job(self._place, job, self._ending) if not self._ending.is_set() else self._code
+        return run_job(self._place, job, self._ending)
 
     def _head_answers(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds

@@ -76,8 +76,9 @@ def free_port() -> int:
 class RayRuntime:
     """At most one `ray start --block` at a time."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, ending: threading.Event) -> None:
         self._place = place
+        self._ending = ending  # the node's end: a start that is under way is given up
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
         self.started = threading.Event()
@@ -112,16 +113,18 @@ class RayRuntime:
         self.started.clear()
         self._stopped = False
         command = [real, "start", *start_arguments(self._place, given, free_port)]
-        self._process = subprocess.Popen(  # noqa: S603 - the arguments are those of `ray start` itself
+        self._process = process = subprocess.Popen(  # noqa: S603 - the arguments are those of `ray start` itself
             command, env=environment, cwd=self._place.home, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        reader = threading.Thread(target=self._read, args=(self._process, tell), daemon=True)
+        reader = threading.Thread(target=self._read, args=(process, tell), daemon=True)
         reader.start()
         while reader.is_alive() and not self.started.wait(0.1):
-            pass
+            if self._ending.is_set():
+                self.stop()
+                return process.returncode
         if self.started.is_set():
             return None
-        return self._process.wait()
+        return process.wait()
 
     def _read(self, process: "subprocess.Popen[str]", tell: Callable[[str], None]) -> None:
         for line in process.stdout or ():

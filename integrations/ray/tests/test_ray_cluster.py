@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 import yaml
 
 from runai_core.client import Client
-from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.orchestrators import OrchestratorProcess, an_orchestrator, kill_rank
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
 
@@ -100,13 +100,8 @@ class Tools:
         ]
         return dict(row)
 
-    def until(self, question: Any, seconds: float = 60.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := question():
-                return found
-            time.sleep(0.2)
-        raise AssertionError(f"not within {seconds} s")
+    def until(self, question: Any, seconds: float = 120.0) -> Any:
+        return eventually(question, self.logs, seconds=seconds)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +109,16 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     folder = tmp_path_factory.mktemp("ray")
     with an_orchestrator(folder, nodes=NODES) as orchestrator:
         yield Tools(orchestrator, folder)
+
+
+def heard(process: "subprocess.Popen[str]", words: str) -> str:
+    """Return what a command has said up to the line with the words."""
+    assert process.stdout is not None
+    said = ""
+    while words not in said and (line := process.stdout.readline()):
+        said += line
+    assert words in said, said
+    return said
 
 
 def processes_of(orchestrator: OrchestratorProcess) -> list[str]:
@@ -164,6 +169,8 @@ def _grows_and_shrinks(tools: Tools, file: Path) -> None:
     assert "ran on 2 nodes of default lab" in _job_at(tools, dashboard)
     assert tools.workload("lab")["requestedPods"]["number"] == 3
 
+    (tools.folder / "ask.py").write_text(ASK)
+    assert tools.run("ray", "rsync-up", str(file), str(tools.folder / "ask.py"), "~/ask.py")[0] == 0
     _ask_for(tools, file, gpus=4)
     assert "needs 1 GPU" in tools.until(lambda: _seen(tools, file, "found no place"), 300)
     _ask_for(tools, file, gpus=0)
@@ -179,17 +186,18 @@ def _goes_down(tools: Tools, file: Path) -> None:
     assert "lab does not run" in tools.run("runai", "ray", "down", str(file))[1]
 
 
-def _ask_for(tools: Tools, file: Path, *, gpus: int) -> None:
-    """Ask the autoscaler for room for so many tasks with a GPU, until something else is asked for."""
-    program = f"""
+ASK = """
+import sys
 import ray
 from ray.autoscaler.sdk import request_resources
 ray.init()
-request_resources(bundles=[{{"GPU": 1}}] * {gpus})
+request_resources(bundles=[{"GPU": 1}] * int(sys.argv[1]))
 """
-    (tools.folder / "ask.py").write_text(program)
-    assert tools.run("ray", "rsync-up", str(file), str(tools.folder / "ask.py"), "~/ask.py")[0] == 0
-    code, said = tools.run("ray", "exec", str(file), "python ~/ask.py")
+
+
+def _ask_for(tools: Tools, file: Path, *, gpus: int) -> None:
+    """Ask the autoscaler for room for so many tasks with a GPU, until something else is asked for."""
+    code, said = tools.run("ray", "exec", str(file), f"python ~/ask.py {gpus}")
     assert code == 0, said
 
 
@@ -230,19 +238,18 @@ def test_the_first_example_of_the_readme_runs_as_one_gang(tools: Tools) -> None:
     assert (code, "sum of squares: 328350" in said) == (0, True), said
     row = tools.only("ray-job-")
     assert (row["type"], row["phase"], row["requestedPods"]["number"]) == ("Distributed", "Completed", 2)
-    tools.until(lambda: not processes_of(tools.orchestrator), 60)
+    tools.until(lambda: not processes_of(tools.orchestrator))
 
 
 def test_it_tells_why_it_waits_and_ctrl_c_deletes_it(tools: Tools) -> None:
     process = tools.start("runai", "ray", "submit", "--name", "big", *TOO_BIG)
     tools.until(lambda: tools.workload("big").get("phase") == "Pending")
-    time.sleep(3)
+    said = heard(process, "big is Pending")
 
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said += process.communicate(timeout=120)[0]
 
-    assert "big is Pending" in said
-    assert process.returncode != 0
+    assert process.returncode != 0, said
     tools.until(lambda: tools.workload("big") == {})
 
 
@@ -254,7 +261,7 @@ def test_who_is_deleted_or_outlives_its_orchestrator_while_it_waits_ends_in_a_se
     assert process.poll() is None
 
     tools.orchestrator.client.delete(f"/api/v1/workloads/{uid}").raise_for_status()
-    said, _ = process.communicate(timeout=90)
+    said, _ = process.communicate(timeout=120)
 
     assert (process.returncode, "Traceback" in said) == (1, False), said
 
@@ -266,8 +273,20 @@ def test_a_tool_that_is_killed_before_ray_has_started_leaves_nothing_behind(tool
     process.kill()
     process.communicate()
 
-    tools.until(lambda: tools.workload("orphan").get("phase") == "Failed", 120)
-    tools.until(lambda: not processes_of(tools.orchestrator), 60)
+    tools.until(lambda: tools.workload("orphan").get("phase") == "Failed")
+    tools.until(lambda: not processes_of(tools.orchestrator))
+
+
+def test_a_gang_that_loses_a_worker_fails_with_it(tools: Tools) -> None:
+    process = tools.start("runai", "ray", "submit", "--name", "half", "--workers", "1", "--", "sleep", "600")
+    tools.until(lambda: tools.workload("half").get("phase") == "Running")
+
+    tools.until(lambda: kill_rank("runai_ray.node", tools.workload("half")["id"], 1))
+    said, _ = process.communicate(timeout=300)
+
+    assert (process.returncode, "Traceback" in said) == (1, False), said
+    assert "half is Failed" in said
+    tools.until(lambda: not processes_of(tools.orchestrator))
 
 
 @pytest.fixture

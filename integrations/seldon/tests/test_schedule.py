@@ -143,7 +143,7 @@ def test_the_first_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert example is not None
 
     done = subprocess.run(
-        [sys.executable, "-c", example[1]], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", example[1]], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
     )
 
     assert "schedulerName: runai-scheduler" in done.stdout

@@ -13,8 +13,16 @@ from runai_spark.arguments import Application, request_of
 JOB = "RUNAI_SPARK_JOB"
 """What the pods of an application do, as JSON; see `node`."""
 
-KEPT = ("JAVA_HOME", "SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "HADOOP_CONF_DIR")
-"""Variables of the submitting process that Spark reads on every node."""
+KEPT = (
+    "JAVA_HOME",
+    "JAVA_TOOL_OPTIONS",
+    "SPARK_HOME",
+    "SPARK_CONF_DIR",
+    "PYSPARK_PYTHON",
+    "PYSPARK_DRIVER_PYTHON",
+    "HADOOP_CONF_DIR",
+)
+"""Variables of the submitting process that Spark and its Java read on every node."""
 
 MAX_NAME = 40
 
