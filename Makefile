@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-integrations demo-picture java programs test check bench lint types contracts docs format coverage pytest integrations integrations-core integrations-cluster demo-integrations-cluster cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
+.PHONY: help demo demo-integrations demo-picture java programs test check bench lint types contracts docs format coverage pytest integrations integrations-cluster demo-integrations-cluster cluster-up cluster-down cluster-test bench-cluster setup install-demo lock clean
 
 # Of another checkout or project, it would only mislead uv.
 unexport VIRTUAL_ENV
@@ -32,7 +32,7 @@ demo-picture: setup ## Run the demo and draw docs/demo.svg
 	@$(RUN) python tools/record_demo.py
 
 test: export RUNAI_TEST_STARTED := $(shell date +%s)
-test: lint types contracts pytest integrations-core cluster-test ## Everything that a change must pass; skipped tests are listed with the reason
+test: lint types contracts pytest integrations cluster-test ## Everything that a change must pass; skipped tests are listed with the reason
 
 pytest: setup programs
 	@tools/again "unit and end-to-end tests" $(RUN) pytest -m "not ecosystem and not cluster" $(PYTEST_ARGS)
@@ -42,14 +42,12 @@ programs:
 	@command -v chromium >/dev/null || tools/debian install chromium || true
 	@command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tools/debian install postgresql || true
 
-# Each file in one process: the frameworks' servers are heavy.
-# Those of which nothing waits for minutes; Airflow's services, Ray's clusters and Spark's JVMs are in `make integrations`.
-integrations-core: .venv-ecosystems/.installed .venv-kubeflow/.installed ## The plug-ins with the real MLflow and Kubeflow, and a real virtual machine
-	@MINUTES=10 tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,mlflow kubevirt seldon,integrations/$(name))
+# Each file in one process: its tests share servers. The last ones start Ray's clusters, Airflow's services and Spark's
+# JVMs: where so little time is left that the tests on a cluster, which come after them, would not fit, they are left out.
+integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## The plug-ins with the real frameworks, and a real virtual machine (7 minutes)
+	@MINUTES=10 tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(PYTEST_ARGS) $(foreach name,mlflow kubevirt seldon,integrations/$(name))
 	@MINUTES=8 tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem $(filter-out %_cluster.py,$(wildcard integrations/kubeflow/tests/test_*.py))
-
-integrations: integrations-core java ## All plug-ins with the real frameworks: also Airflow, Ray and Spark (20 minutes)
-	@tools/again "Airflow, Ray and Spark" .venv-ecosystems/bin/python -m pytest -m ecosystem $(foreach name,airflow ray spark,integrations/$(name))
+	@MINUTES=57 tools/again "Ray, Spark and Airflow" .venv-ecosystems/bin/python -m pytest -m ecosystem $(PYTEST_ARGS) $(foreach name,ray spark airflow,integrations/$(name))
 
 integrations-cluster: .venv-ecosystems/.installed java ## Airflow's and Spark's own pods on real nodes of the test cluster (5 minutes)
 	@tools/again "Airflow and Spark on a Kubernetes cluster" .venv-ecosystems/bin/python -m pytest -m cluster -p no:xdist integrations/airflow integrations/spark

@@ -50,7 +50,7 @@ async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(
     tmp_path: Path,
 ) -> None:
     if not SDK.exists():
-        pytest.skip("Kubeflow's environment is not installed: make integrations-core")
+        pytest.skip("Kubeflow's environment is not installed: make integrations")
     async with connect(cluster.kubeconfig()) as admin:  # before anybody looks at what the cluster serves
         for resource in (TRAIN_JOBS, RUNTIMES, NAMESPACED_RUNTIMES, JOB_SETS):
             await stand_in(admin, resource)
