@@ -1,35 +1,25 @@
 """Packing that counts fragmentation against the mix of requests seen so far.
 
-A node's state is worth what it will still be able to take. That is found by
-trying: a few fixed sequences of requests, drawn from the mix, are offered to
-the node one after the other, and the thousandths of GPUs that stay idle are
-averaged (`Futures.idle_left`). The best node for a pod is the one whose
-average grows least. States repeat often, so answers are kept by state.
-
-Sets of positions in a sequence are integers: those whose request fits a
-number of free millicores, bytes and devices are looked up, and the next pod
-to be placed is the lowest set bit of their intersection. A try costs a few
-steps for each pod that is placed, nothing for those that are skipped.
+The best node for a pod is the one where least is lost: what will stay idle of
+the node's GPUs (`futures`), what requests for several devices can use no more,
+and places that others need more, since they can run nowhere else.
 
 Neighbours: `scoring` asks for the measure of a class of pods, and keeps nodes
 in buckets by it.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 
 from runai_core.engine import gpu
 from runai_core.engine.entities import CPU, FAILED, GPU, MEMORY, SHARED, SUCCEEDED, WHOLE, PodClass
 from runai_core.engine.feasibility import bits, prepare
+from runai_core.engine.futures import Futures, Key, Kind, State, take
 from runai_core.engine.session import Session
 from runai_core.model.resources import MILLI
 
 STRATEGY = "fragmentation"
 """Name of the strategy in `CycleSettings.gpu_placement` and `cpu_placement`."""
-
-SEQUENCES, HORIZON, LONGEST = 10, 20, 192
-"""Futures tried for a state; pods offered for each idle GPU; and at most."""
 
 GRAIN = 32
 """Futures see the free CPU and memory of a node in this many steps of its capacity: equal states are more frequent."""
@@ -41,137 +31,23 @@ LEARN_GROWTH = 8
 PER_IDLE_GPU, PER_IDLE_CORE = 1.0, 0.05 / 12
 """Thousandths of a GPU that an idle device, and an idle core, count where futures are equal: fuller nodes first."""
 
+FOR_SEVERAL = 0.5
+"""What a thousandth of a GPU counts that requests for several devices could use before, and not after."""
+
 LARGEST_NODES = 100.0
 """Thousandths of a GPU that taking one of the few largest nodes costs a pod that an ordinary node could hold."""
 
 FEW = 5
 """Largest nodes are spared where they have less than a fifth of the pool's GPUs."""
 
-Key = tuple[int, int, int, int, int]
-"""A request in the mix: millicores, bytes, devices, thousandths of each, nodes that its constraints allow."""
+WANTED_NODES = 200.0
+"""Thousandths of a GPU that a node costs a pod that could run elsewhere, where others that cannot ask for as much
+of these nodes as all ask for of the pool; in proportion where they ask for less."""
 
-State = tuple[int, int, int, int, tuple[int, ...]]
-"""A node: its kind, free millicores, bytes, whole devices, and free thousandths of shared devices, ascending."""
-
-Kind = tuple[int, bool, int, int]
-"""What nodes are alike in: constraints that allow them, whether spared, size of a grain of CPU and of memory."""
-
-Sequence = tuple[list[Key], list[int], list[int], list[int], list[int]]
-"""Requests, and positions that fit: by CPU, memory, whole devices, and the widest shared one where none is whole."""
+CONSTRAINTS = 64
+"""Of so many sets of nodes, those with most demand, it is known how much they are asked for."""
 
 IMPOSSIBLE = float("inf")
-
-
-class Futures:
-    """Fixed sequences of requests, drawn from a mix, and what node states they leave idle."""
-
-    def __init__(self, mix: Mapping[Key, int], masks: tuple[int, ...]) -> None:
-        """Draw the sequences; `masks` are the node sets that a bit of a node kind's first field stands for."""
-        self._keys = sorted(key for key in mix if key[2])
-        self._cpu = sorted({key[0] for key in self._keys})
-        self._memory = sorted({key[1] for key in self._keys})
-        self._parts = sorted({key[3] for key in self._keys if key[3] < MILLI})
-        self._most = max((key[2] for key in self._keys), default=0)
-        self._kept: dict[State, float] = {}
-        self._allowed: dict[int, list[int]] = {}
-        self._masks = masks
-        drawn = _draws(self._keys, [mix[key] for key in self._keys]) if self._keys else []
-        self._sequences = [self._tables(requests) for requests in drawn]
-
-    def _tables(self, requests: list[Key]) -> Sequence:
-        def positions(test: Callable[[Key], bool]) -> int:
-            return sum(1 << number for number, key in enumerate(requests) if test(key))
-
-        by_cpu = [0, *(positions(lambda key, most=most: key[0] <= most) for most in self._cpu)]  # type: ignore[misc]
-        by_memory = [0, *(positions(lambda key, most=most: key[1] <= most) for most in self._memory)]  # type: ignore[misc]
-        parts = [0, *(positions(lambda key, most=most: key[2] == 1 and key[3] <= most) for most in self._parts)]  # type: ignore[misc]
-        by_devices = [positions(lambda key, most=most: key[2] <= most) for most in range(self._most + 1)]  # type: ignore[misc]
-        return requests, by_cpu, by_memory, by_devices, parts
-
-    def idle_left(self, state: State, kind: Kind) -> float:
-        """Return the mean thousandths of GPUs that stay idle once the sequences were offered to a node."""
-        known = self._kept.get(state)
-        if known is None:
-            known = self._kept[state] = self._try(state, kind[0])
-        return known
-
-    def _try(self, state: State, allowed_by: int) -> float:
-        _, free_cpu, free_memory, free_whole, free_parts = state
-        idle = free_whole * MILLI + sum(free_parts)
-        if not self._sequences or not idle:
-            return float(idle)
-        allowed = self._allowed.get(allowed_by)
-        if allowed is None:
-            allowed = self._allowed[allowed_by] = [self._allows(row[0], allowed_by) for row in self._sequences]
-        offered = (1 << min(LONGEST, HORIZON * idle // MILLI + 2)) - 1
-        cpus, memories, sizes, most = self._cpu, self._memory, self._parts, self._most
-        total = 0
-        for (requests, by_cpu, by_memory, by_devices, by_part), mask in zip(self._sequences, allowed, strict=True):
-            left = offered & mask
-            cpu, memory, whole, parts = free_cpu, free_memory, free_whole, [*free_parts]
-            while whole or parts:
-                left &= by_devices[min(whole, most)] if whole else by_part[bisect_right(sizes, parts[-1])]
-                left &= by_cpu[bisect_right(cpus, cpu)] & by_memory[bisect_right(memories, memory)]
-                if not left:
-                    break
-                bit = left & -left
-                left ^= bit
-                key_cpu, key_memory, devices, amount, _ = requests[bit.bit_length() - 1]
-                cpu -= key_cpu
-                memory -= key_memory
-                if amount >= MILLI:
-                    whole -= devices
-                else:
-                    whole = take(whole, parts, devices, amount)
-            total += whole * MILLI + sum(parts)
-        return total / len(self._sequences)
-
-    def _allows(self, requests: list[Key], allowed_by: int) -> int:
-        """Return the positions whose constraints let them run on a kind of node."""
-        masks = {mask for number, mask in enumerate(self._masks) if allowed_by >> number & 1}
-        return sum(1 << number for number, key in enumerate(requests) if key[4] in masks)
-
-
-def take(whole: int, parts: list[int], devices: int, amount: int) -> int:
-    """Take `amount` thousandths of each of some devices, fullest first; return the whole ones left.
-
-    `parts` are the free thousandths of shared devices, ascending; they are
-    changed. The request must fit, except that several parts may need more
-    devices than are shared and whole: then the last ones are not taken.
-    """
-    if amount >= MILLI:
-        return whole - devices
-    rests = []
-    for _ in range(devices):
-        if parts and parts[-1] >= amount:
-            rests.append(parts.pop(bisect_left(parts, amount)) - amount)
-        elif whole:
-            whole -= 1
-            rests.append(MILLI - amount)
-    for rest in rests:
-        if rest:
-            insort(parts, rest)
-    return whole
-
-
-def _draws(keys: list[Key], weights: list[int]) -> list[list[Key]]:
-    """Return sequences drawn by weight; the same for the same mix, everywhere."""
-    bounds = list(accumulate(weights))
-    return [
-        [keys[bisect_right(bounds, _scatter(number * LONGEST + place) % bounds[-1])] for place in range(LONGEST)]
-        for number in range(SEQUENCES)
-    ]
-
-
-_WORD = (1 << 64) - 1
-
-
-def _scatter(number: int) -> int:
-    """Return 64 bits that look random (the finalizer of SplitMix64, Steele and others 2014)."""
-    mixed = (number + 1) * 0x9E3779B97F4A7C15 & _WORD
-    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & _WORD
-    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _WORD
-    return mixed ^ mixed >> 31
 
 
 class Packer:
@@ -188,6 +64,7 @@ class Packer:
         self._learn_at = LEARN_AT
         self._spared = _largest_nodes(session)
         self._prices: dict[int, dict[State, float]] = {}
+        self._wanted: dict[int, float] = {}
         self._kinds: list[Kind] = []
         self._kind_of: list[int] = []
         self._states: list[State] = []
@@ -217,6 +94,8 @@ class Packer:
 
     def _learn(self) -> None:
         masks = tuple(sorted({key[4] for key in self._mix}))
+        self._masks = masks
+        self._wanted = _wanted(self._session, self._mix)
         self._futures = Futures(self._mix, masks)
         self._prices = {}
         kinds: dict[Kind, int] = {}
@@ -252,26 +131,44 @@ class Packer:
         """Return the price of a pod of a class on a node; the smallest is best. Call `refresh` before its use."""
         prices = self._prices.setdefault(kind.index, {})
         states, price = self._states, self._price
-        could_go_elsewhere = self._fits_ordinary(kind)
+        cost_of = self._costs(kind)
 
         def measured(node: int) -> float:
             state = states[node]
             known = prices.get(state)
             if known is None:
-                known = prices[state] = price(kind, state, could_go_elsewhere)
+                known = prices[state] = price(kind, state) + cost_of(state[0])
             return known
 
         return measured
 
-    def _price(self, kind: PodClass, state: State, could_go_elsewhere: bool) -> float:
+    def _price(self, kind: PodClass, state: State) -> float:
         after = _after(kind, state)
         if after is None:
             return IMPOSSIBLE
-        alike = self._kinds[state[0]]
-        left = self._futures.idle_left(_coarse(after, alike), alike)
-        lost = left - self._futures.idle_left(_coarse(state, alike), alike)
-        lost += PER_IDLE_GPU * (after[3] + sum(after[4]) / MILLI) + PER_IDLE_CORE * after[1] / MILLI
-        return lost + LARGEST_NODES if alike[1] and could_go_elsewhere else lost
+        alike, futures = self._kinds[state[0]], self._futures
+        then, now = _coarse(after, alike), _coarse(state, alike)
+        lost = futures.idle_left(then, alike) - futures.idle_left(now, alike)
+        lost += FOR_SEVERAL * (futures.open_to_several(now, alike) - futures.open_to_several(then, alike))
+        return lost + PER_IDLE_GPU * (after[3] + sum(after[4]) / MILLI) + PER_IDLE_CORE * after[1] / MILLI
+
+    def _costs(self, kind: PodClass) -> Callable[[int], float]:
+        """Return what it costs a pod of the class, that could go elsewhere, to take a node of a kind from others."""
+        spares = self._fits_ordinary(kind)
+        known: dict[int, float] = {}
+
+        def cost(number: int) -> float:
+            if number not in known:
+                allowed, spared, _, _ = self._kinds[number]
+                wanted = (
+                    self._wanted.get(mask, 0.0)
+                    for index, mask in enumerate(self._masks)
+                    if allowed >> index & 1 and kind.static & ~mask
+                )
+                known[number] = WANTED_NODES * max(wanted, default=0.0) + LARGEST_NODES * (spared and spares)
+            return known[number]
+
+        return cost
 
     def _fits_ordinary(self, kind: PodClass) -> bool:
         """Return whether a node that is not spared could hold a pod of the class, were it empty."""
@@ -306,6 +203,26 @@ def _largest_nodes(session: Session) -> int:
     if theirs * FEW >= sum(size[0] for size in sizes):
         return 0
     return sum(1 << number for number, size in enumerate(sizes) if size == largest)
+
+
+def _wanted(session: Session, mix: Mapping[Key, int]) -> dict[int, float]:
+    """Return for each set of nodes how much those that can run nowhere else ask for of it: 1 is as much as all of all.
+
+    By GPUs, and at most 1. Sets are those that constraints of requests name.
+    """
+    demand: dict[int, int] = {}
+    for (_, _, devices, amount, mask), count in mix.items():
+        if devices and mask:
+            demand[mask] = demand.get(mask, 0) + devices * amount * count
+    everything = sum(demand.values())
+    gpus = [node.gpus for node in session.nodes]
+    found = {}
+    for mask in sorted(demand, key=lambda mask: (-demand[mask], mask))[:CONSTRAINTS]:
+        theirs = sum(amount for inside, amount in demand.items() if not inside & ~mask)
+        there = sum(gpus[number] for number in bits(mask))
+        if there:
+            found[mask] = min(1.0, theirs * sum(gpus) / (everything * there))
+    return found
 
 
 def _devices(kind: PodClass) -> tuple[int, int]:

@@ -6,14 +6,16 @@ import pytest
 
 from runai_core.engine.arrivals import Arrivals
 from runai_core.engine.cycle import run_cycle
-from runai_core.engine.fragmentation import HORIZON, LONGEST, SEQUENCES, Futures, Key, Kind, State, take
+from runai_core.engine.futures import HORIZON, LONGEST, SEQUENCES, Futures, Key, Kind, State, take
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import NodePool, PlacementStrategy
 from runai_core.model.organization import Queue
 from runai_core.model.resources import MILLI
 from runai_core.model.snapshot import (
     CycleSettings,
+    LabelRequirement,
     NodeEntry,
+    PodConstraints,
     PodEntry,
     PodGroup,
     PodRequest,
@@ -26,12 +28,23 @@ STRATEGY = CycleSettings(gpu_placement="fragmentation", cpu_placement="fragmenta
 ALL = 1
 
 
-def node(name: str, gpus: int, cpu: int = 100_000) -> NodeEntry:
-    return NodeEntry(name=name, cpu=cpu, memory=1 << 40, gpus=gpus)
+def node(name: str, gpus: int, cpu: int = 100_000, model: str = "any") -> NodeEntry:
+    return NodeEntry(name=name, cpu=cpu, memory=1 << 40, gpus=gpus, labels={"model": model})
 
 
-def pod(name: str, *, whole: int = 0, part: int = 0, cpu: int = 0, on: str | None = None, device: str = "") -> PodEntry:
+def pod(
+    name: str,
+    *,
+    whole: int = 0,
+    part: int = 0,
+    cpu: int = 0,
+    on: str | None = None,
+    device: str = "",
+    model: str = "",
+) -> PodEntry:
+    needs = (LabelRequirement("model", "In", (model,)),) if model else ()
     return PodEntry(
+        constraints=PodConstraints(node_affinity=(needs,) if needs else ()),
         name=name,
         pod_group=name,
         request=PodRequest(cpu=cpu, gpu_devices=whole, gpu_portion=part),
@@ -98,6 +111,28 @@ def test_the_few_largest_nodes_are_kept_for_pods_that_need_them() -> None:
 
     assert found["zz-large"] == "a-large"
     assert len(found) == 41
+
+
+def test_a_model_that_some_need_is_left_to_them() -> None:
+    """Those who can run anywhere come first, and would fill the first node."""
+    nodes = (node("a-rare", 4, model="rare"), *(node(f"n{number}", 4) for number in range(3)))
+    anywhere = tuple(pod(f"any-{number:02}", whole=1) for number in range(12))
+    bound = tuple(pod(f"bound-{number}", whole=1, model="rare") for number in range(4))
+
+    found = places(snapshot(nodes, *anywhere, *bound))
+
+    assert len(found) == 16
+    assert {found[entry.name] for entry in bound} == {"a-rare"}
+
+
+def test_whole_nodes_are_left_to_those_who_need_several_devices() -> None:
+    """Equal sequences fill both nodes; only the empty one still has room for a request of eight."""
+    futures = Futures({(0, 0, 8, MILLI, ALL): 1, (0, 0, 1, MILLI, ALL): 3}, (ALL,))
+    kind: Kind = (1, False, 1, 1)
+
+    assert futures.open_to_several((0, 1000, 1000, 8, ()), kind) == 8 * MILLI / 4
+    assert futures.open_to_several((0, 1000, 1000, 7, (900,)), kind) == 0
+    assert futures.open_to_several((1, 1000, 1000, 8, ()), (0, False, 1, 1)) == 0  # where none of them may run
 
 
 def test_the_answer_does_not_depend_on_the_order_of_the_input() -> None:
