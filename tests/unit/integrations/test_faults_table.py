@@ -21,7 +21,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
                 yield cells[0], tool, cell
 
 
-def tests_of(tool: str) -> str:
+def names_for(tool: str) -> str:
     """Return the text of the tests in which the table's words are looked for."""
     folders = [ROOT / "integrations" / tool / "tests"]
     if tool == "seldon":
@@ -35,7 +35,7 @@ def test_every_fault_has_a_test_with_every_tool_or_a_reason(fault: str, tool: st
     words = re.findall(r"`(\w+)`", cell)
 
     assert cell, f"{fault}: nothing is said of {tool}"
-    assert [word for word in words if word not in tests_of(tool)] == []
+    assert [word for word in words if word not in names_for(tool)] == []
 
 
 def test_the_table_is_found() -> None:
