@@ -38,6 +38,7 @@ from runai_core.service.organization import OrganizationService
 from runai_core.service.own_identity import Identity, load_identity, write_private
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
+from runai_core.service.private_credentials import PrivateCredentialService
 from runai_core.service.prometheus import PrometheusServer, meters_for
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.reports import ReportService
@@ -71,6 +72,7 @@ class Orchestrator:
     organization: OrganizationService
     policies: PolicyService
     assets: AssetService
+    private_credentials: PrivateCredentialService
     templates: TemplateService
     data_volumes: DataVolumeService
     secrets: SecretService
@@ -251,7 +253,7 @@ def build(
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.places.forget)
     clusters = _clusters(backend, access, identity, door)
-    links = None if door is None else links_of(settings, recorded, clusters, identity, door, access.places.forget)
+    links = None if door is None else links_of(settings, recorded, identity, clusters, door, access.places.forget)
     judge: Judge = reconciler if links is None else LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
     vault = Vault(settings.secrets_key)
@@ -295,6 +297,7 @@ def _assets(backend: Backend, access: AccessService, vault: Vault) -> dict[str, 
     assets = AssetService(backend, access, vault)
     return {
         "assets": assets,
+        "private_credentials": PrivateCredentialService(backend, assets),
         "templates": TemplateService(backend, access, assets),
         "data_volumes": DataVolumeService(backend, access),
     }

@@ -208,6 +208,14 @@ class RemovesPods(Protocol):
 
 
 @runtime_checkable
+class Scales(Protocol):
+    """Capability of a `Cluster` that runs nothing itself: it has whoever runs a workload change its workers."""
+
+    async def scale(self, workload: Workload, *, add: int, remove: Sequence[str], actor: str) -> None:
+        """Let workers join, and pods of these names leave. Raise Unavailable, or as where the workload runs."""
+
+
+@runtime_checkable
 class RollsOut(Protocol):
     """Capability of a `Cluster`: changed pods replace old ones one after the other, which do the work until then.
 

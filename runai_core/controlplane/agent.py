@@ -128,7 +128,9 @@ class Conversation:
         async with together() as work:
             work.add(self._peer.run())
             epoch = (await store_identity(self._store)).meta.uid
-            await self._peer.send({"hello": {**await self._greeting(upstream, epoch), "process": process}})
+            await self._peer.send(
+                {"hello": {**await self._greeting(upstream, epoch), "process": process, "seals": True}}
+            )
             silent = "it does not answer as a control plane does: check the address"
             positions = (await work.until(self._hello, GREETING_SECONDS, silent))["positions"]
             log.info("the link to the control plane is up")

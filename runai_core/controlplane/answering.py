@@ -8,6 +8,7 @@ from runai_core import wire
 from runai_core.controlplane.applying import Applier
 from runai_core.controlplane.channels import Channel
 from runai_core.controlplane.site import Site, asked_by
+from runai_core.controlplane.together import together
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import RunaiError, Unavailable, Unsupported
 from runai_core.model.workload import Workload
@@ -32,6 +33,7 @@ class Answers:
             "exec": self._exec,
             "why": self._why,
             "try": self._try,
+            "scale": self._scale,
         }
 
     async def answer(self, channel: Channel, operation: str, arguments: Arguments) -> None:
@@ -40,15 +42,9 @@ class Answers:
         try:
             if act is None:
                 raise Unsupported(f"this cluster does not know {operation[:80]}: upgrade it")
-            work = asyncio.ensure_future(act(channel, arguments))
-            unwanted = asyncio.create_task(channel.closed.wait())
-            await asyncio.wait((work, unwanted), return_when=asyncio.FIRST_COMPLETED)
-            unwanted.cancel()
-            if not work.done():
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
-                return
-            await channel.end(work.result())
+            async with together() as work:
+                work.add(_until_unwanted(channel), _answer(channel, act(channel, arguments)))
+                await work.until_first()
         except Unavailable:
             raise
         except RunaiError as error:
@@ -86,6 +82,20 @@ class Answers:
     async def _try(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
         workload = wire.decode(Workload, given["workload"])
         return _verdict(await self._site.reconciler.would_wait(workload))
+
+    async def _scale(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        uid = await self._applier.own_id(given["workload"])
+        actor = asked_by(given["actor"])
+        await self._site.workloads.scale(actor, uid, add=int(given["add"]), remove=list(given["remove"]))
+        return {}
+
+
+async def _answer(channel: Channel, act: Awaitable[Mapping[str, Any]]) -> None:
+    await channel.end(await act)
+
+
+async def _until_unwanted(channel: Channel) -> None:
+    await channel.closed.wait()
 
 
 def _verdict(verdict: Verdict | None) -> Mapping[str, Any]:

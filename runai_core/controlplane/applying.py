@@ -12,7 +12,9 @@ from typing import Any
 from runai_core import wire
 from runai_core.controlplane.downward import ORGANIZATION
 from runai_core.controlplane.feeding import Delta
+from runai_core.controlplane.sealing import sealed
 from runai_core.controlplane.site import Site, asked_by, outer_id, with_outer_id
+from runai_core.model.assets import Asset
 from runai_core.model.clusters import CONTROL_PLANE_ID, MANAGED, Applied, Intent, Wanted
 from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.model.meta import Meta
@@ -88,7 +90,9 @@ class Applier:
         kind = type(item)
         try:
             kept = await self._store.get(kind, item.meta.name)
+            item = self._own(item, kept)
         except NotFound:
+            item = self._own(item, None)
             notes = {**item.meta.annotations, MANAGED: "true"}
             meta = Meta(name=item.meta.name, uid=item.meta.uid, created_by=item.meta.created_by, annotations=notes)
             try:
@@ -102,6 +106,10 @@ class Applier:
             changed = replace(changed, namespace=kept.namespace or item.namespace)
         if changed != kept:
             await self._store.update(changed)
+
+    def _own(self, item: Any, kept: Any) -> Any:
+        """Return an object as it is kept here: secrets are sealed with our own key."""
+        return sealed(self._site.vault, item, kept) if isinstance(item, Asset) else item
 
     async def _drop(self, item: Any) -> None:
         try:

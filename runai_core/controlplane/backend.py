@@ -46,8 +46,14 @@ class Door:
 class MirroredCluster:
     """A `ports.Cluster` that knows what the tenant's clusters reported."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, door: Door) -> None:
         self._store = store
+        self._door = door
+
+    async def scale(self, workload: Workload, *, add: int, remove: Sequence[str], actor: str) -> None:
+        """Have the cluster of a workload let workers join, and pods of these names leave."""
+        given = {"workload": workload.meta.uid, "add": add, "remove": list(remove), "actor": actor}
+        await self._door.links.ask(cluster_of(workload), "scale", given)
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes of all clusters."""
@@ -186,7 +192,7 @@ async def open_tenant(data_dir: Path, database: str, door: Door, clock: Clock | 
     async with _locked(data_dir, own=own), open_store(database, clock, exclusive=own) as inner:
         yield Backend(
             store=TenantStore(inner),
-            cluster=MirroredCluster(inner),
+            cluster=MirroredCluster(inner, door),
             runtime=LinkedRuntime(inner, door),
             lease=AlwaysHeld(),
             clock=clock,

@@ -5,13 +5,15 @@ from typing import Any
 
 from runai_core.controlplane.feeding import Feed, Render
 from runai_core.controlplane.projects import Projects
+from runai_core.controlplane.sealing import opened
 from runai_core.controlplane.store import TenantStore
-from runai_core.model.assets import CREDENTIALS, Asset
+from runai_core.model.assets import Asset
 from runai_core.model.clusters import CLUSTER, Cluster, Intent
 from runai_core.model.errors import NotFound
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project
 from runai_core.model.workload import Policy, Workload
+from runai_core.service.secrets import Vault
 
 ORGANIZATION: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (NodePool, Department, Project, Asset, Policy, AccessRule)
@@ -22,9 +24,11 @@ KINDS: dict[str, type[Any]] = {**ORGANIZATION, Intent.__name__: Intent}
 """What a control plane tells."""
 
 
-def downward_feeds(store: TenantStore, cluster: Cluster, projects: Projects) -> dict[str, Feed]:
-    """Return what is told to a cluster, by kind."""
-    shown = _Shown(store, cluster, projects)
+def downward_feeds(
+    store: TenantStore, cluster: Cluster, projects: Projects, vault: Vault | None = None
+) -> dict[str, Feed]:
+    """Return what is told to a cluster, by kind; secrets only with the vault that they are in."""
+    shown = _Shown(store, cluster, projects, vault)
     renders: dict[type[Any], Render] = {
         NodePool: shown.as_it_is,
         Department: shown.as_it_is,
@@ -40,10 +44,11 @@ def downward_feeds(store: TenantStore, cluster: Cluster, projects: Projects) -> 
 class _Shown:
     """Objects as one cluster is shown them; None for what is not for it."""
 
-    def __init__(self, store: TenantStore, cluster: Cluster, projects: Projects) -> None:
+    def __init__(self, store: TenantStore, cluster: Cluster, projects: Projects, vault: Vault | None) -> None:
         self._store = store
         self._cluster = cluster
         self._projects = projects
+        self._vault = vault
 
     async def as_it_is(self, item: Any) -> Any:
         return item
@@ -55,8 +60,11 @@ class _Shown:
         return replace(item, meta=replace(item.meta, name=local), namespace=f"runai-{local}", cluster="")
 
     async def asset(self, item: Asset) -> Any:
-        # Credentials are sealed with a key of the control plane, which does not leave it.
-        return None if item.kind in CREDENTIALS else await self.scoped(item)
+        if not item.sealed:
+            return await self.scoped(item)
+        if self._vault is None:  # a cluster of an older version would keep them in the open
+            return None
+        return await self.scoped(opened(self._vault, item))
 
     async def scoped(self, item: Any) -> Any:
         if item.scope_type == "cluster":
@@ -73,15 +81,25 @@ class _Shown:
         return replace(item, scope="", meta=replace(item.meta, name=item.meta.name.removesuffix(f".{uid}")))
 
     async def _of_project(self, item: Any) -> Any:
-        try:
-            project = await self._store.get(Project, item.scope)
-        except NotFound:
+        project = await self._project(item.scope)
+        if project is None:
             return item  # it is going too
         if not await self._projects.owns(project):
             return None
         local = self._projects.local_name(project)
         name = item.meta.name if local == item.scope else item.meta.name.replace(item.scope, local)
         return replace(item, scope=local, meta=replace(item.meta, name=name))
+
+    async def _project(self, ref: str) -> Project | None:
+        """Return a project by its name or id: access rules name units by their ids."""
+        try:
+            return await self._store.get(Project, ref)
+        except NotFound:
+            pass
+        try:
+            return await self._store.get_by_uid(Project, ref)
+        except NotFound:
+            return None
 
     async def intent(self, item: Intent) -> Intent | None:
         if item.cluster != self._cluster.meta.uid:

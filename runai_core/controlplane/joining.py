@@ -5,7 +5,7 @@ import hmac
 
 from runai_core import __version__
 from runai_core.controlplane.backend import Door
-from runai_core.controlplane.links import Links
+from runai_core.controlplane.links import Home, Links
 from runai_core.controlplane.relaying import Relays, Replica
 from runai_core.controlplane.store import TenantStore
 from runai_core.model.clusters import ClusterFacts
@@ -16,6 +16,7 @@ from runai_core.service.noting import Listener
 from runai_core.service.own_identity import Identity
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.secrets import Vault
 from runai_core.service.workloads import WorkloadService
 from runai_core.settings import Settings
 
@@ -27,13 +28,19 @@ def facts_of(backend: Backend) -> ClusterFacts:
 
 
 def links_of(
-    settings: Settings, backend: Backend, clusters: ClusterService, identity: Identity, door: Door, wrote: Listener
+    settings: Settings, backend: Backend, identity: Identity, clusters: ClusterService, door: Door, wrote: Listener
 ) -> Links:
     """Return the links of a control plane, which is open to its clusters from now on."""
     if not isinstance(backend.store, TenantStore):
         raise TypeError("only a control plane has clusters that connect to it")
-    relays = Relays(relay_key(identity.signing_key), backend.clock, _replica(settings))
-    links = Links(backend.store, clusters, backend.clock, identity.cluster_id, wrote=wrote, relays=relays)
+    home = Home(
+        store=backend.store,
+        clock=backend.clock,
+        epoch=identity.cluster_id,
+        vault=Vault(settings.secrets_key),
+        relays=Relays(relay_key(identity.signing_key), backend.clock, _replica(settings)),
+    )
+    links = Links(home, clusters, wrote)
     door.install(links)
     return links
 
@@ -80,6 +87,7 @@ async def stay_linked(
         reconciler=reconciler,
         facts=facts_of(backend),
         data_dir=settings.data_dir,
+        vault=Vault(settings.secrets_key),
     )
     upward = Upward(
         url=settings.control_plane_url, token_file=settings.join_token_file, ca_file=settings.control_plane_ca

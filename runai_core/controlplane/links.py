@@ -5,17 +5,17 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from runai_core import wire
 from runai_core.controlplane.channels import Channel, Handler, Peer, Wire
 from runai_core.controlplane.downward import downward_feeds
-from runai_core.controlplane.feeding import from_message
+from runai_core.controlplane.feeding import Feed, from_message
 from runai_core.controlplane.measurements import POSITION, Keeper, from_rows
 from runai_core.controlplane.mirror import KINDS, Mirror
 from runai_core.controlplane.projects import Projects
-from runai_core.controlplane.relaying import Relays, Replica, pass_on
+from runai_core.controlplane.relaying import Relays, pass_on
 from runai_core.controlplane.store import TenantStore
 from runai_core.controlplane.together import together
 from runai_core.model.clusters import (
@@ -34,6 +34,7 @@ from runai_core.model.organization import Department, Project
 from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Clock
 from runai_core.service.clusters import LOST_AFTER, ClusterService
+from runai_core.service.secrets import Vault
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +45,36 @@ OF_PROCESS = frozenset({Workload.__name__, Pod.__name__})
 """Kinds whose versions may mean nothing to the next process of a cluster: on Kubernetes they are objects."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The tenant that clusters are linked to, in this process."""
+
+    store: TenantStore
+    clock: Clock
+    epoch: str  # names the store
+    vault: Vault
+    relays: Relays
+
+
 class Links:
     """The clusters that are connected to this process."""
 
-    def __init__(  # noqa: PLR0913 - what two ends of a link need to know
-        self,
-        store: TenantStore,
-        clusters: ClusterService,
-        clock: Clock,
-        epoch: str,
-        *,
-        rotate: float = ROTATE_SECONDS,
-        wrote: Callable[[type[Any]], None] = lambda _kind: None,
-        relays: Relays | None = None,
-    ) -> None:
-        self._store = store
+    def __init__(self, home: Home, clusters: ClusterService, wrote: Callable[[type[Any]], None]) -> None:
+        self._home = home
+        self._store = home.store
+        self._clock = home.clock
         self._clusters = clusters
-        self._clock = clock
-        self._epoch = epoch
-        self._rotate = rotate
         self._wrote = wrote  # is told of projects that were taken up
-        self.relays = relays or Relays(epoch, clock, Replica())
         self._sessions: dict[str, Session] = {}
+
+    @property
+    def relays(self) -> Relays:
+        """The ways to other replicas."""
+        return self._home.relays
 
     async def serve(self, wire: Wire, cluster: Cluster, link: ClusterLink) -> None:
         """Speak with a cluster until the connection ends, or another one takes its place."""
-        session = Session(self._store, wire, cluster, self._clock, self._epoch)
+        session = Session(self._home, wire, cluster)
         uid, here = cluster.meta.uid, self.relays.here
         link = replace(link, replica=here.url, replica_certificate=here.certificate)
 
@@ -79,7 +84,7 @@ class Links:
 
         try:
             credential = ""
-            if self._clock.now() - link.rotated_at > self._rotate:
+            if self._clock.now() - link.rotated_at > ROTATE_SECONDS:
                 link, credential = await self._clusters.rotated(link)
             await session.run(link, credential, ready)
         except RunaiError as error:
@@ -168,13 +173,14 @@ class Links:
 class Session:
     """One connection with one cluster."""
 
-    def __init__(self, store: TenantStore, wire: Wire, cluster: Cluster, clock: Clock, epoch: str) -> None:
-        self._store = store
+    def __init__(self, home: Home, wire: Wire, cluster: Cluster) -> None:
+        self._store = home.store
         self._cluster = cluster
-        self._clock = clock
-        self._epoch = epoch
-        self._projects = Projects(store, cluster)
-        self._keeper = Keeper(store, cluster, clock)
+        self._clock = home.clock
+        self._epoch = home.epoch
+        self._vault = home.vault
+        self._projects = Projects(home.store, cluster)
+        self._keeper = Keeper(home.store, cluster, home.clock)
         self._hello: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._lock = asyncio.Lock()
         self._link: ClusterLink | None = None
@@ -214,12 +220,16 @@ class Session:
                 log.info("cluster %s is connected", self._cluster.name)
                 positions = hello["positions"] if hello["positionsEpoch"] == self._epoch else {}
                 work.add(self._watch_for_silence(), self._until_ended())
-                for kind, feed in downward_feeds(self._store, self._cluster, self._projects).items():
+                for kind, feed in self._feeds(hello).items():
                     work.add(feed.run(positions.get(kind), self.peer.deliver))
                 await work.until_first()
         finally:
             self._over.set()
             await self._end()
+
+    def _feeds(self, hello: Mapping[str, Any]) -> dict[str, Feed]:
+        vault = self._vault if hello.get("seals") else None
+        return downward_feeds(self._store, self._cluster, self._projects, vault)
 
     async def _begin(self, link: ClusterLink, hello: Mapping[str, Any]) -> None:
         """Make this connection the one that writes for the cluster."""

@@ -10,6 +10,7 @@ from runai_core.model.workload import Workload
 from runai_core.ports import Backend
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.scheduling import SchedulingService
+from runai_core.service.secrets import Vault
 from runai_core.service.workloads import WorkloadService
 
 
@@ -23,6 +24,7 @@ class Site:
     reconciler: Reconciler
     facts: ClusterFacts
     data_dir: Path
+    vault: Vault
 
 
 def outer_id(item: Any) -> str:

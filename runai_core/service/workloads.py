@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from runai_core import wire
+from runai_core import ports, wire
 from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.members import members_of, scaled
 from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
@@ -216,6 +216,10 @@ class WorkloadService:
         """
         if not isinstance(self._cluster, RemovesPods):
             raise Unsupported(f"workers cannot come and go on the {self._backend_name} backend")
+        if isinstance(self._cluster, ports.Scales):
+            workload = await self._owned(actor, Action.UPDATE, uid)
+            await self._cluster.scale(workload, add=add, remove=remove, actor=actor.name)
+            return await self._store.get_by_uid(Workload, uid)
         while True:
             workload = await self._owned(actor, Action.UPDATE, uid)
             if workload.phase not in CLAIMS_QUOTA or workload.meta.deleted_at is not None:

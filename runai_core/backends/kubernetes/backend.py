@@ -46,7 +46,6 @@ async def open_kubernetes(
     """
     clock = clock or SystemClock()
     async with connect(kubeconfig, context) as api:
-        version = await api.server_version()
         async with open_world(api) as world:
             cluster = KubernetesCluster(api, world, clock)
             cluster.follow_workloads()
@@ -70,7 +69,7 @@ async def open_kubernetes(
                     resolves=FOLLOWED,
                     notes=SecretNotes(api, namespace),
                     versions_last=False,
-                    facts={"API server": api.server, "Kubernetes": version},
+                    facts={"API server": api.server, "Kubernetes": await api.server_version()},
                 )
             finally:
                 following.cancel()

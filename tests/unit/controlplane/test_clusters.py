@@ -56,7 +56,7 @@ async def made() -> AsyncIterator[Made]:
         store = TenantStore(inner)
         backend = Backend(
             store=store,
-            cluster=MirroredCluster(inner),
+            cluster=MirroredCluster(inner, Door()),
             runtime=LinkedRuntime(inner, Door()),
             lease=AlwaysHeld(),
             clock=clock,

@@ -1,0 +1,269 @@
+"""A Kubernetes cluster that is linked to a control plane: what people do there happens here, and is seen there.
+
+The control plane, and the orchestrator of the cluster, are processes of their own; between them is a wire that can be
+cut, and the cluster's end is the only one that connects.
+"""
+
+import shlex
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import websockets.sync.client
+import yaml
+
+from tests.cluster import binaries, machine
+from tests.cluster.cluster import Cluster
+from tests.cluster.fakes import add_fake_nodes
+from tests.cluster.images import HOST, a_container, host_volumes
+from tests.cluster.kube import Kube, Object
+from tests.cluster.running import fake, install
+from tests.controlplanes import Api, ClusterProcess, World, a_world, wait_for
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+WORKLOADS = "/apis/run.ai/v2alpha1/namespaces/runai-vision/trainingworkloads"
+PODS = "/api/v1/namespaces/runai-vision/pods"
+
+
+@dataclass
+class Linked:
+    """A control plane, and a Kubernetes cluster that is linked to it, with a project that was made there."""
+
+    world: World
+    cluster: Cluster
+    kube: Kube
+
+    @property
+    def api(self) -> Api:
+        """What people of the tenant use."""
+        return self.world.control_plane.api()
+
+    @property
+    def agent(self) -> ClusterProcess:
+        """The orchestrator of the cluster."""
+        return self.world.clusters["west"]
+
+    def submit(self, name: str, **spec: Any) -> str:
+        """Submit a training that runs on a node that KWOK plays, for ever unless an annotation says otherwise."""
+        return self.api.submit(name, "work", project="vision", **{**_on("kwok"), **spec})
+
+    def object(self, name: str) -> Object:
+        """Return the cluster's own object of a workload."""
+        return self.kube.get(f"{WORKLOADS}/{name}")
+
+    def pods(self, name: str) -> list[Object]:
+        """Return the cluster's pods of a workload."""
+        return list(self.kube.get(PODS, labelSelector=f"runai/workload={name}")["items"])
+
+    def end(self, uid: str) -> None:
+        """Delete a workload at the control plane, and wait until it is gone on both sides."""
+        name = self.api.get(f"/workloads/{uid}")["name"]
+        assert self.api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+        wait_for("it is gone at the control plane", lambda: f"vision/{name}" not in self.api.workloads())
+        self.kube.wait_gone(f"{WORKLOADS}/{name}", seconds=60)
+
+
+def _on(kind: str) -> dict[str, Any]:
+    term = {"matchExpressions": [{"key": "type", "operator": "In", "values": [kind]}]}
+    return {
+        "image": "example/image",
+        "nodeAffinityRequired": {"nodeSelectorTerms": [term]},
+        "compute": {"gpuDevicesRequest": 1},
+    }
+
+
+@pytest.fixture(scope="module")
+def linked(own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Linked]:
+    with own_cluster.kube() as kube, a_world(tmp_path_factory.mktemp("linked")) as world:
+        install(kube)
+        add_fake_nodes(own_cluster, 2, prefix="fake", gpus=4)
+        world.cluster("west", kubeconfig=own_cluster.kubeconfig())
+        found = Linked(world, own_cluster, kube)
+        quota = [{"nodePool": {"name": "default"}, "gpu": {"deserved": 4, "limit": -1, "overQuotaWeight": 2}}]
+        west = found.api.get("/clusters/west")["uuid"]
+        found.api.post("/org-unit/projects", {"name": "vision", "clusterId": west, "resources": quota})
+        yield found
+
+
+def test_a_project_made_at_the_control_plane_appears_as_an_object_with_its_namespace(linked: Linked) -> None:
+    project = linked.kube.wait(
+        "/apis/run.ai/v1/projects/vision", lambda seen: seen.get("status", {}).get("phase") == "Ready", seconds=60
+    )
+
+    assert project["spec"]["resources"][0]["gpu"]["deserved"] == 4
+    assert linked.kube.wait("/api/v1/namespaces/runai-vision", bool)["metadata"]["name"] == "runai-vision"
+    status = linked.api.get("/clusters/west")["status"]
+    assert status["state"] == "Connected"
+    assert status["platform"]["kubeVersion"].startswith("v1.36.")
+
+
+def test_a_training_submitted_at_the_control_plane_runs_as_pods_and_is_told_from_there(linked: Linked) -> None:
+    ends = {"name": "runai.test/succeeds-after", "value": "15s"}
+    uid = linked.submit("told", parallelism=2, completions=2, annotations=[ends])
+
+    linked.api.wait(uid, "Running")
+    pods = wait_for("both pods run", lambda: found if len(found := _running(linked, uid)) == 2 else [])
+    there = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in linked.pods("told")}
+    assert {pod["name"]: pod["nodeName"] for pod in pods} == there
+    west = linked.api.get("/clusters/west")["uuid"]
+    assert {pod["clusterId"] for pod in pods} == {west}
+    assert linked.api.wait(uid, "Completed", "Failed") == "Completed"
+    records = linked.api.get(f"/workloads/{uid}/history", limit=500)["records"]
+    phases = [item["spec"]["phaseUpdate"]["phase"] for item in records if item["meta"]["type"] == "PhaseUpdate"]
+    assert phases[-1] == "Completed"
+    assert phases.index("Pending") < phases.index("Running")
+    assert len(phases) == len(set(phases)), "each is told once"
+    linked.end(uid)
+
+
+def _running(linked: Linked, uid: str) -> list[dict[str, Any]]:
+    return [pod for pod in linked.api.get(f"/workloads/{uid}/pods")["pods"] if pod["k8sPhase"] == "Running"]
+
+
+def test_stop_run_and_delete_reach_the_cluster(linked: Linked) -> None:
+    uid = linked.submit("long")
+    linked.api.wait(uid, "Running")
+    [first] = linked.pods("long")
+
+    linked.api.post(f"/workloads/trainings/{uid}/suspend")
+    linked.api.wait(uid, "Stopped")
+    wait_for("its pod is gone", lambda: not linked.pods("long"))
+    wait_for("that is told", lambda: not linked.api.get(f"/workloads/{uid}/pods")["pods"])
+    linked.api.post(f"/workloads/trainings/{uid}/resume")
+    linked.api.wait(uid, "Running")
+    [second] = linked.pods("long")
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    linked.end(uid)
+    assert linked.pods("long") == []
+
+
+def test_why_a_workload_waits_is_asked_of_the_cluster(linked: Linked) -> None:
+    uid = linked.submit("large", compute={"gpuDevicesRequest": 8})
+
+    said = wait_for(
+        "a verdict", lambda: answer if (answer := linked.api.get(f"/workloads/{uid}/why"))["verdict"] else None
+    )
+
+    assert said["sentence"].startswith("vision/large is Pending")
+    linked.end(uid)
+
+
+def test_what_kubectl_makes_appears_at_the_control_plane_and_can_be_stopped_there(linked: Linked) -> None:
+    body = {
+        "apiVersion": "run.ai/v2alpha1",
+        "kind": "TrainingWorkload",
+        "metadata": {"name": "by-hand", "namespace": "runai-vision"},
+        "spec": fake(),
+    }
+    linked.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(body))
+
+    uid = wait_for("it appears", lambda: linked.api.workloads().get("vision/by-hand"))["id"]
+    assert uid == linked.object("by-hand")["metadata"]["uid"]
+    linked.api.wait(uid, "Running")
+    linked.api.post(f"/workloads/trainings/{uid}/suspend")
+    linked.kube.wait(f"{WORKLOADS}/by-hand", lambda seen: seen["status"]["phase"] == "Stopped", seconds=60)
+    linked.end(uid)
+
+
+def test_while_the_link_is_cut_both_sides_go_on_and_are_reconciled(linked: Linked) -> None:
+    api, wire = linked.api, linked.world.wires["west"]
+    stays, stops = linked.submit("stays"), linked.submit("stops")
+    api.wait(stays, "Running")
+    api.wait(stops, "Running")
+    [before] = linked.pods("stays")
+    wire.open = False
+    wire.cut()
+    wait_for("it is disconnected", lambda: api.get("/clusters/west")["status"]["state"] == "Disconnected")
+
+    waits = linked.submit("waits")
+    api.post(f"/workloads/trainings/{stops}/suspend")
+    linked.kube.delete(f"{PODS}/{before['metadata']['name']}", grace=0)  # the cluster makes another one by itself
+    linked.kube.wait(f"{WORKLOADS}/stays", lambda _: _other(linked.pods("stays"), before), seconds=60)
+    assert api.phase(waits) == "Creating"
+    assert api.http.get(f"/api/v1/workloads/{stays}/logs").status_code == 503
+    wire.open = True
+
+    linked.world.wait_connected("west", api)
+    api.wait(waits, "Running")
+    api.wait(stops, "Stopped")
+    for name, uid in (("stays", stays), ("waits", waits)):
+        pods = wait_for("its pod is told", lambda uid=uid: _running(linked, uid))
+        assert [pod["name"] for pod in pods] == [pod["metadata"]["name"] for pod in linked.pods(name)]
+    for uid in (stays, stops, waits):
+        linked.end(uid)
+
+
+def _other(pods: list[Object], before: Object) -> bool:
+    return bool(pods) and all(pod["metadata"]["uid"] != before["metadata"]["uid"] for pod in pods)
+
+
+def test_another_process_of_the_cluster_goes_on_with_the_credential_that_the_cluster_keeps(linked: Linked) -> None:
+    api = linked.api
+    runs, ends = linked.submit("runs"), linked.submit("ends")
+    api.wait(runs, "Running")
+    api.wait(ends, "Running")
+    [before] = linked.pods("runs")
+
+    linked.agent.kill()
+    linked.agent.data_dir = linked.agent.data_dir.with_name("another")  # as on another node, with nothing of the first
+    linked.kube.delete(f"{WORKLOADS}/ends")
+    linked.agent.start()
+
+    linked.world.wait_connected("west", api)
+    wait_for("what was deleted meanwhile is gone", lambda: "vision/ends" not in api.workloads())
+    assert [pod["metadata"]["uid"] for pod in linked.pods("runs")] == [before["metadata"]["uid"]], "it was not touched"
+    api.post(f"/workloads/trainings/{runs}/suspend")
+    api.wait(runs, "Stopped")
+    linked.end(runs)
+
+
+def test_logs_and_commands_in_containers_pass_the_link(linked: Linked, real_node: str) -> None:
+    spec = real_at_rest(["/bin/sh", "-c", "echo from a container; sleep 600"])
+    uid = linked.api.submit("speaks", spec.pop("command"), project="vision", **spec)
+    linked.api.wait(uid, "Running")
+    assert [pod["nodeName"] for pod in linked.api.get(f"/workloads/{uid}/pods")["pods"]] == [real_node]
+
+    log = wait_for("a line", lambda: linked.api.http.get(f"/api/v1/workloads/{uid}/logs").text)
+
+    assert log == "from a container\n"
+    context = ssl.create_default_context(cafile=str(linked.world.trust.file))
+    port = linked.world.control_plane.port
+    address = f"wss://127.0.0.1:{port}/api/v1/workloads/{uid}/exec?command=/bin/cat&stdin=true"
+    token = {"Authorization": linked.api.http.headers["Authorization"]}
+    with websockets.sync.client.connect(address, ssl=context, additional_headers=token, proxy=None) as socket:
+        socket.send(b"\x00over the link")
+        assert socket.recv(timeout=60) == b"\x01over the link"
+    linked.end(uid)
+
+
+@pytest.fixture
+def real_node(linked: Linked) -> str:
+    try:
+        machine.require()
+    except binaries.Unavailable as reason:
+        pytest.skip(str(reason))
+    [name] = machine.add_real_nodes(linked.cluster, 1, gpus=4)
+    return name
+
+
+def real_at_rest(command: list[str]) -> dict[str, Any]:
+    """A specification, as REST takes it, that runs a program of this machine in a container on a real node."""
+    container = a_container(command)
+    sources = {volume["name"]: volume["hostPath"]["path"] for volume in host_volumes()}
+    mounts = [
+        {"path": sources[mount["name"]], "mountPath": mount["mountPath"], "readOnly": True}
+        for mount in container["volumeMounts"]
+    ]
+    return {
+        **_on("real"),
+        "image": HOST,
+        "imagePullPolicy": "Never",
+        "command": shlex.join(container["command"]),
+        "workingDir": container["workingDir"],
+        "environmentVariables": container["env"],
+        "storage": {"hostPath": mounts},
+        "terminationGracePeriodSeconds": 1,
+    }
