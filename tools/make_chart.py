@@ -4,16 +4,20 @@ The manifests are made once with marks where values go; marks become template
 expressions. A test renders the chart and compares it with the manifests.
 """
 
+import base64
 import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.manifests import manifests, to_yaml
+from runai_core.operator.install.names import DATABASE_SECRET
 from runai_core.operator.install.options import DEFAULT_IMAGE, Options
 from runai_core.plugins.builtin import KINDS
 
@@ -21,6 +25,7 @@ CHART = Path(__file__).parent.parent / "deploy" / "helm" / "runai"
 
 NAMESPACE, IMAGE, POLICY, HOSTS, LEVEL = "mark-namespace", "mark-image", "mark-policy", "mark-hosts", "mark-level"
 SECRET, SELECTOR, TOLERATION = "mark-secret", "mark-selector", "mark-toleration"
+DATABASE, URL, SIZE, CLASS = "mark-database", "mark-url", "mark-size", "mark-class"
 REPLICAS, API_REPLICAS = 987651, 987652
 
 MARKED = Options(
@@ -34,7 +39,12 @@ MARKED = Options(
     tolerations=({"key": TOLERATION},),
     allowed_hosts=(HOSTS,),
     log_level=LEVEL,
+    storage_size=SIZE,
+    storage_class=CLASS,
 )
+
+WITH_DATABASE = replace(MARKED, database_secret=DATABASE)
+WITH_URL = replace(MARKED, database_url=URL)
 
 EXPRESSIONS: Mapping[str, str] = {
     NAMESPACE: "{{ .Values.namespace }}",
@@ -42,6 +52,9 @@ EXPRESSIONS: Mapping[str, str] = {
     POLICY: "{{ .Values.image.pullPolicy }}",
     f",{HOSTS}": "{{ range .Values.allowedHosts }},{{ . }}{{ end }}",
     LEVEL: "{{ .Values.logLevel }}",
+    DATABASE: f'{{{{ .Values.database.existingSecret | default "{DATABASE_SECRET}" }}}}',
+    base64.b64encode(URL.encode()).decode(): "{{ .Values.database.url | b64enc }}",
+    SIZE: "{{ .Values.database.storage.size }}",
     str(REPLICAS): "{{ .Values.replicas }}",
     str(API_REPLICAS): "{{ .Values.api.replicas }}",
 }
@@ -53,6 +66,14 @@ BLOCKS: tuple[tuple[str, str], ...] = (
 )
 """Member of a pod's specification -> value of the chart that fills it."""
 
+HAS_DATABASE = "or .Values.database.url .Values.database.existingSecret"
+"""Says that there is a database; without one the records are on a volume."""
+
+KEEP = {"helm.sh/resource-policy": "keep"}
+"""Annotation of what stays when the chart is removed."""
+
+KEPT = frozenset({"CustomResourceDefinition", "PersistentVolumeClaim"})
+
 FILES: Mapping[str, tuple[str, ...]] = {
     "namespaces.yaml": ("Namespace",),
     "crds.yaml": ("CustomResourceDefinition",),
@@ -60,6 +81,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "rbac.yaml": ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
     "webhooks.yaml": ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"),
     "services.yaml": ("Service", "NetworkPolicy"),
+    "records.yaml": ("Secret", "PersistentVolumeClaim"),
     "deployments.yaml": ("PodTemplate", "Deployment"),
 }
 
@@ -82,6 +104,17 @@ image:
   tag: ""
   pullPolicy: IfNotPresent
 imagePullSecrets: []
+# Where history, accounts, tokens and access rules are kept.
+database:
+  # Of PostgreSQL, for example postgresql://runai:secret@postgres.example/runai; kept in the Secret {DATABASE_SECRET}.
+  url: ""
+  # Or the name of a Secret of the same namespace that has it under the key "url".
+  existingSecret: ""
+  # Without a database: SQLite on a volume. All processes that keep records then run on one node.
+  storage:
+    size: 5Gi
+    # The cluster's default class when left empty.
+    className: ""
 # Of scheduler and operator: one leads, the others wait.
 replicas: 1
 api:
@@ -107,14 +140,17 @@ runai is installed in namespace {{ .Values.namespace }}.
   kubectl -n {{ .Values.namespace }} get pods
   kubectl get projects.run.ai
 
-Records (history, accounts, tokens) are kept in each pod unless the Secret runai-database
-of that namespace has a database's URL under the key url; see docs/kubernetes.md.
+{{- if not (or .Values.database.url .Values.database.existingSecret) }}
+
+Records (history, accounts, tokens, access rules) are an SQLite file on the volume runai-records,
+which needs a storage class; it stays when the chart is removed. See docs/kubernetes.md.
+{{- end }}
 """
 
 
 def chart() -> dict[str, str]:
     """Return the chart's files by their paths."""
-    objects = manifests(MARKED, KINDS)
+    objects = _conditional()
     found = {
         "Chart.yaml": _chart_yaml(version("runai-core")),
         "values.yaml": VALUES,
@@ -122,11 +158,51 @@ def chart() -> dict[str, str]:
         "templates/NOTES.txt": NOTES,
     }
     for name, kinds in FILES.items():
-        text = "".join(_template(item) for item in objects if item["kind"] in kinds)
+        text = "".join(text for kind, text in objects if kind in kinds)
         if name in CONDITIONS:
             text = f"{{{{- if {CONDITIONS[name]} }}}}\n{text}{{{{- end }}}}\n"
         found[f"templates/{name}"] = text
     return found
+
+
+def _conditional() -> list[tuple[str, str]]:
+    """Return kind and template of every object; what depends on the database says so."""
+    texts = [_by_name(options) for options in (MARKED, WITH_DATABASE, WITH_URL)]
+    found = []
+    for key in dict.fromkeys(key for each in texts for key in each):
+        volume, database, url = (each.get(key, "") for each in texts)
+        if url and not (volume or database):
+            text = (
+                f"{{{{- if and .Values.database.url (not .Values.database.existingSecret) }}}}\n{url}{{{{- end }}}}\n"
+            )
+        else:
+            text = _either(HAS_DATABASE, database, volume)
+        found.append((key[0], text))
+    return found
+
+
+def _by_name(options: Options) -> dict[tuple[str, ...], str]:
+    found: dict[tuple[str, ...], str] = {}
+    for item in manifests(options, KINDS):
+        key = (item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])
+        found[key] = _template(item)
+    return found
+
+
+def _either(condition: str, yes: str, no: str) -> str:
+    """Return a text that is `yes` where the condition holds, and `no` where not; what both have is there once."""
+    some, others = yes.splitlines(keepends=True), no.splitlines(keepends=True)
+    found = []
+    for tag, a, b, c, d in SequenceMatcher(None, some, others, autojunk=False).get_opcodes():
+        there, absent = "".join(some[a:b]), "".join(others[c:d])
+        if tag == "equal":
+            found.append(there)
+        elif there and absent:
+            found.append(f"{{{{- if {condition} }}}}\n{there}{{{{- else }}}}\n{absent}{{{{- end }}}}\n")
+        else:
+            test = condition if there else f"not ({condition})"
+            found.append(f"{{{{- if {test} }}}}\n{there or absent}{{{{- end }}}}\n")
+    return "".join(found)
 
 
 def _chart_yaml(number: str) -> str:
@@ -150,6 +226,19 @@ def _schema() -> dict[str, Any]:
         "createNamespaces": switch,
         "image": {"type": "object", "properties": image, "additionalProperties": False},
         "imagePullSecrets": {"type": "array", "items": {"type": "object"}},
+        "database": {
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "pattern": "^$|^postgresql"},
+                "existingSecret": text,
+                "storage": {
+                    "type": "object",
+                    "properties": {"size": text, "className": text},
+                    "additionalProperties": False,
+                },
+            },
+            "additionalProperties": False,
+        },
         "replicas": number,
         "api": {"type": "object", "properties": {"replicas": number}, "additionalProperties": False},
         "allowedHosts": texts,
@@ -170,13 +259,19 @@ def _schema() -> dict[str, Any]:
     }
 
 
+_STORAGE_CLASS = (
+    r"\1{{- with .Values.database.storage.className }}\n\1storageClassName: {{ . | quote }}\n\1{{- end }}\n"
+)
+
+
 def _template(item: dict[str, Any]) -> str:
-    if item["kind"] == "CustomResourceDefinition":
-        metadata = {**item["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}
+    if item["kind"] in KEPT:
+        metadata = {**item["metadata"], "annotations": KEEP}
         item = {**item, "metadata": metadata}
     text = to_yaml([item])
     for mark, expression in EXPRESSIONS.items():
         text = text.replace(mark, expression)
+    text = re.sub(rf"^( +)storageClassName: {CLASS}\n", _STORAGE_CLASS, text, flags=re.MULTILINE)
     for member, value in BLOCKS:
         text = _block(text, member, value)
     if item["kind"] == "ClusterRole" and not item["metadata"]["name"].startswith("runai-project"):

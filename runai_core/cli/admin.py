@@ -1,6 +1,7 @@
 """`runai admin`: install the orchestrator on a Kubernetes cluster, and take it away again."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runai_core.cli.output import json_option, print_data
+from runai_core.cli.secret_values import secret_text
 from runai_core.model.errors import FieldError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -41,6 +43,18 @@ def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--crds-only", is_flag=True, help="Only the kinds."),
         click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Nodes for our pods; repeatable."),
+        click.option(
+            "--storage-class", default="", help="Of the volume of the records; the cluster's own if left out."
+        ),
+        click.option("--storage-size", default="5Gi", show_default=True, help="Of the volume of the records."),
+        click.option(
+            "--database-secret",
+            default="",
+            help="Secret with the URL of a PostgreSQL database as `url`; without a database, records are on a volume.",
+        ),
+        click.option(
+            "--database-url", default="", help="That URL, or @FILE, or @- for standard input: kept in a Secret."
+        ),
         click.option("--api-replicas", type=click.IntRange(1, 100), default=1, show_default=True),
         click.option(
             "--replicas",
@@ -77,12 +91,16 @@ def install_(kubeconfig: Path | None, context: str, *, dry_run: bool, as_json: b
     Everything is applied to the API server in an order that works, and what is
     right already is left alone. Workloads, projects and policies are not touched.
     """
-    objects = _objects(given)
+    options = None if given["crds_only"] else _options(given)
 
-    def steps(api: "Api") -> AsyncIterator["Step"]:
+    async def steps(api: "Api") -> AsyncIterator["Step"]:
         from runai_core.operator.install.apply import install
+        from runai_core.operator.install.records import with_known_database
 
-        return install(api, objects, dry_run=dry_run)
+        objects = _objects(await with_known_database(api, options) if options else None)
+        async with aclosing(install(api, objects, dry_run=dry_run)) as running:  # type: ignore[type-var]
+            async for step in running:
+                yield step
 
     found = _run(kubeconfig, context, steps, quiet=as_json)
     if as_json:
@@ -123,7 +141,9 @@ def uninstall_(kubeconfig: Path | None, context: str, *, with_user_objects: bool
         return
     click.echo(f"{_summary(found, '')}.")
     if not with_user_objects:
-        click.echo("Kinds, workloads, projects and namespaces were kept; `runai admin install` finds them again.")
+        click.echo(
+            "Kinds, workloads, projects, namespaces, records and keys were kept: `runai admin install` finds them."
+        )
 
 
 @admin.command("manifests")
@@ -132,20 +152,21 @@ def manifests_(**given: Any) -> None:
     """Print what `install` applies as YAML, in an order that works for `kubectl apply --server-side -f -`."""
     from runai_core.operator.install.manifests import to_yaml
 
-    click.echo(to_yaml(_objects(given)), nl=False)
+    click.echo(to_yaml(_objects(None if given["crds_only"] else _options(given))), nl=False)
 
 
-def _objects(given: dict[str, Any]) -> list[dict[str, Any]]:
+def _objects(options: "Options | None") -> list[dict[str, Any]]:
+    """Return what is installed; without options only the kinds."""
     from runai_core.operator.install.crds import crds
     from runai_core.operator.install.manifests import manifests
     from runai_core.plugins.manager import load_plugins
 
-    if given["crds_only"]:
+    if options is None:
         return crds()
     registry = load_plugins()
     for plugin in registry.failures:
         click.echo(f"Warning: plug-in {plugin.name} is left out: {plugin.error}", err=True)
-    return manifests(_options(given), tuple(registry.kinds.values()))
+    return manifests(options, tuple(registry.kinds.values()))
 
 
 def _options(given: dict[str, Any]) -> "Options":
@@ -167,7 +188,31 @@ def _options(given: dict[str, Any]) -> "Options":
         workloads=not given["no_workloads"],
         allowed_hosts=tuple(given["allowed_host"]),
         log_level=given["log_level"],
+        **_database(given),
     )
+
+
+_QUANTITY = re.compile(r"\d+(\.\d+)?([KMGTP]i?|k)?")
+
+
+def _database(given: dict[str, Any]) -> dict[str, Any]:
+    """Return where the records are to be kept."""
+    url, size = secret_text("--database-url", given["database_url"]).strip(), given["storage_size"]
+    if url and given["database_secret"]:
+        raise InvalidRequest.of(FieldError("--database-url", "cannot be given together with --database-secret"))
+    if url and not url.startswith("postgresql"):
+        message = (
+            "must begin with postgresql:// (or postgresql+psycopg://); SQLite on a volume is what you get without it"
+        )
+        raise InvalidRequest.of(FieldError("--database-url", message, url.partition(":")[0]))
+    if not _QUANTITY.fullmatch(size):
+        raise InvalidRequest.of(FieldError("--storage-size", "must be an amount such as 5Gi", size))
+    return {
+        "database_url": url,
+        "database_secret": given["database_secret"],
+        "storage_size": size,
+        "storage_class": given["storage_class"],
+    }
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:

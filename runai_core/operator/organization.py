@@ -8,7 +8,7 @@ is gone goes, except its namespace: there may be people's data in it.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from runai_core.operator.wanted import (
     includes,
     namespace_of,
     node_label,
+    own_binding,
     place_of,
     queue_label,
     queues_of,
@@ -61,7 +62,8 @@ STATUS_PAUSE = 3.0
 RESYNC = 60.0
 """Seconds after which all is compared even if nothing was seen to change."""
 
-Rules = Callable[[], Awaitable[Iterable[AccessRule]]]
+Rules = Callable[[], Awaitable[Sequence[AccessRule] | None]]
+"""Gives the access rules; None while they cannot be read: rights that were given then stay."""
 
 
 @dataclass(slots=True)
@@ -73,12 +75,17 @@ class _Read:
 
 
 class Organization:
-    """Namespaces, queues, role bindings and node labels of one cluster. `rules` gives the access rules."""
+    """Namespaces, queues, role bindings and node labels of one cluster.
 
-    def __init__(self, api: Api, world: World, rules: Rules) -> None:
+    `rules` gives the access rules, `operator` is the name by which the cluster
+    knows us: to us, too, secrets are opened in the namespaces of projects only.
+    """
+
+    def __init__(self, api: Api, world: World, rules: Rules, *, operator: str = "") -> None:
         self._api = api
         self._world = world
         self._rules = rules
+        self._operator = operator
         self._changed = asyncio.Event()
         self._soon = asyncio.Event()
 
@@ -95,6 +102,10 @@ class Organization:
             except Exception:  # the top of a loop: it must go on
                 log.exception("projects and queues could not be compared")
             await self._wait()
+
+    def wake(self) -> None:
+        """Compare soon: something that is no object of the cluster has changed."""
+        self._changed.set()
 
     def _note(self, _type: str, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or _said(old) != _said(new):
@@ -118,7 +129,7 @@ class Organization:
     async def reconcile(self) -> None:
         """Compare all that there is with all that should be, once, and write the differences."""
         read = self._read()
-        rules = list(await self._rules())
+        rules = await self._rules()
         queues = queues_of(read.units)
         await self._apply_queues(queues)
         await self._label_nodes(read.units.pools)
@@ -201,7 +212,7 @@ class Organization:
 
     # -- projects
 
-    async def _space(self, project: Project, rules: Iterable[AccessRule]) -> tuple[str, str]:
+    async def _space(self, project: Project, rules: Sequence[AccessRule] | None) -> tuple[str, str]:
         """Make the project's namespace right; return its name, and what went wrong."""
         informer = self._world.namespaces
         placed = place_of(project, informer.all())
@@ -215,19 +226,22 @@ class Organization:
             )
         ):
             return "", problem
-        bindings = bindings_of(project, placed.namespace, rules)
+        return placed.namespace, await self._bind(project, placed.namespace, rules)
+
+    async def _bind(self, project: Project, namespace: str, rules: Sequence[AccessRule] | None) -> str:
+        """Make the role bindings of a project's namespace right; return what went wrong."""
+        bindings = bindings_of(project, namespace, rules or ())
+        if self._operator:
+            bindings.append(own_binding(namespace, self._operator))
         for binding in bindings:
             name = binding["metadata"]["name"]
-            if not includes(self._world.role_bindings.get(name, placed.namespace), binding):
-                problem = await self._try(
-                    f"role binding {name} in {placed.namespace}",
-                    self._api.apply(ROLE_BINDINGS, binding),
-                    note=ROLE_BINDINGS,
-                )
-                if problem:
-                    return placed.namespace, problem
-        await self._forget_bindings(placed.namespace, {binding["metadata"]["name"] for binding in bindings})
-        return placed.namespace, ""
+            if not includes(self._world.role_bindings.get(name, namespace), binding):
+                work = self._api.apply(ROLE_BINDINGS, binding)
+                if problem := await self._try(f"role binding {name} in {namespace}", work, note=ROLE_BINDINGS):
+                    return problem
+        if rules is not None:
+            await self._forget_bindings(namespace, {binding["metadata"]["name"] for binding in bindings})
+        return ""
 
     async def _forget_bindings(self, namespace: str, wanted: set[str]) -> None:
         for binding in list(self._world.role_bindings.all()):

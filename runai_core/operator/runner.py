@@ -1,39 +1,37 @@
 """What a cluster needs besides the scheduler: loops of whoever leads, and doors of every replica."""
 
 import asyncio
-import base64
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from runai_core.backends.kubernetes.api import Api, connect
+from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
-from runai_core.backends.kubernetes.resources import PROJECTS, SECRETS
+from runai_core.backends.kubernetes.resources import PROJECTS
 from runai_core.backends.kubernetes.store import KubernetesStore
 from runai_core.bootstrap import Orchestrator, open_orchestrator
-from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, Unavailable
+from runai_core.model.errors import NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project, Scope
 from runai_core.model.workload import Pod, Workload
 from runai_core.operator.admission import Admission, Judges
 from runai_core.operator.adoption import Adoption
+from runai_core.operator.credentials import Credentials
 from runai_core.operator.grouping import PodGrouper
-from runai_core.operator.install.names import IDENTITY_SECRET, labels_of
+from runai_core.operator.news import told
 from runai_core.operator.organization import Organization
 from runai_core.operator.reservations import Reservations
 from runai_core.operator.serving import Certified, probes, serving, webhooks
+from runai_core.operator.shared import share
 from runai_core.operator.trust import Trust, settled
 from runai_core.operator.wanted import queue_of_unit
 from runai_core.ports import Query
 from runai_core.service.exposition import Family
 from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
-from runai_core.service.own_identity import IDENTITY_FILE, load_identity, write_private
 from runai_core.service.submissions import Submissions
 from runai_core.service.use_families import use_families
 from runai_core.settings import Settings
@@ -68,9 +66,12 @@ async def operate(orchestrator: Orchestrator) -> None:
     cluster = cluster_of(orchestrator)
     api, world = cluster.api, cluster.world
 
-    async def rules() -> Iterable[AccessRule]:
+    async def rules() -> Sequence[AccessRule] | None:
         return await _access_rules(orchestrator)
 
+    store, clock = orchestrator.backend.store, orchestrator.backend.clock
+    organization = Organization(api, world, rules, operator=await api.who_am_i())
+    credentials = Credentials(api, world, store, orchestrator.secrets, clock)
     adoption = Adoption(
         world,
         cast("KubernetesStore", orchestrator.backend.store),
@@ -79,7 +80,9 @@ async def operate(orchestrator: Orchestrator) -> None:
         journal=orchestrator.journal,
     )
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(Organization(api, world, rules).run(), name="organization")
+        tasks.create_task(organization.run(), name="organization")
+        tasks.create_task(told(store, AccessRule, lambda _: organization.wake(), clock), name="access rules")
+        tasks.create_task(credentials.run(), name="credentials")
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
         tasks.create_task(Reservations(api, world).run(), name="reservations")
         tasks.create_task(adoption.run(), name="adoption")
@@ -90,14 +93,15 @@ def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:
     return cast("KubernetesCluster", orchestrator.backend.cluster)
 
 
-async def _access_rules(orchestrator: Orchestrator) -> Sequence[AccessRule]:
+async def _access_rules(orchestrator: Orchestrator) -> Sequence[AccessRule] | None:
+    """Return the rules with the names of their units; None while they cannot be read."""
     try:
         found = (await orchestrator.backend.store.list(AccessRule, Query())).items
         places = orchestrator.access.places  # rules name units by their ids, the cluster's objects by their names
         return [replace(r, scope=(await places.normal(Scope(r.scope_type, r.scope))).name) for r in found]
-    except (RunaiError, KeyError) as error:
-        log.debug("no access rules are kept here: %s", error)
-        return ()
+    except RunaiError as error:
+        log.warning("access rules cannot be read now, rights stay as they are: %s", error.message)
+        return None
 
 
 # -- the process
@@ -197,7 +201,7 @@ async def _seen(orchestrator: Orchestrator) -> Seen:
 
 
 async def _prepare(settings: Settings, namespace: str) -> None:
-    """Make sure that we are installed, and share one identity with the API server's replicas."""
+    """Make sure that we are installed, and share identity and keys with the API server's replicas."""
     async with connect(settings.kubeconfig, settings.kube_context) as api:
         try:
             await api.list(PROJECTS)
@@ -205,41 +209,4 @@ async def _prepare(settings: Settings, namespace: str) -> None:
             raise Unavailable(
                 f"runai is not installed on the cluster at {api.server}: run `runai admin install` first"
             ) from None
-        await _share_identity(api, settings.data_dir, namespace)
-
-
-async def _share_identity(api: Api, data_dir: Path, namespace: str) -> None:
-    """Take the identity that the cluster has; the first replica of all gives its own."""
-    try:
-        secret: Any = await api.get(SECRETS, IDENTITY_SECRET, namespace)
-    except NotFound:
-        load_identity(data_dir)
-        content = (data_dir / IDENTITY_FILE).read_text()
-        body = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": IDENTITY_SECRET, "namespace": namespace, "labels": labels_of("operator")},
-            "type": "Opaque",
-            "data": {IDENTITY_FILE: base64.b64encode(content.encode()).decode()},
-        }
-        try:
-            await api.create(SECRETS, body)
-        except AlreadyExists:
-            secret = await api.get(SECRETS, IDENTITY_SECRET, namespace)
-        except NotFound:
-            raise Unavailable(f"there is no namespace {namespace}: run `runai admin install` first") from None
-        else:
-            return
-    _take_identity(secret, data_dir, namespace)
-
-
-def _take_identity(secret: Any, data_dir: Path, namespace: str) -> None:
-    try:
-        text = base64.b64decode(secret["data"][IDENTITY_FILE]).decode()
-        json.loads(text)["signing_key"]
-    except (KeyError, TypeError, ValueError):
-        raise Unavailable(
-            f"Secret {IDENTITY_SECRET} in namespace {namespace} is damaged: delete it (all tokens are issued anew)"
-        ) from None
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(data_dir / IDENTITY_FILE, text)
+        await share(api, settings, namespace)

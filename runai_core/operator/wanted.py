@@ -15,6 +15,7 @@ from runai_core.backends.kubernetes.resources import QUEUES
 from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
 from runai_core.model.organization import AccessRule, Department, Project, QueueResources, ResourceQuota
 from runai_core.model.resources import MB, MILLI
+from runai_core.operator.install.names import PROJECT_SECRETS_ROLE
 from runai_core.operator.properties import queue_name
 
 Object = dict[str, Any]
@@ -223,6 +224,11 @@ def bindings_of(project: Project, namespace: str, rules: Iterable[AccessRule]) -
         if role is not None and covers(rule, project):
             subjects.setdefault(role, set()).add((_SUBJECTS.get(rule.subject_type, "User"), rule.subject))
     return [_binding(role, namespace, sorted(found)) for role, found in sorted(subjects.items())]
+
+
+def own_binding(namespace: str, operator: str) -> Object:
+    """Return the role binding by which the operator may work with the secrets of a project's namespace."""
+    return _binding(PROJECT_SECRETS_ROLE, namespace, [("User", operator)])
 
 
 def covers(rule: AccessRule, project: Project) -> bool:

@@ -31,9 +31,10 @@ USERS: Mapping[str, str] = {
     "reader": "runai-test:readers",
     "alice": "",
     "bob": "",
+    "ann@example.org": "runai-test:team",
     "nobody": "",
 }
-"""Users with a token and a kubeconfig, and the group of each: admin may do all, reader read, the others nothing."""
+"""Users with a token and a kubeconfig, and the group of each: admin may do all, reader read, nobody else anything."""
 READY_SECONDS = 100.0
 RBAC = "rbac.authorization.k8s.io/v1"
 _READERS: Object = {

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -28,7 +29,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 PODS = "/api/v1/namespaces/runai/pods"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/runai/leases"
 WORKLOADS = "/apis/run.ai/v2alpha1/namespaces/runai-vision/trainingworkloads"
+SECRETS = "/api/v1/namespaces/runai/secrets"
+NAMESPACE = "/api/v1/namespaces/runai-vision"
+CREDENTIALS = "/var/lib/runai/credentials.json"
+CLAIM = "/api/v1/namespaces/runai/persistentvolumeclaims/runai-records"
 START_SECONDS = 240
+STORAGE = "of-one-node"
 
 
 class Deployed:
@@ -50,6 +56,13 @@ class Deployed:
         assert done.returncode == 0, f"runai {' '.join(words)}: {done.stderr}{done.stdout}"
         return done.stdout
 
+    def install(self, *more: str) -> str:
+        """Install this checkout with two replicas of everything, its records on a volume; return what was said."""
+        image = ("--image", RUNAI, "--image-pull-policy", "Never")
+        many = ("--replicas", "2", "--api-replicas", "2", "--storage-class", STORAGE)
+        kubeconfig = str(self.cluster.kubeconfig())
+        return self.runai("admin", "install", "--kubeconfig", kubeconfig, *image, *many, *more)
+
     def leader(self, component: str) -> str:
         """Return the pod that leads now; empty where none does."""
         for lease in self.kube.get(LEASES)["items"]:
@@ -58,6 +71,28 @@ class Deployed:
                 names = [pod["metadata"]["name"] for pod in self.kube.get(PODS)["items"]]
                 return next((name for name in names if name in holder), "")
         return ""
+
+    def replicas(self, component: str) -> list[str]:
+        """Return the names of the component's pods that are ready; nothing while there are fewer than two."""
+        pods = self.kube.get(PODS, labelSelector=f"app.kubernetes.io/component={component}")["items"]
+        names = [pod["metadata"]["name"] for pod in pods if _is_ready_pod(pod)]
+        return names if len(names) == 2 else []
+
+    def generations(self) -> dict[str, int]:
+        """Return how often each Deployment was changed."""
+        items = self.kube.get("/apis/apps/v1/namespaces/runai/deployments")["items"]
+        return {item["metadata"]["name"]: item["metadata"]["generation"] for item in items}
+
+    @contextlib.contextmanager
+    def api(self, pod: str) -> Iterator[httpx.Client]:
+        """Requests to one replica of the API, as the first account of the replica."""
+        file = json.loads(self.cluster.kubectl("-n", "runai", "exec", pod, "--", "cat", CREDENTIALS))
+        headers = {"Authorization": f"Bearer {file['token']}"}
+        with (
+            _forwarded(self.cluster, f"pod/{pod}", 8080) as url,
+            httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client,
+        ):
+            yield client
 
     def logs(self) -> str:
         """Return what our pods said last, for a failure's message."""
@@ -68,9 +103,9 @@ class Deployed:
                 told.append(f"== {name}\n{self.cluster.kubectl('-n', 'runai', 'logs', '--tail', '15', name)}")
         return "\n".join(told)
 
-    def submit(self, name: str) -> str:
-        """Create a training that prints a word on a real node; return its path."""
-        spec = real(["/bin/sh", "-c", "echo it ran here; sleep 2"])
+    def submit(self, name: str, spec: Object | None = None) -> str:
+        """Create a training that prints a word on a real node, unless told otherwise; return its path."""
+        spec = spec or real(["/bin/sh", "-c", "echo it ran here; sleep 2"])
         body = {
             "apiVersion": "run.ai/v2alpha1",
             "kind": "TrainingWorkload",
@@ -102,10 +137,9 @@ def deployed(
     write_product_image(archive)
     machine.import_image(own_cluster, "real-1", archive)
     with own_cluster.kube() as kube:
+        make_volume(kube, tmp_path_factory.mktemp("records"), "real-1")
         found = Deployed(own_cluster, kube, tmp_path_factory.mktemp("outside"))
-        kubeconfig = str(own_cluster.kubeconfig())
-        image = ("--image", RUNAI, "--image-pull-policy", "Never")
-        found.runai("admin", "install", "--kubeconfig", kubeconfig, *image, "--replicas", "2")
+        found.install()
         try:
             kube.wait("/apis/apps/v1/namespaces/runai/deployments", _are_available, seconds=START_SECONDS)
         except AssertionError:
@@ -115,6 +149,30 @@ def deployed(
         kube.wait("/apis/run.ai/v1/projects/vision", _is_ready, seconds=60)
         kube.wait("/api/v1/namespaces/runai-vision/serviceaccounts/default", bool)
         yield found
+
+
+def make_volume(kube: Kube, folder: Path, node: str) -> None:
+    """Make a volume of a node's own disk, and its class; nobody here provides volumes when they are asked for."""
+    kube.post(
+        "/apis/storage.k8s.io/v1/storageclasses",
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": STORAGE},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        },
+    )
+    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    spec = {
+        "capacity": {"storage": "10Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": STORAGE,
+        "local": {"path": str(folder)},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+    }
+    kube.post("/api/v1/persistentvolumes", {"apiVersion": "v1", "kind": "PersistentVolume",
+                                            "metadata": {"name": "records"}, "spec": spec})  # fmt: skip
 
 
 def _quota() -> list[Object]:
@@ -128,6 +186,12 @@ def _are_available(seen: Object) -> bool:
     )
 
 
+def _is_ready_pod(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
 def _is_ready(project: Object) -> bool:
     return bool(project.get("status", {}).get("phase") == "Ready")
 
@@ -136,7 +200,7 @@ def test_all_processes_run_as_nobody_on_the_cluster_with_two_replicas(deployed: 
     pods = deployed.kube.get(PODS)["items"]
 
     names = sorted(pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods)
-    assert names == ["api", "operator", "operator", "scheduler", "scheduler"]
+    assert names == ["api", "api", "operator", "operator", "scheduler", "scheduler"]
     assert {pod["spec"]["nodeName"] for pod in pods} == {"real-1"}
     assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {RUNAI}
     name = pods[0]["metadata"]["name"]
@@ -191,11 +255,77 @@ def test_when_the_leader_is_killed_the_other_replica_goes_on(deployed: Deployed,
     assert [pod["metadata"]["name"] for pod in pods["items"]] == [f"after-{component}-1-0"]
 
 
+def test_installing_again_changes_nothing_that_runs_and_no_key(deployed: Deployed) -> None:
+    kept = [f"{SECRETS}/runai-secrets-key", f"{SECRETS}/runai-identity", CLAIM]
+    before = [deployed.kube.get(path) for path in kept]
+    generations = deployed.generations()
+
+    said = deployed.install("--json")
+
+    assert set(json.loads(said)["counts"]) == {"unchanged"}
+    after = [deployed.kube.get(path) for path in kept]
+    assert [(item["metadata"]["uid"], item.get("data")) for item in after] == [
+        (item["metadata"]["uid"], item.get("data")) for item in before
+    ]
+    assert deployed.generations() == generations
+
+
+def test_api_and_operator_share_records_and_keys(deployed: Deployed) -> None:
+    """What one replica of the API keeps, the operator opens for a pod, and the other replica changes and deletes."""
+    first, second = deployed.replicas("api")
+    path = f"{NAMESPACE}/secrets/shared"
+    command = ["/bin/sh", "-c", "echo the word: $WORD"]
+    variable = {"WORD": {"value": "SECRET:shared,word"}}
+    with deployed.api(first) as one, deployed.api(second) as other:
+        projects: list[Object] = one.get("/api/v1/org-unit/projects").json()["projects"]
+        project = next(each["id"] for each in projects if each["name"] == "vision")
+        body = {"meta": {"name": "shared", "scope": "project", "projectId": project}, "spec": words_of("first")}
+        made = _done(one.post("/api/v1/asset/credentials/generic-secret", json=body))
+
+        training = deployed.submit("sees-it", real(command, environment={"items": variable}))
+        deployed.completes(training)
+        assert deployed.cluster.kubectl("-n", "runai-vision", "logs", "sees-it-1-0") == "the word: first\n"
+
+        place = f"/api/v1/asset/credentials/generic-secret/{made['meta']['id']}"
+        _done(other.put(place, json={"meta": {"name": "shared"}, "spec": words_of("second")}))
+        deployed.kube.wait(path, lambda seen: seen["data"] == {"word": "c2Vjb25k"}, seconds=90)
+        assert other.delete(place).status_code < 300
+        deployed.kube.wait_gone(path, seconds=90)
+
+
+def test_records_outlive_every_process(deployed: Deployed) -> None:
+    with deployed.api(deployed.replicas("api")[0]) as api:
+        _done(api.post("/api/v1/users", json={"email": "stays@example.org", "password": "long enough 4 you"}))
+    old = deployed.replicas("api")
+
+    for name in old:
+        deployed.kube.delete(f"{PODS}/{name}", grace=0)
+
+    def successors() -> list[str]:
+        return [name for name in deployed.replicas("api") if name not in old]
+
+    fresh = eventually(lambda: found if len(found := successors()) == len(old) else None, seconds=180)
+    with deployed.api(fresh[0]) as api:
+        users = api.get("/api/v1/users").json()
+    assert "stays@example.org" in json.dumps(users)
+
+
+def words_of(word: str) -> dict[str, object]:
+    """The specification of a generic secret of one word."""
+    return {"keyValuePairs": [{"key": "word", "value": word}]}
+
+
+def _done(response: httpx.Response) -> Object:
+    assert response.status_code < 300, response.text
+    found: Object = response.json()
+    return found
+
+
 @contextlib.contextmanager
-def _forwarded(cluster: Cluster) -> Iterator[str]:
-    """Show the API's service on a port of this machine, as an administrator does."""
+def _forwarded(cluster: Cluster, target: str = "service/runai-api", port: int = 80) -> Iterator[str]:
+    """Show the API's service, or one of its pods, on a port of this machine, as an administrator does."""
     kubectl = binaries.install(["kubectl"])["kubectl"]
-    words = ("-n", "runai", "port-forward", "service/runai-api", ":80")
+    words = ("-n", "runai", "port-forward", target, f":{port}")
     command = [str(kubectl), "--kubeconfig", str(cluster.kubeconfig()), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

@@ -231,6 +231,12 @@ class Api:
         answer = await self.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
         return bool((answer.get("status") or {}).get("allowed"))
 
+    async def who_am_i(self) -> str:
+        """Return the name by which the server knows us."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = await self.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+        return str(((answer.get("status") or {}).get("userInfo") or {}).get("username", ""))
+
     async def server_version(self) -> str:
         """Return the server's version, for example ``v1.36.3``."""
         return str((await self.raw("/version")).get("gitVersion", ""))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runai_core.backends.local.clock import SystemClock
 from runai_core.backends.local.cluster import LocalCluster
+from runai_core.backends.local.database import file_of
 from runai_core.backends.local.driver import FIRST_DELAY
 from runai_core.backends.local.executor import Executor, ProcessExecutor
 from runai_core.backends.local.lease import AlwaysHeld, lock_directory
@@ -95,14 +96,15 @@ async def open_local(  # noqa: PLR0913 - named, and most are left out
 async def open_records(data_dir: Path, database: str, clock: Clock | None = None) -> AsyncIterator[Store]:
     """Open only the database: where another backend keeps what is no object of its own.
 
-    A server's database may be shared by several processes; an SQLite file is for one.
+    A server's database may be shared by several processes, and so may an
+    SQLite file outside of the data directory; one inside is for one process.
 
     Raises:
         InvalidRequest, Unavailable: as `open_local`.
     """
     data_dir = await asyncio.to_thread(data_dir.absolute)
     async with AsyncExitStack() as stack:
-        own = database.startswith("sqlite")
+        own = database.startswith("sqlite:") and file_of(database) in (None, data_dir / "runai.db")
         if own:
             await stack.enter_async_context(lock_directory(data_dir))
         yield await stack.enter_async_context(open_store(database, clock or SystemClock(), exclusive=own))

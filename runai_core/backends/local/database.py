@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
@@ -64,6 +65,11 @@ def is_memory(url: str) -> bool:
     """Return whether the URL names a database that ends with the process."""
     parsed = make_url(url)
     return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of an SQLite database; None where it is in memory."""
+    return None if is_memory(url) else Path(str(make_url(url).database)).absolute()
 
 
 def open_engine(url: str) -> Engine:

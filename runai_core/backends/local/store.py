@@ -43,7 +43,7 @@ LOG_PIECE = 500
 """Changes that are read from the log at once."""
 
 POLL_PERIOD = 0.25
-"""Seconds between looks for what other processes wrote, on PostgreSQL and while somebody watches."""
+"""Seconds between looks for what other processes wrote, where there may be some, and while somebody watches."""
 
 READERS = 4
 EVERYTHING = Query()
@@ -236,7 +236,8 @@ async def open_store(
     """
     engine = await asyncio.to_thread(open_engine, url)
     store = LocalStore(engine, clock, shares_thread=is_memory(url), exclusive=exclusive, log_kept=log_kept)
-    follower = asyncio.create_task(store.follow_others()) if engine.dialect.name == "postgresql" else None
+    alone = engine.dialect.name == "sqlite" and (exclusive or is_memory(url))
+    follower = None if alone else asyncio.create_task(store.follow_others())
     try:
         await store.start()
         yield store

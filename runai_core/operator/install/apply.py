@@ -111,6 +111,10 @@ async def _apply(api: Api, resource: Resource, item: Manifest, *, dry_run: bool,
     if before is not None and resource == resources.PRIORITY_CLASSES and before.get("value") != item["value"]:
         note = f"it is there with the value {before.get('value')}, and values cannot be changed"
         return Step(resource.kind, name, namespace, "kept", note)
+    if before is not None and resource == resources.PVCS:
+        if _has(before["spec"], item["spec"]):
+            return Step(resource.kind, name, namespace, "unchanged")
+        return Step(resource.kind, name, namespace, "kept", "it is there with another class or size: change it by hand")
     if before is not None and not dry_run and _asks_less(before, item):
         # The operator put certificates into entries that must go: an apply would leave them behind, incomplete.
         await api.delete(resource, name, namespace)
@@ -119,6 +123,12 @@ async def _apply(api: Api, resource: Resource, item: Manifest, *, dry_run: bool,
     if before is None:
         return Step(resource.kind, name, namespace, "created")
     return Step(resource.kind, name, namespace, "unchanged" if _same(before, after) else "configured")
+
+
+def _has(present: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(present, dict) and all(_has(present.get(name), part) for name, part in wanted.items())
+    return bool(present == wanted)
 
 
 def _asks_less(before: Mapping[str, Any], item: Mapping[str, Any]) -> bool:

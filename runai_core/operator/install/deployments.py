@@ -8,10 +8,12 @@ from runai_core.operator.install.names import (
     API_PORT,
     COMPONENT_LABEL,
     COMPONENTS,
-    DATABASE_SECRET,
     HEALTH_PORT,
     IDENTITY_SECRET,
     NAME_LABEL,
+    PART_OF_LABEL,
+    RECORDS_CLAIM,
+    SECRETS_KEY_SECRET,
     WEBHOOK_PORT,
     WEBHOOK_SERVICE,
     Component,
@@ -19,6 +21,8 @@ from runai_core.operator.install.names import (
     labels_of,
 )
 from runai_core.operator.install.options import Options
+from runai_core.service.own_identity import IDENTITY_FILE
+from runai_core.settings import KEY_FILE
 
 Manifest = dict[str, Any]
 
@@ -26,6 +30,15 @@ USER = 65532
 """A user id that is nobody."""
 
 DATA = "/var/lib/runai"
+
+RECORDS = "/var/lib/runai-records"
+"""Where the claim is mounted that holds the records, if there is no database."""
+
+KEYS = "/etc/runai/secrets"
+"""Where the API finds the keys of credentials."""
+
+RECORDING = frozenset({"operator", "api"})
+"""Processes that keep records; the scheduler keeps none."""
 
 
 def deployments(options: Options) -> list[Manifest]:
@@ -128,8 +141,10 @@ def _deployment(component: Component, options: Options) -> Manifest:
         },
         "terminationGracePeriodSeconds": 30,
         "containers": [_container(component, options)],
-        "volumes": _volumes(component),
+        "volumes": _volumes(component, options),
     }
+    if _on_claim(component, options):
+        pod["affinity"] = _beside_each_other()
     if options.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in options.pull_secrets]
     if options.node_selector:
@@ -155,7 +170,7 @@ def _container(component: Component, options: Options) -> Manifest:
         "image": options.image,
         "imagePullPolicy": options.pull_policy,
         "args": _arguments(component, options),
-        "env": _environment(options),
+        "env": _environment(component, options),
         "ports": [{"name": name, "containerPort": number} for name, number in component.ports.items()],
         "resources": {
             "requests": {"cpu": component.cpu, "memory": component.memory},
@@ -169,15 +184,7 @@ def _container(component: Component, options: Options) -> Manifest:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [
-            {"name": "data", "mountPath": DATA},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
-            *(
-                [{"name": "identity", "mountPath": f"{DATA}/identity.json", "subPath": "identity.json"}]
-                if component.name == "api"
-                else []
-            ),
-        ],
+        "volumeMounts": _mounts(component, options),
     }
 
 
@@ -197,27 +204,62 @@ def _arguments(component: Component, options: Options) -> list[str]:
     return found
 
 
-def _environment(options: Options) -> list[Manifest]:
+def _environment(component: Component, options: Options) -> list[Manifest]:
     hosts = [f"runai-api.{options.namespace}{end}" for end in ("", ".svc", ".svc.cluster.local")]
     return [
         {"name": "RUNAI_BACKEND", "value": "kubernetes"},
         {"name": "RUNAI_DATA_DIR", "value": DATA},
         {"name": "RUNAI_ALLOWED_HOSTS", "value": ",".join(["runai-api", *hosts, *options.allowed_hosts])},
-        {
-            "name": "RUNAI_DATABASE_URL",
-            "valueFrom": {"secretKeyRef": {"name": DATABASE_SECRET, "key": "url", "optional": True}},
-        },
+        *([_database(options)] if component.name in RECORDING else []),
+        *([{"name": "RUNAI_SECRETS_KEY_FILE", "value": f"{KEYS}/{KEY_FILE}"}] if component.name == "api" else []),
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
     ]
 
 
-def _volumes(component: Component) -> list[Manifest]:
+def _database(options: Options) -> Manifest:
+    if not options.database:
+        return {"name": "RUNAI_DATABASE_URL", "value": f"sqlite:///{RECORDS}/runai.db"}
+    source = {"secretKeyRef": {"name": options.database, "key": "url"}}  # a pod waits until it is there
+    return {"name": "RUNAI_DATABASE_URL", "valueFrom": source}
+
+
+def _mounts(component: Component, options: Options) -> list[Manifest]:
+    found: list[Manifest] = [
+        {"name": "data", "mountPath": DATA},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
+    ]
+    if component.name == "api":
+        found.append({"name": "identity", "mountPath": f"{DATA}/{IDENTITY_FILE}", "subPath": IDENTITY_FILE})
+        found.append({"name": "secrets", "mountPath": KEYS, "readOnly": True})
+    if _on_claim(component, options):
+        found.append({"name": "records", "mountPath": RECORDS})
+    return found
+
+
+def _volumes(component: Component, options: Options) -> list[Manifest]:
     found: list[Manifest] = [{"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
     if component.name == "api":
-        # Made by the operator at its first start; the pod waits for it.
+        # Both are made by the operator at its first start; the pod waits for them.
         found.append({"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}})
+        found.append({"name": "secrets", "secret": {"secretName": SECRETS_KEY_SECRET, "defaultMode": 0o440}})
+    if _on_claim(component, options):
+        found.append({"name": "records", "persistentVolumeClaim": {"claimName": RECORDS_CLAIM}})
     return found
+
+
+def _on_claim(component: Component, options: Options) -> bool:
+    return component.name in RECORDING and not options.database
+
+
+def _beside_each_other() -> Manifest:
+    """SQLite's file is shared by processes of one machine only, and most volumes can be mounted on one only."""
+    chosen = [
+        {"key": PART_OF_LABEL, "operator": "In", "values": ["runai"]},
+        {"key": COMPONENT_LABEL, "operator": "In", "values": sorted(RECORDING)},
+    ]
+    term = {"labelSelector": {"matchExpressions": chosen}, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def _probe(path: str, port: str) -> Manifest:

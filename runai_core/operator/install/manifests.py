@@ -18,6 +18,7 @@ from runai_core.operator.install.deployments import (
 from runai_core.operator.install.names import labels_of
 from runai_core.operator.install.options import Options
 from runai_core.operator.install.rbac import roles
+from runai_core.operator.install.records import records
 from runai_core.operator.install.webhooks import configurations
 from runai_core.plugins.types import WorkloadKind
 
@@ -30,7 +31,8 @@ def manifests(options: Options, kinds: Sequence[WorkloadKind]) -> list[Manifest]
     if options.webhooks:
         found += configurations(options)
     if options.workloads:
-        found += [*services(options), *network_policies(options), reservation_template(options), *deployments(options)]
+        found += [*services(options), *network_policies(options), reservation_template(options)]
+        found += [*records(options), *deployments(options)]
     return found
 
 

@@ -20,9 +20,15 @@ API_PORT = 8080
 CERTIFICATE_SECRET = "runai-webhook-certificate"  # noqa: S105 - a name
 IDENTITY_SECRET = "runai-identity"  # noqa: S105 - a name
 DATABASE_SECRET = "runai-database"  # noqa: S105 - a name
+SECRETS_KEY_SECRET = "runai-secrets-key"  # noqa: S105 - a name
+RECORDS_CLAIM = "runai-records"
+"""The volume of the records, where no database is given."""
 
 PROJECT_ROLES = ("runai-project-administrator", "runai-project-researcher", "runai-project-viewer")
 """Cluster roles that people get in the namespaces of their projects."""
+
+PROJECT_SECRETS_ROLE = "runai-project-secrets"
+"""Cluster role that the operator gives itself there: it reads secrets nowhere else, but for our own namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
+from runai_core.operator.install.names import DATABASE_SECRET
 
 DEFAULT_IMAGE = "runai-core"
 """Image name where none is given; its tag is our version."""
@@ -26,6 +27,15 @@ class Options:
     workloads: bool = True  # False: our processes run outside the cluster; nothing but names, rights and kinds
     allowed_hosts: tuple[str, ...] = ()  # names under which the web pages are reached
     log_level: str = "info"
+    database_url: str = ""  # of PostgreSQL: a Secret of ours keeps it
+    database_secret: str = ""  # a Secret that is there, with the URL as `url`; neither: SQLite on a claim
+    storage_size: str = "5Gi"  # of that claim
+    storage_class: str = ""  # of that claim; empty: the cluster's default
+
+    @property
+    def database(self) -> str:
+        """Name of the Secret with the database's URL; empty: the records are an SQLite file on a claim."""
+        return self.database_secret or (DATABASE_SECRET if self.database_url else "")
 
 
 def default_image() -> str:

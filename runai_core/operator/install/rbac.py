@@ -152,7 +152,7 @@ PROJECT_SECRETS: tuple[Right, ...] = (
     right(
         resources.SECRETS,
         ("get", "list", "create", "patch", "delete"),
-        "to give the pods of workloads the credentials that they name, and those of an MPI workload keys for each other",
+        "to give pods the credentials that they name, and those of an MPI workload keys for each other",
     ),
 )
 """What the operator may do in the namespaces of projects besides: it binds this role to itself there."""

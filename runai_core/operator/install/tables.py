@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.crds import DEFINITIONS
-from runai_core.operator.install.rbac import LOCAL_RIGHTS, PEOPLE, RIGHTS, Right
+from runai_core.operator.install.rbac import LOCAL_RIGHTS, PEOPLE, PROJECT_SECRETS, RIGHTS, Right
 from runai_core.operator.install.webhooks import WEBHOOKS
 from runai_core.service.families import Seen, cluster_families
 from runai_core.service.use_families import use_families
@@ -22,6 +22,8 @@ def rights() -> str:
     rows = []
     for component, found in RIGHTS.items():
         rows += [[component, "cluster", *_row(right)] for right in found]
+        if component == "operator":
+            rows += [[component, "projects", *_row(right)] for right in PROJECT_SECRETS]
         for namespace, local in LOCAL_RIGHTS[component].items():
             rows += [[component, f"`{namespace or SYSTEM_NAMESPACE}`", *_row(right)] for right in local]
     return table(("Process", "Where", "Resources", "Verbs", "Why"), rows)

@@ -1,5 +1,6 @@
 """What is installed: stable, least rights, webhooks that fail open; and the chart says the same."""
 
+import base64
 import runpy
 import shutil
 import subprocess
@@ -12,11 +13,12 @@ import yaml
 
 from runai_core.operator.install.manifests import manifests, to_yaml
 from runai_core.operator.install.options import Options
-from runai_core.operator.install.rbac import RIGHTS, kind_rights
+from runai_core.operator.install.rbac import PROJECT_SECRETS, RIGHTS, kind_rights
 from runai_core.operator.install.webhooks import WEBHOOKS
 from runai_core.plugins.builtin import KINDS
 from runai_core.plugins.grouping import Gangs, one_gang
 from runai_core.plugins.types import RbacRule, WorkloadKind
+from tests.cluster import binaries  # at the top: its cache is in the user's home, which tests do not see
 
 ROOT = Path(__file__).parent.parent.parent.parent
 MAKER = runpy.run_path(str(ROOT / "tools" / "make_chart.py"))
@@ -64,22 +66,28 @@ def test_no_right_is_unlimited() -> None:
             assert not {"escalate", "impersonate"} & set(rule["verbs"])
 
 
-def test_secrets_are_read_in_our_own_namespace_only() -> None:
+def test_secrets_are_read_in_our_own_namespace_and_those_of_projects_only() -> None:
+    bound = {item["roleRef"]["name"] for item in objects() if item["kind"] == "ClusterRoleBinding"}
     for item in objects():
-        if item["kind"] == "ClusterRole" and not item["metadata"]["name"].startswith("runai-project"):
-            rules = [rule for rule in item["rules"] if "secrets" in rule["resources"]]
-            assert all(rule["verbs"] == ["create"] for rule in rules), item["metadata"]["name"]
+        if item["kind"] == "ClusterRole" and any("secrets" in rule["resources"] for rule in item["rules"]):
+            assert item["metadata"]["name"].startswith("runai-project-")
+            assert item["metadata"]["name"] not in bound
 
 
 def test_every_right_says_why() -> None:
-    assert [right for rights in RIGHTS.values() for right in rights if not right.reason] == []
+    assert [right for rights in (*RIGHTS.values(), PROJECT_SECRETS) for right in rights if not right.reason] == []
 
 
-def test_the_operator_may_bind_only_the_roles_of_projects() -> None:
+def test_the_operator_may_bind_only_roles_for_the_namespaces_of_projects() -> None:
     rules = [rule for rule in named("ClusterRole", "runai-operator")["rules"] if "bind" in rule["verbs"]]
 
     assert [rule["resourceNames"] for rule in rules] == [
-        ["runai-project-administrator", "runai-project-researcher", "runai-project-viewer"]
+        [
+            "runai-project-administrator",
+            "runai-project-researcher",
+            "runai-project-viewer",
+            "runai-project-secrets",
+        ]
     ]
 
 
@@ -181,6 +189,82 @@ def test_options_reach_the_manifests() -> None:
     assert {subject["namespace"] for item in bindings for subject in item["subjects"]} == {"ai"}
 
 
+RECORDING = ("operator", "api")
+
+
+def variables(component: str, found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    container = named("Deployment", f"runai-{component}", found)["spec"]["template"]["spec"]["containers"][0]
+    return {item["name"]: item for item in container["env"]}
+
+
+def volumes(component: str, found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    pod = named("Deployment", f"runai-{component}", found)["spec"]["template"]["spec"]
+    assert {item["name"] for item in pod["volumes"]} == {item["name"] for item in pod["containers"][0]["volumeMounts"]}
+    return {item["name"]: item for item in pod["volumes"]}
+
+
+def test_without_a_database_the_processes_share_a_file_on_one_volume_of_one_node() -> None:
+    found = objects(Options(image="x", storage_size="7Gi", storage_class="fast"))
+
+    claim = named("PersistentVolumeClaim", "runai-records", found)
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"] == {"requests": {"storage": "7Gi"}}
+    for component in RECORDING:
+        assert volumes(component, found)["records"]["persistentVolumeClaim"] == {"claimName": "runai-records"}
+        assert variables(component, found)["RUNAI_DATABASE_URL"]["value"].startswith(
+            "sqlite:////var/lib/runai-records/"
+        )
+        affinity = named("Deployment", f"runai-{component}", found)["spec"]["template"]["spec"]["affinity"]
+        [term] = affinity["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert term["topologyKey"] == "kubernetes.io/hostname"
+        assert term["labelSelector"]["matchExpressions"][1]["values"] == ["api", "operator"]
+
+
+@pytest.mark.parametrize(
+    ("options", "secret"),
+    [
+        pytest.param({"database_url": "postgresql://a:b@c/d"}, "runai-database", id="by its URL"),
+        pytest.param({"database_secret": "mine"}, "mine", id="by a Secret that is there"),
+    ],
+)
+def test_with_a_database_all_processes_get_its_url_from_a_secret(options: dict[str, str], secret: str) -> None:
+    found = objects(Options(image="x", **options))  # type: ignore[arg-type]
+
+    assert not [item for item in found if item["kind"] == "PersistentVolumeClaim"]
+    assert [item["metadata"]["name"] for item in found if item["kind"] == "Secret"] == (
+        [secret] if "database_url" in options else []
+    )
+    for component in RECORDING:
+        source = variables(component, found)["RUNAI_DATABASE_URL"]["valueFrom"]
+        assert source == {"secretKeyRef": {"name": secret, "key": "url"}}
+        assert "records" not in volumes(component, found)
+        assert "affinity" not in named("Deployment", f"runai-{component}", found)["spec"]["template"]["spec"]
+
+
+def test_the_url_of_a_database_is_in_its_secret_and_nowhere_else() -> None:
+    found = objects(Options(image="x", database_url="postgresql://a:Kxyzzy9@c/d"))
+
+    assert base64.b64decode(named("Secret", "runai-database", found)["data"]["url"]) == b"postgresql://a:Kxyzzy9@c/d"
+    assert "Kxyzzy9" not in to_yaml(found)
+
+
+def test_the_scheduler_keeps_no_records_and_sees_none() -> None:
+    found = objects()
+
+    assert "RUNAI_DATABASE_URL" not in variables("scheduler", found)
+    assert set(volumes("scheduler", found)) == {"data", "tmp"}
+
+
+def test_the_api_reads_the_keys_of_credentials_from_the_secret_that_the_operator_makes() -> None:
+    found = objects()
+
+    assert volumes("api", found)["secrets"]["secret"]["secretName"] == "runai-secrets-key"
+    mounts = named("Deployment", "runai-api", found)["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    [folder] = [item["mountPath"] for item in mounts if item["name"] == "secrets"]
+    assert variables("api", found)["RUNAI_SECRETS_KEY_FILE"]["value"] == f"{folder}/secrets.key"
+    assert not [item for item in found if item["kind"] == "Secret"], "no manifest may hold a key"
+
+
 def test_nothing_runs_in_the_cluster_where_processes_are_elsewhere() -> None:
     found = objects(Options(image="x", workloads=False, webhook_url="https://127.0.0.1:9443"))
 
@@ -203,8 +287,6 @@ def test_the_chart_was_made_from_the_present_manifests() -> None:
 def helm() -> Path | None:
     found = shutil.which("helm")
     if found is None:
-        from tests.cluster import binaries
-
         try:
             return binaries.found("helm")
         except binaries.Unavailable:
@@ -226,7 +308,7 @@ def rendered(*settings: str) -> list[dict[str, Any]]:
     )
     found = [item for item in yaml.safe_load_all(done.stdout) if item]
     for item in found:
-        if item["kind"] == "CustomResourceDefinition":
+        if item["kind"] in ("CustomResourceDefinition", "PersistentVolumeClaim"):
             assert item["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     return found
 
@@ -257,9 +339,12 @@ def test_the_charts_values_are_the_options() -> None:
             webhooks=False,
             allowed_hosts=("ai.example", "ai2.example"),
             log_level="debug",
+            storage_size="9Gi",
+            storage_class="fast",
         )
     )
     found = rendered(
+        "database.storage.size=9Gi,database.storage.className=fast",
         "image.repository=r.example/runai,image.tag=v7,image.pullPolicy=Always",
         "namespace=ai,replicas=3,api.replicas=2,webhooks=false,logLevel=debug",
         "imagePullSecrets[0].name=pull,nodeSelector.role=system",
@@ -268,6 +353,26 @@ def test_the_charts_values_are_the_options() -> None:
     )
 
     assert by_key(found) == by_key(wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [
+        pytest.param("database.url=postgresql://a:b@c/d", {"database_url": "postgresql://a:b@c/d"}, id="its URL"),
+        pytest.param("database.existingSecret=mine", {"database_secret": "mine"}, id="a Secret that has it"),
+        pytest.param(
+            "database.existingSecret=mine,database.url=postgresql://a:b@c/d",
+            {"database_secret": "mine"},
+            id="both: the Secret that is there",
+        ),
+    ],
+)
+def test_the_chart_takes_a_database(value: str, options: dict[str, str]) -> None:
+    from importlib.metadata import version
+
+    wanted = objects(Options(image=f"runai-core:{version('runai-core')}", **options))  # type: ignore[arg-type]
+
+    assert by_key(rendered(value)) == by_key(wanted)
 
 
 def test_the_chart_refuses_values_that_it_does_not_know() -> None:
