@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from tests.waiting import PATIENCE, eventually
 
 
 def binaries() -> Path | None:
@@ -38,14 +41,11 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command = [str(self.programs / "postgres"), "-D", str(self.home / "data"), "-k", str(self.home)]
-        command += ["-c", "listen_addresses="]
+        command += ["-c", "listen_addresses=", "-c", "fsync=off"]
         self.process = subprocess.Popen(
             command, user=self.user, env=self.environment, cwd=self.home, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
-        while not self._answers():
-            assert time.monotonic() < deadline, "PostgreSQL does not answer"
-            time.sleep(0.05)
+        eventually(self._answers, "an answer of PostgreSQL")
 
     def _answers(self) -> bool:
         import psycopg
@@ -60,7 +60,7 @@ class PostgresServer:
         """End it at once, as a machine that fails: connections break, what was committed stays."""
         assert self.process is not None
         self.process.send_signal(signal.SIGQUIT)
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,11 +82,23 @@ def a_postgres_server(programs: Path) -> Iterator[PostgresServer]:
     server = PostgresServer(home, programs, user)
     try:
         command = [str(programs / "initdb"), "-D", str(home / "data"), "-U", "runai", "--auth=trust", "-E", "UTF8"]
+        command += ["--no-sync"]
         subprocess.run(command, check=True, user=user, env=server.environment, cwd=home, stdout=subprocess.DEVNULL)
         server.start()
         yield server
     finally:
         if server.process is not None and server.process.poll() is None:
             server.process.send_signal(signal.SIGINT)
-            server.process.wait(20)
+            server.process.wait(PATIENCE)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server of our own; import it by name where it is needed."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra: postgres)")
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server is installed: tools/debian install postgresql")
+    with a_postgres_server(programs) as server:
+        yield server.url

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.controlplanes import Api, ControlPlane, Trust, Wire, World, free_port, wait_for
-from tests.test_backend_contract import postgres  # noqa: F401 - a fixture
+from tests.databases import postgres  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.timeout(540)
 

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 PATIENCE = 60.0
 """Seconds that a test waits at most. No test is about this number: what comes at all comes much sooner."""
@@ -12,7 +12,7 @@ PATIENCE = 60.0
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: object = "it", *, seconds: float = PATIENCE) -> T:
+def eventually(look: Callable[[], T | None], what: object = "it", *, seconds: float = PATIENCE) -> T:
     """Return what `look` finds, as soon as it is something.
 
     Raises:
@@ -25,6 +25,16 @@ def eventually(look: Callable[[], T], what: object = "it", *, seconds: float = P
             raise AssertionError(_not_seen(what, found, seconds))
         time.sleep(0.02)
     return found
+
+
+@overload
+async def until(
+    look: Callable[[], Coroutine[Any, Any, T | None]], what: object = "it", *, seconds: float = PATIENCE
+) -> T: ...
+
+
+@overload
+async def until(look: Callable[[], T | None], what: object = "it", *, seconds: float = PATIENCE) -> T: ...
 
 
 async def until(look: Callable[[], Any], what: object = "it", *, seconds: float = PATIENCE) -> Any:
