@@ -16,6 +16,8 @@ import httpx
 import psutil
 import yaml
 
+from tests.waiting import PATIENCE, eventually
+
 START_SECONDS = 120.0
 """Longest that a test waits for an orchestrator to answer."""
 
@@ -71,12 +73,12 @@ class OrchestratorProcess:
         """End it in peace."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=90)
 
     def down(self) -> None:
         """Stop the orchestrator and every pod, with the command that users have."""
         command = [sys.executable, "-m", "runai_core.cli.main", "down", "--data-dir", str(self.data_dir)]
-        subprocess.run(command, check=True, timeout=60, capture_output=True)
+        subprocess.run(command, check=True, timeout=90, capture_output=True)
 
     def tail(self, lines: int = 40) -> str:
         """Return the end of the orchestrator's log."""
@@ -117,23 +119,23 @@ class OrchestratorProcess:
         """Return the phase of a workload."""
         return str(self.get(f"/api/v1/workloads/{uid}")["phase"])
 
-    def wait(self, uid: str, phases: frozenset[str] = ENDS, seconds: float = 60.0) -> str:
+    def wait(self, uid: str, phases: frozenset[str] = ENDS, seconds: float = PATIENCE) -> str:
         """Return the first of the phases that the workload is seen in."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            phase = self.phase(uid)
-            if phase in phases:
-                return phase
-            time.sleep(0.02)
-        why = self.get(f"/api/v1/workloads/{uid}/why")
-        raise AssertionError(f"{uid} is {phase}, not {sorted(phases)}, after {seconds} s: {why}\n{self.tail()}")
+
+        def reached() -> str:
+            return phase if (phase := self.phase(uid)) in phases else ""
+
+        def wanted() -> str:
+            return f"{uid} in {sorted(phases)}: {self.get(f'/api/v1/workloads/{uid}/why')}\n{self.tail()}"
+
+        return eventually(reached, wanted, seconds=seconds)
 
     def _answers(self, credentials: Path) -> bool:
         try:
             content = json.loads(credentials.read_text())
             self.client.close()
             self.client = httpx.Client(
-                base_url=content["url"], headers={"Authorization": f"Bearer {content['token']}"}, timeout=30.0
+                base_url=content["url"], headers={"Authorization": f"Bearer {content['token']}"}, timeout=60.0
             )
             return self.client.get("/readyz").status_code == 200
         except (httpx.TransportError, ValueError, KeyError):

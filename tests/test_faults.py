@@ -6,7 +6,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 NODES = [{"name": "node0", "gpus": 2, "cpu": 16, "memory": "64Gi"}]
 
@@ -89,10 +89,12 @@ def test_a_project_without_quota_borrows_and_its_non_preemptible_work_is_told_wh
     claimant = orchestrator.submit("claimant", ["true"], project="poor", compute=gpu, preemptibility="non-preemptible")
 
     assert orchestrator.wait(borrower) == "Completed"
-    deadline = time.monotonic() + 20
-    while (why := orchestrator.get(f"/api/v1/workloads/{claimant}/why"))["verdict"] is None:
-        assert time.monotonic() < deadline, why
-        time.sleep(0.05)
+
+    def explained() -> Any:
+        why = orchestrator.get(f"/api/v1/workloads/{claimant}/why")
+        return why if why["verdict"] else None
+
+    why = eventually(explained, "a verdict")
     assert why["phase"] == "Pending"
     assert why["verdict"]["reason"] == "NonPreemptibleOverQuota"
     assert "poor" in why["sentence"]

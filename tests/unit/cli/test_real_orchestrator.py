@@ -1,5 +1,6 @@
 """The command line as a user has it: real processes, a real orchestrator, real pods."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from runai_core import Client
+from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 RUNAI = (sys.executable, "-m", "runai_core.cli.main")
 Done = subprocess.CompletedProcess[bytes]
@@ -31,7 +33,7 @@ class Machine:
     def runai(self, *words: str, code: int = 0, **more: Any) -> Done:
         """Run a command and check its exit code."""
         done = subprocess.run(
-            [*RUNAI, *words], env=self.environ, capture_output=True, timeout=60, check=False, **{"input": b"", **more}
+            [*RUNAI, *words], env=self.environ, capture_output=True, timeout=120, check=False, **{"input": b"", **more}
         )
         assert done.returncode == code, (done.stdout, done.stderr)
         assert b"Traceback" not in done.stderr
@@ -41,10 +43,10 @@ class Machine:
         """Return what a command prints with --json."""
         return json.loads(self.runai(*words, "--json").stdout)
 
-    def wait(self, name: str, phase: str, seconds: float = 30) -> None:
+    def wait(self, name: str, phase: str) -> None:
         """Wait until a workload is in a phase."""
         with Client.from_env(self.environ) as client:
-            assert client.wait(name, until=[phase], timeout=seconds).phase == phase
+            assert client.wait(name, until=[phase], timeout=PATIENCE).phase == phase
 
     def processes(self) -> list[int]:
         """Return the processes that belong to the data directory: by command line, directory or environment."""
@@ -59,12 +61,9 @@ class Machine:
                 continue
         return found
 
-    def is_empty(self) -> bool:
-        """Return whether no process is left, giving the last ones a moment."""
-        deadline = time.monotonic() + 5
-        while self.processes() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return not self.processes()
+    def empties(self) -> None:
+        """Wait until no process is left; the last ones need a moment."""
+        eventually(lambda: not self.processes(), lambda: f"no process, but {self.processes()}")
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     machine = Machine(tmp_path)
     yield machine
     machine.runai("down")
-    assert machine.is_empty(), "runai down left processes behind"
+    machine.empties()
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +82,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine.wait("lab", "Running")
     yield machine
     machine.runai("down")
-    assert machine.is_empty(), "runai down left processes behind"
+    machine.empties()
 
 
-def test_up_prints_where_it_is_and_runs_the_first_workload_within_seconds(machine: Machine) -> None:
-    started = time.monotonic()
+def test_up_prints_where_it_is_and_runs_the_first_workload(machine: Machine) -> None:
     told = machine.json("up", "--simulated-gpus", "2")
     machine.runai("training", "submit", "first", "-g", "1", "--", "sleep", "60")
     machine.wait("first", "Running")
-    took = time.monotonic() - started
 
-    assert took < 5 * slowness(), f"{took:.1f} s"
     assert told.keys() == {"url", "data_dir", "pid", "credentials_file"}
     assert told["data_dir"] == str(machine.data)
     path = Path(told["credentials_file"])
@@ -101,13 +97,8 @@ def test_up_prints_where_it_is_and_runs_the_first_workload_within_seconds(machin
     assert json.loads(path.read_text()).keys() == {"url", "token", "client_id", "client_secret"}
     assert machine.json("up") == told, "a second up starts nothing"
     machine.runai("down")
-    assert machine.is_empty()
+    machine.empties()
     assert b"No orchestrator was running" in machine.runai("down").stdout
-
-
-def slowness() -> float:
-    """Return how much longer things may take because the machine does other work as well."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_a_restart_keeps_the_secret_so_that_programs_go_on(machine: Machine) -> None:
@@ -139,7 +130,7 @@ def test_down_after_a_crash_ends_the_pods_as_well(machine: Machine) -> None:
     os.kill(pid, signal.SIGKILL)
 
     assert machine.json("down")["pods_ended"] == 1
-    assert machine.is_empty()
+    machine.empties()
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_runs(machine: Machine) -> None:
@@ -149,7 +140,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_runs(machine: Machine) -> Non
         done = machine.runai("up", "--port", port, code=6)
 
     assert f"port {port} of 127.0.0.1 cannot be used".encode() in done.stderr
-    assert machine.is_empty()
+    machine.empties()
 
 
 def test_two_orchestrators_do_not_share_a_data_directory(machine: Machine) -> None:
@@ -173,12 +164,12 @@ def test_a_damaged_data_directory_is_named(machine: Machine, name: str, text: st
     done = machine.runai("up", code=6)
 
     assert says in done.stderr
-    assert machine.is_empty()
+    machine.empties()
 
 
 def test_a_nodes_file_that_is_not_there_is_named(machine: Machine) -> None:
     done = subprocess.run(
-        [*RUNAI, "up", "--nodes", "absent.yaml"], env=machine.environ, capture_output=True, timeout=60, check=False
+        [*RUNAI, "up", "--nodes", "absent.yaml"], env=machine.environ, capture_output=True, timeout=120, check=False
     )
 
     assert done.returncode in (2, 6)
@@ -197,10 +188,10 @@ def test_in_the_foreground_ctrl_c_stops_everything(machine: Machine) -> None:
         machine.wait("long", "Running")
 
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
 
     assert (process.returncode, b"Traceback" in errors) == (0, False)
-    assert machine.is_empty()
+    machine.empties()
 
 
 READS = [
@@ -258,8 +249,7 @@ def test_a_log_comes_byte_for_byte(running: Machine) -> None:
 
 
 def test_a_port_is_forwarded_from_a_free_one(running: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     running.runai("workspace", "submit", "web", "--", sys.executable, "-m", "http.server", str(port), "-b", "127.0.0.1")
     running.wait("web", "Running")
     command = [*RUNAI, "workspace", "port-forward", "web", "--port", f"0:{port}"]
@@ -267,19 +257,19 @@ def test_a_port_is_forwarded_from_a_free_one(running: Machine) -> None:
         assert process.stdout is not None
         local = int(process.stdout.readline().split()[1].rpartition(b":")[2])
         try:
-            assert _answer(local).startswith(b"HTTP/1.0 200")
+            assert eventually(lambda: _answer(local), "an answer of the server in the pod").startswith(b"HTTP/1.0 200")
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode == 130
 
 
 def _answer(port: int) -> bytes:
-    for _ in range(50):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            if answer := connection.recv(1000):
-                return answer
-        time.sleep(0.1)  # the server in the pod is not up yet
+    with (
+        contextlib.suppress(ConnectionError),  # the server in the pod is not up yet
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return connection.recv(1000)
     return b""
 
 

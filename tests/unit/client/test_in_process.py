@@ -1,7 +1,7 @@
 """Both clients in process: the real application and real pods, no network."""
 
 import asyncio
-import time
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import pytest
 
 from runai_core import AsyncClient, Client
 from runai_core.client import quota
-from runai_core.client.results import ChangeType
+from runai_core.client.results import Change, ChangeType
 from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from runai_core.model.workload import Phase
 from runai_core.settings import load_settings
+from tests.waiting import PATIENCE, eventually, soon, until
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def test_a_training_is_submitted_waited_for_and_read(client: Client) -> None:
     job = client.trainings.submit("hello", command=["sh", "-c", "echo hello; echo there"], gpus=0.5, env={"A": 1})
 
-    done = client.wait(job, timeout=20)
+    done = client.wait(job, timeout=PATIENCE)
 
     assert (done.phase, done.gpu_request) == (Phase.COMPLETED, 0.5)
     assert client.log_text(job) == "hello\nthere\n"
@@ -35,20 +36,21 @@ def test_a_training_is_submitted_waited_for_and_read(client: Client) -> None:
     assert client.pods(job)[0].k8s_phase == "Succeeded"
 
 
-def test_a_log_is_followed_while_it_is_written(client: Client) -> None:
-    script = "import time\nprint('one', flush=True)\ntime.sleep(0.5)\nprint('two', flush=True)"
-    job = client.trainings.submit("talker", command=["python", "-c", script])
-    client.wait(job, until=["Running"], timeout=20)
+def test_a_log_is_followed_while_it_is_written(client: Client, tmp_path: Path) -> None:
+    script = f"echo one; while ! [ -e {tmp_path}/go ]; do sleep 0.05; done; echo two"
+    job = client.trainings.submit("talker", command=["sh", "-c", script])
+    client.wait(job, until=["Running"], timeout=PATIENCE)
 
-    pieces = list(client.logs(job, follow=True))
+    following = iter(client.logs(job, follow=True))
 
-    assert b"".join(pieces) == b"one\ntwo\n"
-    assert len(pieces) > 1, "the log came in one piece: it was not followed"
+    assert next(following) == b"one\n"
+    (tmp_path / "go").touch()
+    assert b"".join(following) == b"two\n"
 
 
 def test_a_command_runs_beside_a_workspace(client: Client) -> None:
     lab = client.workspaces.submit("lab", command="sleep 60")
-    client.wait(lab, until=["Running"], timeout=20)
+    client.wait(lab, until=["Running"], timeout=PATIENCE)
 
     with client.exec(lab, ["sh", "-c", "cat; echo $RUNAI_JOB_NAME >&2; exit 3"], stdin=True) as session:
         session.write(b"typed\n")
@@ -59,22 +61,22 @@ def test_a_command_runs_beside_a_workspace(client: Client) -> None:
     with pytest.raises(Conflict), client.exec("hello", ["true"]):
         pass
     client.suspend(lab)
-    assert client.wait(lab, until=["Stopped"], timeout=20).phase is Phase.STOPPED
+    assert client.wait(lab, until=["Stopped"], timeout=PATIENCE).phase is Phase.STOPPED
     client.resume("lab")
-    assert client.wait(lab, until=["Running"], timeout=20).phase is Phase.RUNNING
+    assert client.wait(lab, until=["Running"], timeout=PATIENCE).phase is Phase.RUNNING
     client.delete(lab)
     _until_deleted(client, "lab")
 
 
 def _until_deleted(client: Client, name: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def is_gone() -> bool:
         try:
             client.get(name)
         except NotFound:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{name} is still there")
+            return True
+        return False
+
+    eventually(is_gone, f"the end of {name}")
 
 
 def test_why_and_preview_answer_before_and_after(client: Client) -> None:
@@ -82,7 +84,7 @@ def test_why_and_preview_answer_before_and_after(client: Client) -> None:
     assert client.preview("Training", "big", {"gpus": 9}).starts_now is False
 
     job = client.trainings.submit("big", command="true", gpus=9)
-    client.wait(job, until=["Pending"], timeout=20)
+    client.wait(job, until=["Pending"], timeout=PATIENCE)
 
     found = client.why(job)
     assert "9 GPUs" in found.sentence
@@ -131,23 +133,30 @@ def test_the_orchestrator_describes_itself(client: Client) -> None:
 async def test_a_watch_sees_each_change_and_can_be_taken_up_again(tmp_path: Path) -> None:
     settings = load_settings({}, data_dir=tmp_path / "data")
     async with AsyncClient.embedded(settings) as client:
-        seen: list[tuple[ChangeType, str, int]] = []
+        seen: list[Change] = []
 
         async def follow() -> None:
             async for change in client.watch():
-                seen.append((change.type, change.workload.phase, change.version))
-                if change.workload.is_over:
+                seen.append(change)
+                if change.workload.name == "watched" and change.workload.is_over:
                     return
 
-        following = asyncio.create_task(follow())
-        await asyncio.sleep(0.3)  # let it connect: a watch without a version begins now
-        job = await client.trainings.submit("watched", command="true")
-        await asyncio.wait_for(following, 20)
+        probes = itertools.count()
 
-        assert seen[0][:2] == (ChangeType.ADDED, "Creating")
-        assert seen[-1][1] == "Completed"
-        async for change in client.watch(since=seen[0][2]):
-            assert (change.workload.id, change.version) == (job.id, seen[1][2])
+        async def is_watching() -> bool:
+            await client.trainings.submit(f"probe-{next(probes)}", command="true")
+            return bool(seen)
+
+        following = asyncio.create_task(follow())
+        await until(is_watching, "a watch without a version, which begins when it is connected")
+        job = await client.trainings.submit("watched", command="true")
+        await soon(following)
+
+        told = [change for change in seen if change.workload.id == job.id]
+        assert (told[0].type, told[0].workload.phase) == (ChangeType.ADDED, "Creating")
+        assert told[-1].workload.phase == "Completed"
+        async for change in client.watch(since=seen[0].version):
+            assert (change.workload.id, change.version) == (seen[1].workload.id, seen[1].version)
             break
 
     await _until_gone(str(tmp_path))
@@ -155,11 +164,10 @@ async def test_a_watch_sees_each_change_and_can_be_taken_up_again(tmp_path: Path
 
 async def _until_gone(folder: str) -> None:
     """Wait for the last process that names the folder: what supervises pods ends a moment after the rest."""
-    for _ in range(100):
-        if not [path for path in Path("/proc").glob("[0-9]*") if folder in _command_of(path)]:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"processes of {folder} are left")
+    await until(
+        lambda: not [path for path in Path("/proc").glob("[0-9]*") if folder in _command_of(path)],
+        f"the end of all processes of {folder}",
+    )
 
 
 def _command_of(path: Path) -> str:

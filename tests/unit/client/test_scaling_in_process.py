@@ -1,6 +1,5 @@
 """Workers that come and go on demand, with real pods."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from runai_core.client.results import Workload
 from runai_core.model.errors import Conflict, InvalidRequest, Unsupported
 from runai_core.model.workload import Phase
 from runai_core.settings import load_settings
+from tests.waiting import eventually
 
 ON_DEMAND = {"run.ai/workers-on-demand": "1"}
-SECONDS = 60
 
 
 @pytest.fixture
@@ -29,13 +28,11 @@ def scale(client: Client, workload: Workload, *, add: int = 0, remove: tuple[str
 
 def wait_for(client: Client, workload: Workload, names: set[str]) -> None:
     """Wait until these pods run and no other one is there."""
-    deadline, found = time.monotonic() + SECONDS, {}
-    while time.monotonic() < deadline:
-        found = {pod.name: pod.k8s_phase for pod in client.pods(workload)}
-        if found == dict.fromkeys(names, "Running"):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{found} are not {names}, running")
+
+    def found() -> dict[str, str]:
+        return {pod.name: pod.k8s_phase for pod in client.pods(workload)}
+
+    eventually(lambda: found() == dict.fromkeys(names, "Running"), lambda: f"{names}, running, not {found()}")
 
 
 def test_workers_join_a_running_gang_and_leave_it_again(client: Client) -> None:
