@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.waiting import PATIENCE
+
 Object = dict[str, Any]
 PATCHES: Mapping[str, str] = {
     "merge": "application/merge-patch+json",
@@ -45,7 +47,9 @@ class Kube:
         if "client-certificate" in user:
             trust.load_cert_chain(user["client-certificate"], user["client-key"])
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-        self.http = httpx.Client(base_url=cluster["server"], verify=trust, headers=headers, timeout=30, trust_env=False)
+        self.http = httpx.Client(
+            base_url=cluster["server"], verify=trust, headers=headers, timeout=PATIENCE, trust_env=False
+        )
 
     def close(self) -> None:
         """Give the connections back."""
@@ -79,7 +83,7 @@ class Kube:
             if refused.status != 404:
                 raise
 
-    def wait(self, path: str, until: Callable[[Object], object], *, seconds: float = 30, **query: str) -> Object:
+    def wait(self, path: str, until: Callable[[Object], object], *, seconds: float = PATIENCE, **query: str) -> Object:
         """Read `path` until the condition holds. A missing object is an empty dict to the condition."""
         deadline = time.monotonic() + seconds
         while True:
@@ -90,7 +94,7 @@ class Kube:
                 raise AssertionError(f"{path} did not become what was waited for in {seconds} s: {str(seen)[:3000]}")
             time.sleep(0.1)
 
-    def wait_gone(self, path: str, *, seconds: float = 30) -> None:
+    def wait_gone(self, path: str, *, seconds: float = PATIENCE) -> None:
         """Wait until nothing is at `path`."""
         self.wait(path, lambda seen: not seen, seconds=seconds)
 
@@ -114,7 +118,7 @@ class Kube:
         return answer
 
 
-def kubectl(program: Path, kubeconfig: Path, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
+def kubectl(program: Path, kubeconfig: Path, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
     """Run kubectl and return what it printed.
 
     Raises:

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from runai_core.plugins.manager import load_plugins
 from runai_core.plugins.registry import Registry
 from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Object
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -73,18 +73,18 @@ class Operating:
 
         return await until(look)
 
-    async def row(self, uid: str, phase: Phase, seconds: float = 30.0) -> Workload:
+    async def row(self, uid: str, phase: Phase) -> Workload:
         """Return a workload's row when it is in a phase."""
 
         async def look() -> Workload | None:
             found = self.rows.get(uid)
             return found if found is not None and found.phase is phase else None
 
-        try:
-            return await until(look, seconds)
-        except AssertionError:
+        def wanted() -> str:
             seen = self.rows.get(uid)
-            raise AssertionError(f"not {phase}, but {seen and (seen.phase, seen.phase_message)}") from None
+            return f"{phase}, but it is {seen and (seen.phase, seen.phase_message)}"
+
+        return await until(look, wanted)
 
     async def bind(self, pods: Iterable[Object], node: str) -> None:
         """Place pods, as a scheduler would."""
@@ -156,16 +156,6 @@ async def stand_in(api: Api, resource: Resource) -> None:
         return _established(await api.get(CRDS, resource.full_name))
 
     await until(established)
-
-
-async def until(look: Callable[[], Awaitable[T | None]], seconds: float = 30.0) -> T:
-    """Return what `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while not (found := await look()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {look.__qualname__}")
-        await asyncio.sleep(0.05)
-    return found
 
 
 def group_name(pod: Mapping[str, Any]) -> str:

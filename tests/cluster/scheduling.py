@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from tests.cluster.bulk import send_all
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import add_fake_nodes, remove_nodes
 from tests.cluster.kube import Kube, Object, Refused
+from tests.ports import free_port
 
 GROUPS = "/apis/scheduling.run.ai/v2alpha2/namespaces/{}/podgroups"
 QUEUES = "/apis/scheduling.run.ai/v2/queues"
@@ -150,7 +150,7 @@ class Scheduling:
 
     def start(self, *, kubeconfig: Path | None = None, elect: bool = False) -> subprocess.Popen[bytes]:
         """Start a scheduler; return when it schedules, or waits for its turn."""
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, "-m", "runai_core.cli.main", "scheduler", "--scheduler-name", self.name]
         command += ["--kubeconfig", str(kubeconfig or self.cluster.kubeconfig()), "--node-pool", self.name]
         command += ["--port", str(port), "--leader-elect" if elect else "--no-leader-elect"]
@@ -205,10 +205,3 @@ def a_scheduling(cluster: Cluster, kube: Kube, namespace: str, folder: Path) -> 
 def _is_established(crd: Object) -> bool:
     conditions = (crd.get("status") or {}).get("conditions") or []
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

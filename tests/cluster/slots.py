@@ -92,7 +92,7 @@ def _can_listen(number: int) -> bool:
     return True
 
 
-def wait_until_free(number: int, seconds: float = 10.0) -> None:
+def wait_until_free(number: int, seconds: float = 60.0) -> None:
     """Wait until a port can be listened on."""
     deadline = time.monotonic() + seconds
     while not _can_listen(number) and time.monotonic() < deadline:

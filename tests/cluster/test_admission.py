@@ -2,12 +2,11 @@
 
 import os
 import secrets
-import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import yaml
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Kube, Object, Refused
+from tests.ports import free_port
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ class Operator:
     """The operator as a process beside the cluster, as its own service account."""
 
     def __init__(self, cluster: Cluster, kubeconfig: Path, folder: Path) -> None:
-        self.webhook, self.health = _free_port(), _free_port()
+        self.webhook, self.health = free_port(), free_port()
         self._cluster, self._kubeconfig, self._folder = cluster, kubeconfig, folder
 
     def start(self) -> None:
@@ -46,12 +47,12 @@ class Operator:
         self._cluster.stop("operator")
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            if self.get("/readyz", quiet=True) == "ok\n":
-                return
-            time.sleep(0.2)
-        raise AssertionError(self._cluster.log("operator", 60))
+        ready = "a ready operator; it says\n"
+        eventually(
+            lambda: self.get("/readyz", quiet=True) == "ok\n",
+            lambda: ready + self._cluster.log("operator", 60),
+            seconds=PATIENCE,
+        )
 
     def get(self, path: str, *, quiet: bool = False) -> str:
         try:
@@ -63,12 +64,6 @@ class Operator:
 
     def log(self) -> str:
         return self._cluster.log("operator", 2000)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +121,6 @@ def _refused(kube: Kube, path: str, body: Object) -> Refused:
     with pytest.raises(Refused) as refused:
         kube.post(path, body)
     return refused.value
-
-
-def _asked(kube: Kube, look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 # -- projects
@@ -271,10 +259,10 @@ def policy(operator: Operator, kube: Kube) -> Iterator[None]:
     # The operator sees it a moment after it was written.
     probe = f"{WORKLOADS}?dryRun=All"
     plain = _training("probe", gpu="1", image="own:1")
-    _asked(kube, lambda: "environment" in kube.post(probe, plain)["spec"])
+    eventually(lambda: "environment" in kube.post(probe, plain)["spec"], "the policy at work", seconds=PATIENCE)
     yield
     kube.delete(f"{path}/limits")
-    _asked(kube, lambda: "environment" not in kube.post(probe, plain)["spec"])
+    eventually(lambda: "environment" not in kube.post(probe, plain)["spec"], "no policy", seconds=PATIENCE)
 
 
 def test_a_policy_completes_what_is_written_and_changes_nothing_else(

@@ -16,7 +16,8 @@ from runai_core.backends.kubernetes.resources import resource_of
 from runai_core.model.workload import Phase
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import a_pod
-from tests.cluster.operating import Operating, group_name, operating, stand_in, until
+from tests.cluster.operating import Operating, group_name, operating, stand_in
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -33,7 +33,8 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import AddNodes
 from tests.cluster.fakes import a_pod
 from tests.cluster.kube import Kube
-from tests.cluster.operating import group_name, operating, stand_in, until
+from tests.cluster.operating import group_name, operating, stand_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.cluster
 
@@ -464,8 +465,8 @@ async def test_a_thousand_pods_are_grouped_and_shown(cluster: Cluster) -> None:
             found = [pod for pod in parts.world.pods.all() if pod["metadata"]["namespace"] == parts.namespace]
             return len(found) == 1000 and all(map(group_name, found))
 
-        await until(all_of_them, 120)
-        taken, used = time.monotonic() - began, time.process_time() - used
+        await until(all_of_them, "a group for each pod", seconds=120)
+        taken, used = time.monotonic() - began, time.process_time() - used  # of this process: the server's is its own
         began = time.monotonic()
         rows = [row for row in parts.rows.rows() if row.meta.project == parts.namespace]
         shown = time.monotonic() - began
@@ -474,4 +475,4 @@ async def test_a_thousand_pods_are_grouped_and_shown(cluster: Cluster) -> None:
     sys.stdout.write(f"1000 pods created in {created:.1f} s, {spent}\n")
     assert len(rows) == 1000
     assert {row.phase for row in rows} == {Phase.PENDING}
-    assert taken < 10 + 5 * created, "two writes for each pod, and not much more"
+    assert used < 60, "two writes for each pod, and not much more"
