@@ -17,6 +17,7 @@ import yaml
 from runai_core.client import Client
 from runai_core.model.errors import InvalidRequest
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.transcripts import keep, runai
 from tests.waiting import eventually
 
 pytestmark = [
@@ -299,7 +300,9 @@ def train(lr: float, text: str) -> None:
     print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"], "lr", lr, text)  # noqa: T201 - its log
 
 
-def test_a_train_job_is_a_gang_with_logs_events_and_an_end(connected: Client) -> None:
+def test_a_train_job_is_a_gang_with_logs_events_and_an_end(
+    connected: Client, orchestrator: OrchestratorProcess
+) -> None:
     from kubeflow.trainer import CustomTrainer
     from runai_kubeflow.trainer import RunaiTrainerClient
 
@@ -319,6 +322,15 @@ def test_a_train_job_is_a_gang_with_logs_events_and_an_end(connected: Client) ->
     assert connected.get(name).priority_class_name == "medium"
     reasons = [event.reason for event in client.get_job_events(name)]
     assert [reasons[0], reasons[-1]] == ["Creating", "Completed"]
+    environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir)}
+    lines = [
+        ">>> name = client.train(runtime='torch-distributed', trainer=CustomTrainer(func=train, num_nodes=3, ...))",
+        f">>> client.wait_for_job_status(name).status\n{job.status!r}",
+        f">>> list(client.get_job_logs(name, step='node-2'))\n{list(client.get_job_logs(name, step='node-2'))}",
+        *(f"{event.reason}: {event.message}" for event in client.get_job_events(name)[-2:]),
+        runai("workload", "list", environ=environ),
+    ]
+    keep("kubeflow", "\n".join(lines))
 
     client.delete_job(name)
     assert client.list_jobs() == []

@@ -16,6 +16,7 @@ from runai_kubevirt import VirtualMachineWorkload
 from runai_core.client import Client
 from runai_core.model.errors import AlreadyExists, RunaiError
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.transcripts import keep, runai
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(300)]
@@ -160,10 +161,14 @@ def test_a_machine_boots_is_stopped_started_and_deleted(
         submitted = vm.submit(client)
         assert (submitted.name, submitted.type) == ("vm", "VirtualMachine")
         assert "with 1 processors" in wait_for_words(client, "vm", HELLO)
+        environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir)}
+        said = ">>> vm.submit()\n" + runai("workload", "logs", "vm", environ=environ)
+        said += runai("workload", "list", environ=environ)
 
         vm.stop(client)
         client.wait("vm", until="Stopped", timeout=120)
         assert client.pods("vm") == ()
+        keep("kubevirt", f"{said}>>> vm.stop()\n" + runai("workload", "list", environ=environ))
 
         vm.start(client)
         wait_for_words(client, "vm", HELLO)
