@@ -7,12 +7,14 @@ import re
 import secrets
 from dataclasses import replace
 
+from runai_core.model.assets import Asset
 from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest, NotFound
 from runai_core.model.identity import AccessKey, SubjectType
 from runai_core.model.meta import Meta
 from runai_core.model.organization import TENANT, AccessRule, Action, Actor, ServiceAccount
 from runai_core.ports import Backend, Filter, Op, Page, Query
 from runai_core.service.access import AccessService
+from runai_core.service.asset_scopes import PRIVATE
 from runai_core.service.tokens import hash_of, new_secret
 from runai_core.service.users import delete_all, require_over
 
@@ -60,21 +62,22 @@ class AccountService:
 
     async def enable(self, actor: Actor, kind: str, ref: str, *, enabled: bool) -> ServiceAccount:
         """Let an account in again, or no longer; its tokens are worthless at once."""
-        found = await self._over(actor, Action.UPDATE, kind, ref)
+        found = await self.over(actor, Action.UPDATE, kind, ref)
         return await self._store.update(replace(found, enabled=enabled, generation=found.generation + 1))
 
     async def new_secret(self, actor: Actor, kind: str, ref: str) -> tuple[ServiceAccount, str]:
         """Replace the secret; the old one and all tokens issued for it are worthless at once."""
-        found, secret = await self._over(actor, Action.UPDATE, kind, ref), new_secret()
+        found, secret = await self.over(actor, Action.UPDATE, kind, ref), new_secret()
         changed = replace(found, secret_hash=hash_of(secret), generation=found.generation + 1)
         return await self._store.update(changed), secret
 
     async def delete(self, actor: Actor, kind: str, ref: str) -> ServiceAccount:
-        """Delete an account with its access rules and keys."""
-        found = await self._over(actor, Action.DELETE, kind, ref)
+        """Delete an account with its access rules, keys and private credentials."""
+        found = await self.over(actor, Action.DELETE, kind, ref)
         for machine in RESOURCES:
             await delete_all(self._store, AccessRule, "subject", found.client_id, ("subject_type", machine))
         await delete_all(self._store, AccessKey, "holder", found.client_id, ("holder_type", found.kind))
+        await delete_all(self._store, Asset, "scope", found.client_id, ("scope_type", PRIVATE))
         return await self._store.delete(ServiceAccount, found.meta.uid)
 
     # -- access keys
@@ -129,7 +132,7 @@ class AccountService:
         await self._access.require(actor, Action.DELETE, "access-keys")
         return await self._store.delete(AccessKey, uid)
 
-    async def _over(self, actor: Actor, action: Action, kind: str, ref: str) -> ServiceAccount:
+    async def over(self, actor: Actor, action: Action, kind: str, ref: str) -> ServiceAccount:
         """Return an account that the actor may change: whoever has its secret has all of its rights."""
         await self._access.require_anywhere(actor, action, RESOURCES[kind])
         found = await self._find(kind, ref)

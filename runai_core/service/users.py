@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
+from runai_core.model.assets import Asset
 from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound
 from runai_core.model.identity import AccessKey, Session, SubjectType, User
 from runai_core.model.meta import Meta
 from runai_core.model.organization import TENANT, AccessRule, Action, Actor, Scope
 from runai_core.ports import Backend, Filter, Op, Page, Query, Store, Stored
 from runai_core.service.access import AccessService
+from runai_core.service.asset_scopes import PRIVATE
 from runai_core.service.passwords import Passwords
 
 RESOURCE = "users"
@@ -60,18 +62,19 @@ class UserService:
             raise AlreadyExists(f"there is a user {name} already", {"kind": "User", "name": name}) from None
 
     async def delete(self, actor: Actor, ref: str) -> User:
-        """Delete a user with all access rules, keys and sessions; what the user submitted stays."""
-        user = await self._over(actor, Action.DELETE, ref)
+        """Delete a user with all access rules, keys, credentials of their own and sessions; submitted work stays."""
+        user = await self.over(actor, Action.DELETE, ref)
         if actor.kind == SubjectType.USER and actor.name == user.name:
             raise Forbidden("you cannot delete yourself: ask another administrator")
         await delete_all(self._store, AccessRule, "subject", user.name, ("subject_type", SubjectType.USER.value))
         await delete_all(self._store, AccessKey, "holder", user.name, ("holder_type", SubjectType.USER.value))
+        await delete_all(self._store, Asset, "scope", user.name, ("scope_type", PRIVATE))
         await self._end_sessions(user)
         return await self._store.delete(User, user.meta.uid)
 
     async def reset_password(self, actor: Actor, ref: str) -> tuple[User, str]:
         """Give a local user a drawn password that must be changed at once; all sessions end."""
-        user = self._local(await self._over(actor, Action.UPDATE, ref))
+        user = self._local(await self.over(actor, Action.UPDATE, ref))
         password = drawn_password()
         return await set_password(self._store, self._passwords, user, password, must_change=True), password
 
@@ -79,11 +82,11 @@ class UserService:
         """End all sessions of a user; return how many there were."""
         if actor.kind == SubjectType.USER and ref == actor.name:
             return await self._end_sessions(await self._find(ref))
-        return await self._end_sessions(await self._over(actor, Action.UPDATE, ref))
+        return await self._end_sessions(await self.over(actor, Action.UPDATE, ref))
 
     async def enable(self, actor: Actor, ref: str, *, enabled: bool) -> User:
         """Let a user in again, or no longer."""
-        user = await self._over(actor, Action.UPDATE, ref)
+        user = await self.over(actor, Action.UPDATE, ref)
         if not enabled:
             await self._end_sessions(user)
         return await self._store.update(replace(user, disabled=not enabled))
@@ -97,7 +100,7 @@ class UserService:
     async def _end_sessions(self, user: User) -> int:
         return await end_sessions(self._store, user)
 
-    async def _over(self, actor: Actor, action: Action, ref: str) -> User:
+    async def over(self, actor: Actor, action: Action, ref: str) -> User:
         """Return a user whom the actor may change: who could sign in as another must have all of the other's rights."""
         await self._access.require_anywhere(actor, action, RESOURCE)
         user = await self._find(ref)

@@ -7,16 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest
+from runai_core.model.errors import FieldError
 from runai_core.model.identity import SubjectType
 from runai_core.model.organization import AccessRule, Action, Actor
 from runai_core.model.roles import ROLES
 from runai_core.ports import Query
-from runai_core.service.rules import NewRule
+from runai_core.service.rules import RESOURCE, NewRule, scope_of
 from runai_core.web.context import Door
-from runai_core.web.pages.assets import scopes_of
-from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages import editing, rights
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
+from runai_core.web.pages.frame import Viewer, go_to, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 
@@ -60,13 +61,21 @@ async def list_rules(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the access rules in scopes where the viewer may read them."""
     rules = (await door.rules.list(actor, Query())).items
     names = await door.rules.scope_names(rules)
-    rows = [_row(rule, names.get((rule.scope_type, rule.scope), rule.scope)) for rule in rules]
+    rows = [
+        _row(
+            rule,
+            names.get((rule.scope_type, rule.scope), rule.scope),
+            may_delete=Action.DELETE in await rights.deeds_on(door, actor, RESOURCE, scope_of(rule)),
+        )
+        for rule in rules
+    ]
     return table_page(request, "access_rules.html", "Access rules", RULES, rows)
 
 
 @router.get("/access-rules/new")
 async def new(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new rule."""
+    await door.access.require_anywhere(actor, Action.CREATE, RESOURCE)
     return await _form(request, door, actor, {"subjectType": [SubjectType.USER.value]})
 
 
@@ -82,13 +91,9 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
         scope_type=scope_type,
         scope=scope,
     )
-    try:
-        rule = await door.rules.create(actor, given)
-    except InvalidRequest as error:
-        errors = [FieldError(FIELDS.get(item.field, item.field), item.message, item.given) for item in error.errors]
-        return await _form(request, door, actor, posted, errors or [FieldError("", error.message)])
-    except AlreadyExists as error:
-        return await _form(request, door, actor, posted, [FieldError("roleId", error.message)])
+    rule, refusal = await editing.tried((), lambda: door.rules.create(actor, given), name="roleId", moved=_moved)
+    if rule is None:
+        return await _form(request, door, actor, posted, refusal)
     return go_to(request, "/access-rules", f"{rule.subject} is {rule.role} now.")
 
 
@@ -96,24 +101,17 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
 async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what taking it away would mean."""
     rule = await door.rules.get(actor, ref)
-    names = await door.rules.scope_names((rule,))
-    where = names.get((rule.scope_type, rule.scope), rule.scope)
-    return page(
-        request,
-        "delete.html",
-        title=f"Take the role {rule.role} from {rule.subject}?",
-        text=f"It holds in {rule.scope_type} {where} and ends with the next request. Workloads go on.",
-        inside=[],
-        back="/access-rules",
-        error="",
-    )
+    await door.access.require(actor, Action.DELETE, RESOURCE, scope_of(rule))
+    return editing.ask(request, await _question(door, rule))
 
 
 @router.post("/access-rules/{ref}/delete")
 async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Take it away."""
-    rule = await door.rules.delete(actor, ref)
-    return go_to(request, "/access-rules", f"{rule.subject} is no longer {rule.role} there.")
+    rule = await door.rules.get(actor, ref)
+    notice = f"{rule.subject} is no longer {rule.role} there."
+    question = await _question(door, rule)
+    return await editing.deleted(request, question, door.rules.delete(actor, ref), "/access-rules", notice)
 
 
 @router.get("/roles")
@@ -134,7 +132,22 @@ async def list_roles(request: Request, door: Door, actor: Viewer) -> Response:
     return table_page(request, "roles.html", "Roles", ROLE_COLUMNS, rows)
 
 
-def _row(rule: AccessRule, where: str) -> dict[str, Cell]:
+async def _question(door: Orchestrator, rule: AccessRule) -> Question:
+    names = await door.rules.scope_names((rule,))
+    where = names.get((rule.scope_type, rule.scope), rule.scope)
+    return Question(
+        title=f"Take the role {rule.role} from {rule.subject}?",
+        text=f"It holds in {rule.scope_type} {where} and ends with the next request. Workloads go on.",
+        button="Take it away",
+        back="/access-rules",
+    )
+
+
+def _moved(errors: Sequence[FieldError]) -> list[FieldError]:
+    return [FieldError(FIELDS.get(item.field, item.field), item.message, item.given) for item in errors]
+
+
+def _row(rule: AccessRule, where: str, *, may_delete: bool) -> dict[str, Cell]:
     scope = f"{rule.scope_type} {where}".strip()
     return {
         "subject": Cell(text=rule.subject),
@@ -143,23 +156,20 @@ def _row(rule: AccessRule, where: str) -> dict[str, Cell]:
         "scope": Cell(text=scope),
         "by": Cell(text=rule.meta.created_by),
         "created": Cell(time=rule.meta.created_at),
-        "delete": Cell(text="Take away", link=f"/access-rules/{rule.meta.uid}/delete"),
+        "delete": Cell(text="Take away", link=f"/access-rules/{rule.meta.uid}/delete") if may_delete else Cell(),
     }
 
 
 async def _form(
-    request: Request, door: Orchestrator, actor: Actor, posted: Posted, errors: Sequence[FieldError] = ()
+    request: Request, door: Orchestrator, actor: Actor, posted: Posted, refusal: Refusal = NOTHING
 ) -> Response:
-    inputs = _inputs(posted, await scopes_of(door, actor))
-    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
-    return page(
+    inputs = _inputs(posted, await rights.scopes_for(door, actor, RESOURCE))
+    return editing.form_page(
         request,
-        "edit.html",
-        status=422 if errors else 200,
+        (Section(title="", inputs=inputs),),
+        refusal,
         title="New access rule",
         help="A rule is never changed: take it away and make another. Nobody can give more than they have.",
-        sections=sections,
-        problems=problems,
         back="/access-rules",
         save="Give the role",
     )

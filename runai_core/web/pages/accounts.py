@@ -1,18 +1,19 @@
 """Users, service accounts and access keys. A password or secret is shown once, when it is drawn."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound
+from runai_core.model.errors import FieldError, Forbidden, NotFound
 from runai_core.model.identity import AccessKey, SubjectType, User
-from runai_core.model.organization import AccessRule, Actor, ServiceAccount
+from runai_core.model.organization import AccessRule, Action, Actor, ServiceAccount
 from runai_core.ports import Filter, Op, Query
 from runai_core.web.context import Door
+from runai_core.web.pages import editing, rights
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.inputs import Input, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 
@@ -53,12 +54,15 @@ KEYS = (
 async def list_users(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all users."""
     rows = [_user_row(item) for item in (await door.users.list(actor, Query())).items]
-    return table_page(request, "accounts.html", "Users", USERS, rows, new="/users/new", word="user")
+    return table_page(
+        request, "accounts.html", "Users", USERS, rows, new="/users/new", word="user", right=("create", "users")
+    )
 
 
 @router.get("/users/new")
-async def new_user(request: Request, _actor: Viewer) -> Response:
+async def new_user(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new user."""
+    await door.access.require_anywhere(actor, Action.CREATE, "users")
     return _user_form(request, {})
 
 
@@ -66,12 +70,10 @@ async def new_user(request: Request, _actor: Viewer) -> Response:
 async def create_user(request: Request, door: Door, actor: Viewer) -> Response:
     """Create the user and show the password, this once."""
     posted = posted_of((await request.form()).multi_items())
-    try:
-        user, password = await door.users.create(actor, text_of(posted, "email"))
-    except InvalidRequest as error:
-        return _user_form(request, posted, list(error.errors) or [FieldError("", error.message)])
-    except AlreadyExists as error:
-        return _user_form(request, posted, [FieldError("email", error.message)])
+    made, refusal = await editing.tried((), lambda: door.users.create(actor, text_of(posted, "email")), name="email")
+    if made is None:
+        return _user_form(request, posted, refusal)
+    user, password = made
     return _secret(request, f"User {user.name}", "Password", password, f"/users/{user.meta.uid}", more=PASSWORD_SAYS)
 
 
@@ -83,7 +85,9 @@ async def show_user(request: Request, ref: str, door: Door, actor: Viewer) -> Re
     """Show one user with the roles."""
     user = await door.users.get(actor, ref)
     rules, names = await _rules(door, actor, user.name, SubjectType.USER.value)
-    return page(request, "user.html", user=user, rules=rules, names=names)
+    may_change = await rights.allowed(door.users.over(actor, Action.UPDATE, ref))
+    may_delete = await rights.allowed(door.users.over(actor, Action.DELETE, ref))
+    return page(request, "user.html", user=user, rules=rules, names=names, may_change=may_change, may_delete=may_delete)
 
 
 @router.post("/users/{ref}/{deed}")
@@ -101,47 +105,51 @@ async def change_user(request: Request, ref: str, deed: str, door: Door, actor: 
         await door.users.enable(actor, ref, enabled=deed == "enable")
         return go_to(request, back, f"{user.name} is {'let in again' if deed == 'enable' else 'kept out'}.")
     if deed == "delete":
-        try:
-            await door.users.delete(actor, ref)
-        except Forbidden as error:
-            return page(request, "delete.html", status=403, **_question("user", user.name, back), error=error.message)
-        return go_to(request, "/users", f"User {user.name} is deleted.")
+        question = _question("user", user.name, back)
+        act = door.users.delete(actor, ref)
+        return await editing.deleted(request, question, act, "/users", f"User {user.name} is deleted.")
     raise NotFound(f"nothing is called {deed[:80]} here")
 
 
 @router.get("/users/{ref}/delete")
 async def ask_delete_user(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting would mean."""
-    user = await door.users.get(actor, ref)
-    return page(request, "delete.html", **_question("user", user.name, f"/users/{user.meta.uid}"), error="")
+    user = await door.users.over(actor, Action.DELETE, ref)
+    return editing.ask(request, _question("user", user.name, f"/users/{user.meta.uid}"))
 
 
 @router.get("/service-accounts")
 async def list_accounts(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all service accounts."""
     rows = [_account_row(item) for item in (await door.accounts.list(actor, MACHINE, Query())).items]
-    new = "/service-accounts/new"
-    return table_page(request, "accounts.html", "Service accounts", ACCOUNTS, rows, new=new, word="service account")
+    return table_page(
+        request,
+        "accounts.html",
+        "Service accounts",
+        ACCOUNTS,
+        rows,
+        new="/service-accounts/new",
+        word="service account",
+        right=("create", MACHINE),
+    )
 
 
 @router.get("/service-accounts/new")
-async def new_account(request: Request, _actor: Viewer) -> Response:
+async def new_account(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new service account."""
-    return _name_form(request, "New service account", "/service-accounts", {})
+    await door.access.require_anywhere(actor, Action.CREATE, MACHINE)
+    return _account_form(request, {})
 
 
 @router.post("/service-accounts/new")
 async def create_account(request: Request, door: Door, actor: Viewer) -> Response:
     """Create the account and show the secret, this once."""
     posted = posted_of((await request.form()).multi_items())
-    try:
-        account, secret = await door.accounts.create(actor, MACHINE, text_of(posted, "name"))
-    except InvalidRequest as error:
-        return _name_form(request, "New service account", "/service-accounts", posted, list(error.errors))
-    except AlreadyExists as error:
-        return _name_form(
-            request, "New service account", "/service-accounts", posted, [FieldError("name", error.message)]
-        )
+    name = text_of(posted, "name")
+    made, refusal = await editing.tried((), lambda: door.accounts.create(actor, MACHINE, name), name="name")
+    if made is None:
+        return _account_form(request, posted, refusal)
+    account, secret = made
     says = f"The client id is {account.client_id}. It may do nothing until an access rule gives it a role."
     return _secret(request, f"Service account {account.client_id}", "Secret", secret, "/service-accounts", more=says)
 
@@ -151,7 +159,17 @@ async def show_account(request: Request, ref: str, door: Door, actor: Viewer) ->
     """Show one service account with its roles."""
     account = await door.accounts.get(actor, MACHINE, ref)
     rules, names = await _rules(door, actor, account.client_id, MACHINE)
-    return page(request, "service_account.html", account=account, rules=rules, names=names)
+    may_change = await rights.allowed(door.accounts.over(actor, Action.UPDATE, MACHINE, ref))
+    may_delete = await rights.allowed(door.accounts.over(actor, Action.DELETE, MACHINE, ref))
+    return page(
+        request,
+        "service_account.html",
+        account=account,
+        rules=rules,
+        names=names,
+        may_change=may_change,
+        may_delete=may_delete,
+    )
 
 
 @router.post("/service-accounts/{ref}/{deed}")
@@ -167,24 +185,27 @@ async def change_account(request: Request, ref: str, deed: str, door: Door, acto
         await door.accounts.enable(actor, MACHINE, ref, enabled=deed == "enable")
         return go_to(request, back, f"{title} is {'let in again' if deed == 'enable' else 'kept out'}.")
     if deed == "delete":
-        await door.accounts.delete(actor, MACHINE, ref)
-        return go_to(request, "/service-accounts", f"{title} is deleted.")
+        question = _question("service account", account.client_id, back)
+        act = door.accounts.delete(actor, MACHINE, ref)
+        return await editing.deleted(request, question, act, "/service-accounts", f"{title} is deleted.")
     raise NotFound(f"nothing is called {deed[:80]} here")
 
 
 @router.get("/service-accounts/{ref}/delete")
 async def ask_delete_account(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting would mean."""
-    account = await door.accounts.get(actor, MACHINE, ref)
-    question = _question("service account", account.client_id, f"/service-accounts/{account.meta.uid}")
-    return page(request, "delete.html", **question, error="")
+    account = await door.accounts.over(actor, Action.DELETE, MACHINE, ref)
+    return editing.ask(
+        request, _question("service account", account.client_id, f"/service-accounts/{account.meta.uid}")
+    )
 
 
 @router.get("/access-keys")
 async def list_keys(request: Request, door: Door, actor: Viewer) -> Response:
     """Show one's own access keys."""
     rows = [_key_row(item) for item in await door.accounts.list_keys(actor)]
-    return table_page(request, "accounts.html", "Access keys", KEYS, rows, new="/access-keys/new", word="access key")
+    new = "/access-keys/new"  # one's own: anybody may
+    return table_page(request, "accounts.html", "Access keys", KEYS, rows, new=new, word="access key", right=None)
 
 
 @router.get("/access-keys/new")
@@ -197,17 +218,17 @@ async def new_key(request: Request, _actor: Viewer) -> Response:
 async def create_key(request: Request, door: Door, actor: Viewer) -> Response:
     """Create the key and show its secret, this once."""
     posted = posted_of((await request.form()).multi_items())
-    days = text_of(posted, "days")
-    if days and not (days.isdecimal() and 0 < int(days[:6]) <= 3660):
-        return _key_form(request, posted, [FieldError("days", "must be a whole number from 1 to 3660", days[:80])])
-    try:
-        key, secret = await door.accounts.create_key(
-            actor, text_of(posted, "name"), seconds=int(days) * DAY if days else None
-        )
-    except InvalidRequest as error:
-        return _key_form(request, posted, list(error.errors))
-    except AlreadyExists as error:
-        return _key_form(request, posted, [FieldError("name", error.message)])
+    days, name = text_of(posted, "days"), text_of(posted, "name")
+    is_wrong = days and not (days.isdecimal() and 0 < int(days[:6]) <= 3660)
+    errors = [FieldError("days", "must be a whole number from 1 to 3660", days[:80])] if is_wrong else []
+    made, refusal = await editing.tried(
+        errors,
+        lambda: door.accounts.create_key(actor, name, seconds=int(days) * DAY if days else None),
+        name="name",
+    )
+    if made is None:
+        return _key_form(request, posted, refusal)
+    key, secret = made
     says = f"The client id is {key.client_id}. Programs that use it act in your name."
     return _secret(request, f"Access key {key.name}", "Secret", secret, "/access-keys", more=says)
 
@@ -216,7 +237,7 @@ async def create_key(request: Request, door: Door, actor: Viewer) -> Response:
 async def ask_delete_key(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting would mean."""
     key = await door.accounts.get_key(actor, ref)
-    return page(request, "delete.html", **_question("access key", key.name, "/access-keys"), error="")
+    return editing.ask(request, _question("access key", key.name, "/access-keys"))
 
 
 @router.post("/access-keys/{ref}/delete")
@@ -281,7 +302,7 @@ def _secret(request: Request, title: str, word: str, secret: str, back: str, *, 
     return page(request, "secret.html", title=title, word=word, secret=secret, back=back, more=more)
 
 
-def _user_form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
+def _user_form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Response:
     email = Input(
         name="email",
         label="E-mail address",
@@ -289,14 +310,14 @@ def _user_form(request: Request, posted: Posted, errors: Sequence[FieldError] = 
         value=text_of(posted, "email"),
         help="With it the user signs in. A password is drawn, and shown once.",
     )
-    return _form(request, "New user", "/users", (email,), errors)
+    return _form(request, "New user", "/users", (email,), refusal)
 
 
-def _name_form(request: Request, title: str, back: str, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
-    return _form(request, title, back, (_name(posted),), errors)
+def _account_form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Response:
+    return _form(request, "New service account", "/service-accounts", (_name(posted),), refusal)
 
 
-def _key_form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
+def _key_form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Response:
     days = Input(
         name="days",
         label="Good for",
@@ -305,7 +326,7 @@ def _key_form(request: Request, posted: Posted, errors: Sequence[FieldError] = (
         value=text_of(posted, "days"),
         help="Empty: until you delete it.",
     )
-    return _form(request, "New access key", "/access-keys", (_name(posted), days), errors)
+    return _form(request, "New access key", "/access-keys", (_name(posted), days), refusal)
 
 
 def _name(posted: Posted) -> Input:
@@ -318,24 +339,11 @@ def _name(posted: Posted) -> Input:
     )
 
 
-def _form(request: Request, title: str, back: str, inputs: tuple[Input, ...], errors: Sequence[FieldError]) -> Response:
-    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
-    return page(
-        request,
-        "edit.html",
-        status=422 if errors else 200,
-        title=title,
-        sections=sections,
-        problems=problems,
-        back=back,
-        save="Create",
-    )
+def _form(request: Request, title: str, back: str, inputs: tuple[Input, ...], refusal: Refusal) -> Response:
+    sections = (Section(title="", inputs=inputs),)
+    return editing.form_page(request, sections, refusal, title=title, back=back, save="Create")
 
 
-def _question(word: str, name: str, back: str) -> dict[str, Any]:
-    return {
-        "title": f"Delete {word} {name}?",
-        "text": "Its roles, keys and sessions end at once. Workloads that it submitted go on. This cannot be undone.",
-        "inside": [],
-        "back": back,
-    }
+def _question(word: str, name: str, back: str) -> Question:
+    text = "Its roles, keys and sessions end at once. Workloads that it submitted go on. This cannot be undone."
+    return Question(title=f"Delete {word} {name}?", text=text, back=back)

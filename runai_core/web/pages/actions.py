@@ -12,13 +12,15 @@ from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError, InvalidRequest, RunaiError
-from runai_core.model.organization import Actor
+from runai_core.model.organization import Action, Actor, Scope
+from runai_core.model.roles import WORKLOADS, resource_of
 from runai_core.model.workload import TERMINAL, TYPE_DEFAULTS, Phase, Workload, WorkloadType
 from runai_core.web.context import Door
 from runai_core.web.pages import frame, phases
 from runai_core.web.pages.frame import Viewer
+from runai_core.web.pages.listed import back_to_list
+from runai_core.web.pages.rights import deeds_on, may_somewhere
 from runai_core.web.pages.tools import tools_of
-from runai_core.web.pages.workloads import back_to_list
 
 router = frame.page_router()
 
@@ -106,6 +108,40 @@ ASKS: Mapping[str, Asks] = {
 }
 
 
+NEEDS: Mapping[str, Action] = {
+    "details": Action.READ,
+    "connect": Action.UPDATE,
+    "stop": Action.UPDATE,
+    "run": Action.UPDATE,
+    "clone": Action.CREATE,
+    "delete": Action.DELETE,
+}
+"""Action -> the right that it needs, in the order of the buttons."""
+
+RESOURCES = tuple(dict.fromkeys([*WORKLOADS.values(), "workloads"]))
+
+
+def offered(request: Request) -> list[str]:
+    """Return the actions that who looks has a right to, on some type of workload somewhere."""
+    return [
+        name for name, needs in NEEDS.items() if any(may_somewhere(request, needs, resource) for resource in RESOURCES)
+    ]
+
+
+async def allowed_on(door: Orchestrator, actor: Actor, workload: Workload) -> frozenset[str]:
+    """Return the actions that the actor has a right to on the workload."""
+    deeds = await deeds_on(door, actor, resource_of(workload.type), Scope("project", workload.meta.project))
+    return frozenset(name for name, needs in NEEDS.items() if needs in deeds)
+
+
+async def _outcome(door: Orchestrator, actor: Actor, action: str, uid: str) -> Outcome:
+    workload = await door.workloads.get(actor, uid)
+    if action not in await allowed_on(door, actor, workload):
+        text = f"Your roles do not allow you to {action} it: ask an administrator of project {workload.meta.project}."
+        return Outcome(workload, text, possible=False)
+    return ASKS[action].outcome(workload)
+
+
 @router.post("/workloads/confirm")
 async def confirm(request: Request, door: Door, actor: Viewer) -> Response:
     """Say what would happen, and ask; or go where an action on one workload leads."""
@@ -114,7 +150,7 @@ async def confirm(request: Request, door: Door, actor: Viewer) -> Response:
         return frame.go_to(request, back, "Nothing was done: choose at least one workload first.")
     if action not in ASKS:
         return await _lead(request, door, actor, action, uids, back)
-    outcomes = [ASKS[action].outcome(await door.workloads.get(actor, uid)) for uid in uids]
+    outcomes = [await _outcome(door, actor, action, uid) for uid in uids]
     template = "workloads_confirm_part.html" if frame.is_partial(request) else "workloads_confirm.html"
     return frame.page(
         request,

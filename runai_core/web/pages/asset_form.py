@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from runai_core.model.assets import CREDENTIALS, DATA_SOURCES, SPECS, AssetKind
-from runai_core.model.errors import FieldError, InvalidRequest, NotFound
+from runai_core.model.errors import FieldError, NotFound
 from runai_core.model.meta import to_camel
 from runai_core.policy.fields import ValueType
 from runai_core.policy.tree import copied, drop_at, get_at, set_at
@@ -155,12 +155,9 @@ def sections_of(
 SCOPE_FIELDS = ("meta.scope", "meta.departmentId", "meta.projectId")
 
 
-def problems_of(error: InvalidRequest) -> list[FieldError]:
+def at_scope(errors: Sequence[FieldError]) -> list[FieldError]:
     """Return the errors at the inputs of a form: there is one for the scope and its name."""
-    moved = [
-        FieldError("scope", item.message, item.given) if item.field in SCOPE_FIELDS else item for item in error.errors
-    ]
-    return moved or [FieldError("", error.message)]
+    return [FieldError("scope", item.message, item.given) if item.field in SCOPE_FIELDS else item for item in errors]
 
 
 def general_inputs(posted: Posted, scopes: Sequence[str], *, is_new: bool, name: str) -> tuple[Input, ...]:

@@ -1,29 +1,20 @@
 """Assets: environments, compute resources, data sources, credentials and registries. Secrets are never shown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.assets import Asset, AssetKind
-from runai_core.model.errors import (
-    AlreadyExists,
-    Conflict,
-    FieldError,
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    Unsupported,
-)
-from runai_core.model.organization import Actor
-from runai_core.ports import Query
-from runai_core.service.assets import AssetDraft
+from runai_core.model.errors import Forbidden, NotFound
+from runai_core.model.organization import Action, Actor, Scope
+from runai_core.service.assets import RESOURCES, AssetDraft
 from runai_core.web.context import Door
-from runai_core.web.pages import asset_form
+from runai_core.web.pages import asset_form, editing, rights
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Posted, posted_of, text_of, with_errors
+from runai_core.web.pages.inputs import Posted, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 
@@ -48,14 +39,23 @@ async def list_assets(request: Request, door: Door, actor: Viewer) -> Response:
     kinds = tuple(kind for kind in AssetKind if only in ("", kind.value))
     rows = [_row(item) for item in await door.assets.listed(actor, kinds)] if kinds else []
     return table_page(
-        request, "assets.html", "Assets", COLUMNS, rows, kinds=asset_form.KINDS, groups=asset_form.GROUPS, only=only
+        request,
+        "assets.html",
+        "Assets",
+        COLUMNS,
+        rows,
+        kinds=asset_form.KINDS,
+        groups={group: made for group, kinds in asset_form.GROUPS.items() if (made := _made(request, kinds))},
+        only=only,
     )
 
 
 @router.get("/new/{kind}")
 async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Response:
     """Show the form of a new asset."""
-    return await _form(request, door, actor, _kind(kind), {"scope": ["tenant"]})
+    of = _kind(kind)
+    await door.access.require_anywhere(actor, Action.CREATE, RESOURCES[of])
+    return await _form(request, door, actor, of, {})
 
 
 @router.post("/new/{kind}")
@@ -64,24 +64,20 @@ async def create(request: Request, kind: str, door: Door, actor: Viewer) -> Resp
     of, posted = _kind(kind), posted_of((await request.form()).multi_items())
     spec, errors = asset_form.spec_of(of, posted)
     scope_type, _, scope = text_of(posted, "scope").partition("/")
-    if not errors:
-        draft = AssetDraft(
-            kind=of,
-            title=text_of(posted, "meta.name"),
-            scope_type=scope_type,
-            scope=scope,
-            description=text_of(posted, "description"),
-            spec=spec,
-        )
-        try:
-            created = await door.assets.create(actor, draft)
-        except InvalidRequest as error:
-            errors = asset_form.problems_of(error)
-        except AlreadyExists as error:
-            errors = [FieldError("meta.name", error.message)]
-        else:
-            return go_to(request, "/assets", f"The {asset_form.KINDS[of]} {created.title} is there.")
-    return await _form(request, door, actor, of, posted, errors)
+    draft = AssetDraft(
+        kind=of,
+        title=text_of(posted, "meta.name"),
+        scope_type=scope_type,
+        scope=scope,
+        description=text_of(posted, "description"),
+        spec=spec,
+    )
+    created, refusal = await editing.tried(
+        errors, lambda: door.assets.create(actor, draft), name="meta.name", moved=asset_form.at_scope
+    )
+    if created is None:
+        return await _form(request, door, actor, of, posted, refusal)
+    return go_to(request, "/assets", f"The {asset_form.KINDS[of]} {created.title} is there.")
 
 
 @router.get("/new/{kind}/row")
@@ -103,49 +99,38 @@ async def update(request: Request, uid: str, door: Door, actor: Viewer) -> Respo
     asset = await door.assets.get(actor, uid)
     posted = posted_of((await request.form()).multi_items())
     spec, errors = asset_form.spec_of(asset.kind, posted)
-    if not errors:
-        try:
-            await door.assets.update(
-                actor,
-                uid,
-                (asset.kind,),
-                title=text_of(posted, "meta.name"),
-                description=text_of(posted, "description"),
-                spec=spec,
-            )
-        except InvalidRequest as error:
-            errors = asset_form.problems_of(error)
-        except (AlreadyExists, Unsupported) as error:
-            errors = [FieldError("meta.name", error.message)]
-        else:
-            return go_to(request, "/assets", f"The {asset_form.KINDS[asset.kind]} {asset.title} is changed.")
-    return await _form(request, door, actor, asset, {**posted, "scope": [_scope(asset)]}, errors)
+    title, description = text_of(posted, "meta.name"), text_of(posted, "description")
+    changed, refusal = await editing.tried(
+        errors,
+        lambda: door.assets.update(actor, uid, (asset.kind,), title=title, description=description, spec=spec),
+        name="meta.name",
+        moved=asset_form.at_scope,
+    )
+    if changed is None:
+        return await _form(request, door, actor, asset, {**posted, "scope": [_scope(asset)]}, refusal)
+    return go_to(request, "/assets", f"The {asset_form.KINDS[asset.kind]} {changed.title} is changed.")
 
 
 @router.get("/{uid}/delete")
 async def ask_delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting it would mean."""
     asset = await door.assets.get(actor, uid)
-    return page(request, "delete.html", **await _question(door, asset), error="")
+    await door.access.require(actor, Action.DELETE, RESOURCES[asset.kind], _place(asset))
+    return editing.ask(request, await _question(door, asset))
 
 
 @router.post("/{uid}/delete")
 async def delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
     """Delete it, or say why that cannot be."""
     asset = await door.assets.get(actor, uid)
-    try:
-        await door.assets.delete(actor, uid, (asset.kind,))
-    except (Conflict, Unsupported) as error:
-        return page(request, "delete.html", status=409, **await _question(door, asset), error=error.message)
-    return go_to(request, "/assets", f"The {asset_form.KINDS[asset.kind]} {asset.title} is deleted.")
+    notice = f"The {asset_form.KINDS[asset.kind]} {asset.title} is deleted."
+    act = door.assets.delete(actor, uid, (asset.kind,))
+    return await editing.deleted(request, await _question(door, asset), act, "/assets", notice)
 
 
-async def scopes_of(door: Orchestrator, actor: Actor) -> tuple[str, ...]:
-    """Return the scopes that things can be kept in, as forms have them."""
-    departments = (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
-    projects = (await door.organization.list_projects(actor, Query(sort_by="meta.name"))).items
-    named = [f"department/{item.name}" for item in departments] + [f"project/{item.name}" for item in projects]
-    return ("tenant", "cluster", *named)
+def _made(request: Request, kinds: Sequence[AssetKind]) -> list[AssetKind]:
+    """Return those of the kinds that who looks may make somewhere."""
+    return [kind for kind in kinds if rights.may_somewhere(request, Action.CREATE, RESOURCES[kind])]
 
 
 def _kind(name: str) -> AssetKind:
@@ -170,6 +155,10 @@ def _scope(asset: Asset) -> str:
     return f"{asset.scope_type}/{asset.scope}" if asset.scope else asset.scope_type
 
 
+def _place(asset: Asset) -> Scope:
+    return Scope(asset.scope_type, asset.scope)
+
+
 def _posted(asset: Asset) -> Mapping[str, list[str]]:
     own = {"meta.name": [asset.title], "scope": [_scope(asset)], "description": [asset.description]}
     return {**own, **asset_form.posted_spec(asset.kind, asset.spec)}
@@ -181,26 +170,38 @@ async def _form(
     actor: Actor,
     of: AssetKind | Asset,
     posted: Posted,
-    errors: Sequence[FieldError] = (),
+    refusal: Refusal = NOTHING,
 ) -> Response:
     """Show the form of a new asset of a kind, or of one that exists."""
     asset, kind = (of, of.kind) if isinstance(of, Asset) else (None, of)
-    scopes = await scopes_of(door, actor) if asset is None else ()
+    scopes = await rights.scopes_for(door, actor, RESOURCES[kind]) if asset is None else ()
     credentials = await _credentials(door, actor)
-    sections, problems = with_errors(
-        asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None), errors, PREFIXES
-    )
-    return page(
+    deeds = await rights.deeds_on(door, actor, RESOURCES[kind], _place(asset)) if asset else frozenset(Action)
+    is_ours = asset is not None and asset.scope_type == "system"
+    return editing.form_page(
         request,
-        "asset.html",
-        status=422 if errors else 200,
+        asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None),
+        refusal,
+        prefixes=PREFIXES,
+        may_save=Action.UPDATE in deeds and not is_ours,
         title=f"{asset_form.KINDS[kind].capitalize()} {asset.title}" if asset else f"New {asset_form.KINDS[kind]}",
-        sections=sections,
-        problems=problems,
-        asset=asset,
-        kind=kind,
-        usage=await door.assets.usage(asset) if asset else None,
+        help=await _said(door, asset) if asset else "",
+        more=f"/assets/new/{kind.value}/row",
+        back="/assets",
+        save="Save" if asset else "Create",
+        delete=f"/assets/{asset.meta.uid}/delete" if asset and Action.DELETE in deeds and not is_ours else "",
     )
+
+
+async def _said(door: Orchestrator, asset: Asset) -> str:
+    """Return what should be known of an asset before it is changed."""
+    usage = await door.assets.usage(asset)
+    said = (
+        "It comes with the product and cannot be changed." if asset.scope_type == "system" else "",
+        f"Holds: {', '.join(asset.keys)}. What is secret is never shown." if asset.keys else "",
+        f"In use by {usage}." if usage else "",
+    )
+    return " ".join(part for part in said if part)
 
 
 async def _credentials(door: Orchestrator, actor: Actor) -> dict[AssetKind, list[tuple[str, str]]]:
@@ -215,11 +216,11 @@ async def _credentials(door: Orchestrator, actor: Actor) -> dict[AssetKind, list
     return found
 
 
-async def _question(door: Orchestrator, asset: Asset) -> dict[str, Any]:
+async def _question(door: Orchestrator, asset: Asset) -> Question:
     usage = await door.assets.usage(asset)
-    return {
-        "title": f"Delete the {asset_form.KINDS[asset.kind]} {asset.title}?",
-        "text": "It can no longer be chosen; what it holds is lost. This cannot be undone.",
-        "inside": [f"used by {usage}"] if usage else [],
-        "back": f"/assets/{asset.meta.uid}",
-    }
+    return Question(
+        title=f"Delete the {asset_form.KINDS[asset.kind]} {asset.title}?",
+        text="It can no longer be chosen; what it holds is lost. This cannot be undone.",
+        inside=(f"used by {usage}",) if usage else (),
+        back=f"/assets/{asset.meta.uid}",
+    )

@@ -1,17 +1,18 @@
 """Clusters: their state, and how one is connected. A join token is shown once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.model.clusters import ClusterState
-from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest
-from runai_core.service.clusters import ClusterStatus
+from runai_core.model.organization import Action, Scope
+from runai_core.service.clusters import CONFIGURATION, ClusterStatus
 from runai_core.web.context import Door
+from runai_core.web.pages import editing, rights
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Posted, Section, posted_of, text_of, with_errors
+from runai_core.web.pages.inputs import Input, Posted, Section, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 
@@ -44,12 +45,13 @@ COLUMNS = (
 async def list_clusters(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all clusters of the tenant."""
     rows = [_row(item) for item in await door.clusters.list(actor)]
-    return table_page(request, "clusters.html", "Clusters", COLUMNS, rows, may_add=door.clusters.is_control_plane)
+    return table_page(request, "clusters.html", "Clusters", COLUMNS, rows, several=door.clusters.is_control_plane)
 
 
 @router.get("/new")
-async def new(request: Request, _actor: Viewer) -> Response:
+async def new(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new cluster."""
+    await door.access.require(actor, Action.CREATE, CONFIGURATION)
     return _form(request, {})
 
 
@@ -57,26 +59,25 @@ async def new(request: Request, _actor: Viewer) -> Response:
 async def create(request: Request, door: Door, actor: Viewer) -> Response:
     """Create it, or show the form again with what is wrong."""
     posted = posted_of((await request.form()).multi_items())
-    try:
-        created = await door.clusters.create(actor, text_of(posted, "name"), text_of(posted, "domain"))
-    except InvalidRequest as error:
-        return _form(request, posted, list(error.errors) or [FieldError("", error.message)])
-    except AlreadyExists as error:
-        return _form(request, posted, [FieldError("name", error.message)])
+    name, domain = text_of(posted, "name"), text_of(posted, "domain")
+    created, refusal = await editing.tried((), lambda: door.clusters.create(actor, name, domain), name="name")
+    if created is None:
+        return _form(request, posted, refusal)
     return go_to(request, f"/clusters/{created.cluster.meta.uid}", f"Cluster {created.cluster.name} waits to connect.")
 
 
 @router.get("/{ref}")
 async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Show one cluster."""
-    status = await door.clusters.get(actor, ref)
+    found = await door.clusters.get(actor, ref)
+    deeds = await rights.deeds_on(door, actor, CONFIGURATION, _place(found)) if door.clusters.is_control_plane else ()
     return page(
         request,
         "cluster.html",
-        status=200,
-        found=status,
-        state=STATES[status.state],
-        may_join=door.clusters.is_control_plane,
+        found=found,
+        state=STATES[found.state],
+        may_join=Action.UPDATE in deeds,
+        may_delete=Action.DELETE in deeds,
     )
 
 
@@ -91,20 +92,27 @@ async def join(request: Request, ref: str, door: Door, actor: Viewer) -> Respons
 @router.get("/{ref}/delete")
 async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting it would mean."""
-    return page(request, "delete.html", **_question(await door.clusters.get(actor, ref)), error="")
+    found = await door.clusters.get(actor, ref)
+    await door.access.require(actor, Action.DELETE, CONFIGURATION, _place(found))
+    return editing.ask(request, _question(found))
 
 
 @router.post("/{ref}/delete")
 async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Forget it, or say why that cannot be."""
-    status = await door.clusters.get(actor, ref)
-    try:
+    found = await door.clusters.get(actor, ref)
+
+    async def forget() -> None:
         await door.clusters.delete(actor, ref)
-    except Conflict as error:
-        return page(request, "delete.html", status=409, **_question(status), error=error.message)
-    if door.links is not None:
-        await door.links.part(status.cluster.meta.uid)
-    return go_to(request, "/clusters", f"Cluster {status.cluster.name} is forgotten.")
+        if door.links is not None:
+            await door.links.part(found.cluster.meta.uid)
+
+    notice = f"Cluster {found.cluster.name} is forgotten."
+    return await editing.deleted(request, _question(found), forget(), "/clusters", notice)
+
+
+def _place(found: ClusterStatus) -> Scope:
+    return Scope("cluster", found.cluster.meta.uid)
 
 
 def _row(status: ClusterStatus) -> dict[str, Cell]:
@@ -125,7 +133,7 @@ def _row(status: ClusterStatus) -> dict[str, Cell]:
     }
 
 
-def _form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
+def _form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Response:
     inputs = (
         Input(
             name="name",
@@ -136,26 +144,18 @@ def _form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -
         ),
         Input(name="domain", label="URL", value=text_of(posted, "domain"), help="Where users reach it; may be empty."),
     )
-    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
-    return page(
-        request,
-        "edit.html",
-        status=422 if errors else 200,
-        title="New cluster",
-        sections=sections,
-        problems=problems,
-        back="/clusters",
-        save="Create",
-    )
+    sections = (Section(title="", inputs=inputs),)
+    return editing.form_page(request, sections, refusal, title="New cluster", back="/clusters", save="Create")
 
 
-def _question(status: ClusterStatus) -> dict[str, Any]:
-    return {
-        "title": f"Forget cluster {status.cluster.name}?",
-        "text": (
+def _question(found: ClusterStatus) -> Question:
+    return Question(
+        title=f"Forget cluster {found.cluster.name}?",
+        text=(
             "Lost is what it reported: its workloads, pods and history are no longer shown here, and its credential "
             "ends. What runs there goes on. This cannot be undone."
         ),
-        "inside": [f"{len(status.nodes)} nodes"] if status.nodes else [],
-        "back": f"/clusters/{status.cluster.meta.uid}",
-    }
+        button="Forget it",
+        inside=(f"{len(found.nodes)} nodes",) if found.nodes else (),
+        back=f"/clusters/{found.cluster.meta.uid}",
+    )

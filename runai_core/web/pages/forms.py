@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from runai_core import wire
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import AlreadyExists, FieldError, Forbidden, InvalidRequest, NotFound
+from runai_core.model.errors import FieldError, Forbidden, NotFound
 from runai_core.model.nodes import DEFAULT_NODE_POOL
-from runai_core.model.organization import Actor, Project
+from runai_core.model.organization import Action, Actor, Project
+from runai_core.model.roles import resource_of
 from runai_core.model.workload import POLICY_TYPES, PolicyType, Workload, WorkloadType
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
@@ -19,10 +20,12 @@ from runai_core.policy.scheduling_rules import FAMILIES
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
-from runai_core.web.pages import start_from
+from runai_core.web.pages import editing, start_from
 from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.editing import NOTHING, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.rights import may_somewhere
 from runai_core.web.pages.unit_rules import rules_of
 from runai_core.web.pages.workload_fields import OTHER, rows_for
 from runai_core.web.pages.workload_form import (
@@ -42,6 +45,9 @@ from runai_core.web.submissions import submission_of
 MOST_PROJECTS = 1000
 """Projects in the list of choices."""
 
+PREFIXES = ("spec.",)
+"""Beginnings of paths in errors that inputs do not have."""
+
 router = page_router("/workloads/new")
 
 
@@ -53,6 +59,11 @@ class FormKind:
     title: str
     text: str
     paths: TypedPaths
+
+    @property
+    def label(self) -> str:
+        """The title as a menu has it."""
+        return self.title[:1].upper() + self.title[1:]
 
     @property
     def policy(self) -> PolicyType:
@@ -106,8 +117,8 @@ class Place:
 
 @router.get("")
 async def choose(request: Request, _actor: Viewer) -> Response:
-    """Let people choose what they want to run."""
-    return page(request, "new_types.html", kinds=KINDS.values())
+    """Let people choose what they want to run, of what they may."""
+    return page(request, "new_types.html", kinds=offered(request))
 
 
 @router.get("/{kind}")
@@ -115,6 +126,7 @@ async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Respons
     """Show an empty form (``?project=``), or one filled in as another workload (``?clone=``), or for a template."""
     project, clone, template = (request.query_params.get(name, "") for name in ("project", "clone", "template"))
     form = _kind(kind)
+    await door.access.require_anywhere(actor, Action.CREATE, resource_of(form.paths.kind))
     source = await door.workloads.get(actor, clone) if clone else None
     if source is not None and source.type is not form.paths.kind:
         raise NotFound(f"{source.key} is a {source.type} workload, not {form.paths.kind}")
@@ -148,7 +160,14 @@ async def refresh(request: Request, kind: str, door: Door, actor: Viewer) -> Res
     spec, unread = spec_of(form.policy, posted, before.around)
     kept = {error.field: posted[error.field] for error in unread if error.field in posted}
     own = {name: posted[name] for name in ("name", MASTER, "hasMaster", *start_from.NAMES) if name in posted}
-    return _shown(request, form, {**started(form.policy, spec, place.around), **kept, **own}, place, unread, part=True)
+    return _shown(
+        request,
+        form,
+        {**started(form.policy, spec, place.around), **kept, **own},
+        place,
+        editing.wrong(unread),
+        part=True,
+    )
 
 
 @router.post("/{kind}/check")
@@ -156,15 +175,13 @@ async def check(request: Request, kind: str, door: Door, actor: Viewer) -> Respo
     """Say whether the workload would start now, why not, or what is wrong; nothing is kept."""
     form = _kind(kind)
     posted, place, body, unread = await _read(request, door, actor, form)
-    preview, errors = None, unread
-    if not unread:
-        try:
-            preview = await door.workloads.check(actor, _submission(form, body, place.project))
-        except InvalidRequest as error:
-            errors = _errors_of(error)
-    if preview is not None:
-        errors = list(preview.violations)
-    _, problems = with_errors(_sections(form, posted, place), errors, ("spec.",))
+
+    async def act() -> Preview:
+        return await door.workloads.check(actor, _submission(form, body, place.project))
+
+    preview, refusal = await editing.tried(unread, act)
+    errors = refusal.errors if preview is None else preview.violations
+    _, problems = with_errors(_sections(form, posted, place), errors, PREFIXES)
     return page(request, "new_check.html", preview=preview, problems=problems, filled=_filled(preview))
 
 
@@ -173,16 +190,14 @@ async def submit(request: Request, kind: str, door: Door, actor: Viewer) -> Resp
     """Submit the workload, or show the form again with what is wrong at each field."""
     form = _kind(kind)
     posted, place, body, errors = await _read(request, door, actor, form)
-    if not errors:
-        try:
-            created = await door.workloads.submit(actor, _submission(form, body, place.project))
-        except InvalidRequest as error:
-            errors = _errors_of(error)
-        except AlreadyExists as error:
-            errors = [FieldError("name", error.message)]
-        else:
-            return go_to(request, f"/workloads/{created.meta.uid}", f"{created.key} is submitted.")
-    return _shown(request, form, posted, place, errors)
+
+    async def act() -> Workload:
+        return await door.workloads.submit(actor, _submission(form, body, place.project))
+
+    created, refusal = await editing.tried(errors, act, name="name")
+    if created is None:
+        return _shown(request, form, posted, place, refusal)
+    return go_to(request, f"/workloads/{created.meta.uid}", f"{created.key} is submitted.")
 
 
 def _copied(source: Workload) -> dict[str, list[str]]:
@@ -195,6 +210,11 @@ def _copied(source: Workload) -> dict[str, list[str]]:
     return posted
 
 
+def offered(request: Request) -> list[FormKind]:
+    """Return the forms that who looks may submit somewhere."""
+    return [form for form in KINDS.values() if may_somewhere(request, Action.CREATE, resource_of(form.paths.kind))]
+
+
 def _kind(name: str) -> FormKind:
     if name not in KINDS:
         raise NotFound(f"there is no form for {name[:80]}; there are: {', '.join(KINDS)}")
@@ -203,14 +223,21 @@ def _kind(name: str) -> FormKind:
 
 async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) -> Place | None:
     """Return the project of the form, by default the first that may be used; None where there is none at all."""
-    found = await door.organization.list_projects(actor, Query(sort_by="meta.name", limit=MOST_PROJECTS))
-    if not found.items:
+    found = await _projects(door, actor, form)
+    if not (found or name):
         return None
-    named = [item for item in found.items if name in (item.name, item.meta.uid)]
-    project = named[0] if named else (await door.organization.get_project(actor, name) if name else found.items[0])
+    named = [item for item in found if name in (item.name, item.meta.uid)]
+    project = named[0] if named else (await door.organization.get_project(actor, name) if name else found[0])
     around = await _surroundings(door, actor, form, project)
     offers = await start_from.offers_of(door, actor, form.paths.kind, project)
-    return Place(project, tuple(item.name for item in found.items), around, offers)
+    return Place(project, tuple(item.name for item in found), around, offers)
+
+
+async def _projects(door: Orchestrator, actor: Actor, form: FormKind) -> Sequence[Project]:
+    """Return the projects in which the actor may submit such workloads."""
+    names = await door.access.visible(actor, Action.CREATE, resource_of(form.paths.kind))
+    query = Query(names=names, sort_by="meta.name", limit=MOST_PROJECTS)
+    return (await door.organization.list_projects(actor, query)).items
 
 
 async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, project: Project) -> Surroundings:
@@ -259,27 +286,27 @@ def _submission(form: FormKind, body: Mapping[str, Any], project: Project) -> Su
     return submission_of(form.paths.kind, validated(form.paths.body, body), project.name, "")
 
 
-def _errors_of(error: InvalidRequest) -> list[FieldError]:
-    return list(error.errors) or [FieldError("", error.message)]
-
-
 def _shown(
     request: Request,
     form: FormKind,
     posted: Posted,
     place: Place,
-    errors: Sequence[FieldError] = (),
+    refusal: Refusal = NOTHING,
     *,
     part: bool = False,
 ) -> Response:
-    sections, problems = with_errors(_sections(form, posted, place), errors, ("spec.",))
-    return page(
+    return editing.form_page(
         request,
-        "new_form_part.html" if part else "new_form.html",
-        status=422 if errors and not part else 200,
+        _sections(form, posted, place),
+        replace(refusal, status=200) if part else refusal,
+        template="new_form_part.html" if part else "new_form.html",
+        prefixes=PREFIXES,
         form=form,
-        sections=sections,
-        problems=problems,
+        back="/workloads",
+        save="Submit",
+        more=f"{router.prefix}/{form.path}/row",
+        checked_at=f"{router.prefix}/{form.path}/check",
+        check="Check: would it start now?",
         shown_for=place.project.name,
     )
 

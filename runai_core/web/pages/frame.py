@@ -27,6 +27,7 @@ from runai_core.model.organization import Actor
 from runai_core.web import errors
 from runai_core.web.errors import field_errors, request_id, status_of
 from runai_core.web.pages import files, shown
+from runai_core.web.pages.rights import may_somewhere
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -50,38 +51,39 @@ THEMES = ("light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An entry of the navigation."""
+    """An entry of the navigation, for those who may read such things."""
 
     path: str
     text: str
+    reads: str = ""  # resource type; empty: for everybody
 
 
 NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
-    ("", (Link("/overview", "Overview"), Link("/workloads", "Workloads"))),
+    ("", (Link("/overview", "Overview", "dashboards-overview"), Link("/workloads", "Workloads", "workloads"))),
     (
         "Organization",
         (
-            Link("/projects", "Projects"),
-            Link("/departments", "Departments"),
-            Link("/policies", "Policies"),
-            Link("/access-rules", "Access rules"),
-            Link("/users", "Users"),
-            Link("/audit", "Audit log"),
+            Link("/projects", "Projects", "project"),
+            Link("/departments", "Departments", "department"),
+            Link("/policies", "Policies", "policies"),
+            Link("/access-rules", "Access rules", "access_rules"),
+            Link("/users", "Users", "users"),
+            Link("/audit", "Audit log", "events-history"),
         ),
     ),
     (
         "Resources",
         (
-            Link("/node-pools", "Node pools"),
-            Link("/nodes", "Nodes"),
-            Link("/clusters", "Clusters"),
+            Link("/node-pools", "Node pools", "nodepools"),
+            Link("/nodes", "Nodes", "nodes"),
+            Link("/clusters", "Clusters", "cluster"),
             Link("/assets", "Assets"),
-            Link("/templates", "Templates"),
+            Link("/templates", "Templates", "templates"),
         ),
     ),
-    ("More", (Link("/reports", "Reports"), Link("/settings", "Settings"))),
+    ("More", (Link("/reports", "Reports", "dashboards-consumption"), Link("/settings", "Settings"))),
 )
-"""Groups of pages. A page that the application does not have is left out."""
+"""Groups of pages. A page that the application does not have, or that would be refused, is left out."""
 
 
 def viewer(connection: HTTPConnection) -> Actor:
@@ -149,6 +151,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "release": __version__,  # of the software; `version` is for pages: of what they show
         "notice": _notice(request),
         "now": _now(request),
+        "may": functools.partial(may_somewhere, request),
     }
     html = environment().get_template(template).render(context | values)
     response = HTMLResponse(html, status, headers=dict(HEADERS))
@@ -228,8 +231,15 @@ def _navigation(request: Request) -> list[tuple[str, list[Link]]]:
     known = getattr(app.state, "page_paths", None)
     if known is None:
         known = app.state.page_paths = frozenset(getattr(route, "path", "") for route in app.routes)
-    groups = ((title, [link for link in links if link.path in known]) for title, links in NAVIGATION)
+    groups = (
+        (title, [link for link in links if link.path in known and _may_read(request, link)])
+        for title, links in NAVIGATION
+    )
     return [(title, links) for title, links in groups if links]
+
+
+def _may_read(request: Request, link: Link) -> bool:
+    return not link.reads or may_somewhere(request, "read", link.reads)
 
 
 def _notice(request: Request) -> str:

@@ -61,6 +61,12 @@ class Input:
         """The name as an HTML id."""
         return "f-" + "".join(character if character.isalnum() else "-" for character in self.name)
 
+    @property
+    def label_of_value(self) -> str:
+        """The value as people read it: of one of the options, its label."""
+        labels = {option.value: option.label or option.value for option in self.options}
+        return labels.get(self.value, self.value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:

@@ -1,5 +1,6 @@
 """Which workloads a page of the table shows: all of it is in the page's address, so that it can be kept and sent."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -55,6 +56,14 @@ class Listed(BaseModel):
         """Return the address sorted by a column; the other way round where it is sorted by it already."""
         order = "desc" if self.sort == key and self.order == "asc" else "asc"
         return self.address(sort=key, order=order, page=1)
+
+
+OUR_PAGE = re.compile(r"/workloads(/[0-9A-Za-z-]{1,64})?(\?[^\\]*)?")
+
+
+def back_to_list(address: str) -> str:
+    """Return an address of the table or of a workload; the table's, whatever else a form gave."""
+    return address if OUR_PAGE.fullmatch(address) and address.isprintable() else "/workloads"
 
 
 def query_of(listed: Listed) -> Query:

@@ -2,27 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import AlreadyExists, Conflict, FieldError, InvalidRequest, NotFound
+from runai_core.model.errors import Forbidden, NotFound
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
-from runai_core.model.organization import Actor
+from runai_core.model.organization import Action, Actor
 from runai_core.model.resources import MIB, Resources, total
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodState
 from runai_core.model.workload import Pod, gpu_charge
 from runai_core.ports import Filter, Op, Query
-from runai_core.service.organization import UnitStatus
+from runai_core.service.organization import CLUSTER, UnitStatus
 from runai_core.web.changes import changed_node_pool, new_node_pool
 from runai_core.web.context import Door
-from runai_core.web.pages import pool_form
+from runai_core.web.pages import editing, pool_form, rights
 from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Posted, changed_meanwhile, posted_of, with_errors
+from runai_core.web.pages.inputs import VERSION, Posted, changed_meanwhile, posted_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.node_drawing import devices_of
 from runai_core.web.pages.quotas import UNITS, Quota
@@ -31,6 +31,8 @@ from runai_core.web.pages.tables import Cell, Column, Row
 from runai_core.web.schemas import NodePoolCreate, NodePoolUpdate
 
 router = page_router()
+
+RESOURCE = "nodepools"
 
 POOLS = (
     Column("name", "Node pool"),
@@ -56,6 +58,10 @@ NODES = (
 )
 
 
+OF_NODES = frozenset({"status", "nodes", "gpu", "cpu", "memory"})
+"""Columns of node pools that say something of their nodes: not for those who may not see these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What pods hold of something."""
@@ -68,16 +74,18 @@ class Held:
 async def list_pools(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all node pools with what is held of each."""
     pools = (await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))).items
-    nodes = await door.organization.nodes(actor)
+    nodes = await nodes_seen(door, actor)
     held = held_in_pools(await door.organization.statuses(actor))
-    rows = [_pool_row(pool, [node for node in nodes if node.node_pool == pool.name], held) for pool in pools]
-    return table_page(request, "pools.html", "Node pools", POOLS, rows)
+    rows = [_pool_row(pool, [node for node in nodes or () if node.node_pool == pool.name], held) for pool in pools]
+    columns = POOLS if nodes is not None else [column for column in POOLS if column.key not in OF_NODES]
+    return table_page(request, "pools.html", "Node pools", columns, rows)
 
 
 @router.get("/node-pools/new")
-async def new_pool(request: Request, _actor: Viewer) -> Response:
+async def new_pool(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new node pool."""
-    return _form(request, None, pool_form.posted_pool(NodePool(meta=Meta(name=""))))
+    await door.access.require(actor, Action.CREATE, RESOURCE, CLUSTER)
+    return await _form(request, door, actor, None, pool_form.posted_pool(NodePool(meta=Meta(name=""))))
 
 
 @router.post("/node-pools/new")
@@ -85,23 +93,21 @@ async def create_pool(request: Request, door: Door, actor: Viewer) -> Response:
     """Create it, or show the form again with what is wrong."""
     posted = posted_of((await request.form()).multi_items())
     body, errors = pool_form.body_of(posted, pool_form.posted_pool(NodePool(meta=Meta(name=""))))
-    if not errors:
-        try:
-            pool = await door.organization.create_node_pool(actor, new_node_pool(validated(NodePoolCreate, body)))
-        except InvalidRequest as error:
-            errors = list(error.errors) or [FieldError("", error.message)]
-        except AlreadyExists as error:
-            errors = [FieldError("name", error.message)]
-        else:
-            return go_to(request, "/node-pools", f"Node pool {pool.name} is there.")
-    return _form(request, None, posted, errors)
+
+    async def create() -> NodePool:
+        return await door.organization.create_node_pool(actor, new_node_pool(validated(NodePoolCreate, body)))
+
+    pool, refusal = await editing.tried(errors, create, name="name")
+    if pool is None:
+        return await _form(request, door, actor, None, posted, refusal)
+    return go_to(request, "/node-pools", f"Node pool {pool.name} is there.")
 
 
 @router.get("/node-pools/{ref}/edit")
 async def edit_pool(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Show the form of one that exists."""
     pool = await door.organization.get_node_pool(actor, ref)
-    return _form(request, pool, pool_form.posted_pool(pool))
+    return await _form(request, door, actor, pool, pool_form.posted_pool(pool))
 
 
 @router.post("/node-pools/{ref}/edit")
@@ -111,33 +117,32 @@ async def update_pool(request: Request, ref: str, door: Door, actor: Viewer) -> 
     posted = posted_of((await request.form()).multi_items())
     body, errors = pool_form.body_of(posted, pool_form.posted_pool(pool))
     errors += changed_meanwhile(posted, pool.meta)
-    if not errors:
-        try:
-            changed = changed_node_pool(pool, validated(NodePoolUpdate, body))
-            await door.organization.update_node_pool(actor, changed)
-        except InvalidRequest as error:
-            errors = list(error.errors) or [FieldError("", error.message)]
-        else:
-            return go_to(request, "/node-pools", f"Node pool {pool.name} is changed.")
-    return _form(request, pool, {**pool_form.posted_pool(pool), **posted}, errors)
+
+    async def update() -> NodePool:
+        changed = changed_node_pool(pool, validated(NodePoolUpdate, body))
+        return await door.organization.update_node_pool(actor, changed)
+
+    changed, refusal = await editing.tried(errors, update)
+    if changed is None:
+        return await _form(request, door, actor, pool, {**pool_form.posted_pool(pool), **posted}, refusal)
+    return go_to(request, "/node-pools", f"Node pool {pool.name} is changed.")
 
 
 @router.get("/node-pools/{ref}/delete")
 async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting it would mean."""
     pool = await door.organization.get_node_pool(actor, ref)
-    return page(request, "delete.html", **await _question(door, actor, pool), error="")
+    await door.access.require(actor, Action.DELETE, RESOURCE, CLUSTER)
+    return editing.ask(request, await _question(door, actor, pool))
 
 
 @router.post("/node-pools/{ref}/delete")
 async def delete_pool(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Delete it, or say why that cannot be."""
     pool = await door.organization.get_node_pool(actor, ref)
-    try:
-        await door.organization.delete_node_pool(actor, pool.meta.uid)
-    except Conflict as error:
-        return page(request, "delete.html", status=409, **await _question(door, actor, pool), error=error.message)
-    return go_to(request, "/node-pools", f"Node pool {pool.name} is deleted.")
+    question = await _question(door, actor, pool)
+    act = door.organization.delete_node_pool(actor, pool.meta.uid)
+    return await editing.deleted(request, question, act, "/node-pools", f"Node pool {pool.name} is deleted.")
 
 
 @router.get("/nodes")
@@ -171,6 +176,14 @@ async def show_node(request: Request, name: str, door: Door, actor: Viewer) -> R
         pods=[(pod, number(gpu_charge(pod.spec.request) / 1000)) for pod in pods],
         certain=door.backend.name == "local",
     )
+
+
+async def nodes_seen(door: Orchestrator, actor: Actor) -> Sequence[Node] | None:
+    """Return the nodes; None for who may see the workloads of some projects only."""
+    try:
+        return await door.organization.nodes(actor)
+    except Forbidden:
+        return None
 
 
 ALIVE = tuple(Filter("status.state", Op.NE, state.value) for state in (PodState.SUCCEEDED, PodState.FAILED))
@@ -266,28 +279,35 @@ def status_of(node: Node) -> tuple[str, str]:
     return ("Cordoned", "wait") if node.unschedulable else ("Ready", "good")
 
 
-def _form(request: Request, pool: NodePool | None, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
+async def _form(
+    request: Request,
+    door: Orchestrator,
+    actor: Actor,
+    pool: NodePool | None,
+    posted: Posted,
+    refusal: Refusal = NOTHING,
+) -> Response:
     is_default = pool is not None and pool.name == DEFAULT_NODE_POOL
-    sections, problems = with_errors(pool_form.sections_of(posted, is_new=pool is None, is_default=is_default), errors)
-    return page(
+    deeds = await rights.deeds_on(door, actor, RESOURCE, CLUSTER)
+    may_delete = pool is not None and not is_default and Action.DELETE in deeds
+    return editing.form_page(
         request,
-        "edit.html",
-        status=422 if errors else 200,
-        title=f"Edit node pool {pool.name}" if pool else "New node pool",
-        sections=sections,
-        problems=problems,
+        pool_form.sections_of(posted, is_new=pool is None, is_default=is_default),
+        refusal,
+        may_save=(Action.UPDATE if pool else Action.CREATE) in deeds,
+        title=(f"Node pool {pool.name}" if pool else "New node pool"),
         back="/node-pools",
         save="Save" if pool else "Create",
-        version=pool.meta.version if pool else None,
-        delete=f"/node-pools/{pool.meta.uid}/delete" if pool and not is_default else "",
+        hidden={VERSION: pool.meta.version} if pool else {},
+        delete=f"/node-pools/{pool.meta.uid}/delete" if pool and may_delete else "",
     )
 
 
-async def _question(door: Orchestrator, actor: Actor, pool: NodePool) -> dict[str, Any]:
+async def _question(door: Orchestrator, actor: Actor, pool: NodePool) -> Question:
     nodes = [node.name for node in await door.organization.nodes(actor) if node.node_pool == pool.name]
-    return {
-        "title": f"Delete node pool {pool.name}?",
-        "text": "Lost are its scheduling settings and the quota in it; its nodes go to the default pool.",
-        "inside": [f"node {name}" for name in nodes[:20]],
-        "back": "/node-pools",
-    }
+    return Question(
+        title=f"Delete node pool {pool.name}?",
+        text="Lost are its scheduling settings and the quota in it; its nodes go to the default pool.",
+        inside=tuple(f"node {name}" for name in nodes[:20]),
+        back="/node-pools",
+    )

@@ -8,9 +8,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import AlreadyExists, Conflict, FieldError, Forbidden, InvalidRequest
+from runai_core.model.errors import Forbidden
 from runai_core.model.meta import Meta
-from runai_core.model.organization import DEFAULT_DEPARTMENT, Actor, Department, Project, default_resources
+from runai_core.model.organization import (
+    DEFAULT_DEPARTMENT,
+    Action,
+    Actor,
+    Department,
+    Project,
+    Scope,
+    default_resources,
+)
 from runai_core.model.workload import Workload
 from runai_core.policy.scheduling_rules import EffectiveRules
 from runai_core.ports import Query
@@ -25,10 +33,11 @@ from runai_core.web.changes import (
     resources_of,
 )
 from runai_core.web.context import Door
-from runai_core.web.pages import unit_form
+from runai_core.web.pages import editing, rights, unit_form
 from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Posted, changed_meanwhile, posted_of, with_errors
+from runai_core.web.pages.inputs import VERSION, Posted, changed_meanwhile, posted_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.quotas import UNITS, Quota, pools_of, quotas_in, quotas_of
 from runai_core.web.pages.tables import Cell, Column
@@ -45,7 +54,7 @@ router = page_router()
 class Kind:
     """What differs between the pages of projects and of departments."""
 
-    word: str
+    word: str  # also the resource type of its rights, and the type of its scope
     path: str
     loses: str  # what deleting one takes along
 
@@ -93,9 +102,10 @@ async def list_projects(request: Request, door: Door, actor: Viewer) -> Response
     """Show all projects with what they hold, deserve and would get."""
     projects = (await door.organization.list_projects(actor, Query(sort_by="meta.name"))).items
     statuses = await door.organization.statuses(actor)
+    leads = rights.may_somewhere(request, Action.READ, DEPARTMENT.word)
     rows = [
         unit_row(item, statuses, door)
-        | {"department": Cell(text=item.department, link=f"/departments/{item.department}")}
+        | {"department": Cell(text=item.department, link=f"/departments/{item.department}" if leads else "")}
         for item in projects
     ]
     return table_page(request, "units.html", "Projects", COLUMNS["project"], rows, kind=PROJECT)
@@ -119,6 +129,7 @@ async def list_departments(request: Request, door: Door, actor: Viewer) -> Respo
 @router.get("/departments/new")
 async def new(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new project or department."""
+    await door.access.require_anywhere(actor, Action.CREATE, _kind(request).word)
     return await _form(request, door, actor)
 
 
@@ -130,18 +141,15 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
     posted = posted_of((await request.form()).multi_items())
     pools = await _pools(door, actor)
     body, errors = unit_form.body_of(posted, _empty(kind, pools), pools)
-    if not errors:
-        try:
-            created = await _create(door, actor, kind, body)
-        except InvalidRequest as error:
-            errors = unit_form.at_pools(error.errors, body) or [FieldError("", error.message)]
-        except AlreadyExists as error:
-            errors = [FieldError("name", error.message)]
-        else:
-            return go_to(
-                request, f"{kind.path}/{created.meta.uid}", f"{kind.word.capitalize()} {created.name} is there."
-            )
-    return await _form(request, door, actor, posted=posted, errors=errors)
+    created, refusal = await editing.tried(
+        errors,
+        lambda: _create(door, actor, kind, body),
+        name="name",
+        moved=lambda found: unit_form.at_pools(found, body),
+    )
+    if created is None:
+        return await _form(request, door, actor, posted=posted, refusal=refusal)
+    return go_to(request, f"{kind.path}/{created.meta.uid}", f"{kind.word.capitalize()} {created.name} is there.")
 
 
 @router.get("/projects/{ref}")
@@ -165,6 +173,7 @@ async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Respons
         words=UNITS,
         rules=said_of(await rules_of(door, actor, unit)),
         inside=inside,
+        deeds=await rights.deeds_on(door, actor, kind.word, Scope(kind.word, unit.name)),
     )
 
 
@@ -185,14 +194,12 @@ async def update(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     pools = await _pools(door, actor)
     body, errors = unit_form.body_of(posted, unit_form.posted_unit(unit, pools), pools)
     errors += changed_meanwhile(posted, unit.meta)
-    if not errors:
-        try:
-            await _change(door, actor, unit, body)
-        except InvalidRequest as error:
-            errors = unit_form.at_pools(error.errors, body) or [FieldError("", error.message)]
-        else:
-            return go_to(request, f"{kind.path}/{unit.meta.uid}", f"{kind.word.capitalize()} {unit.name} is changed.")
-    return await _form(request, door, actor, unit, posted=posted, errors=errors)
+    changed, refusal = await editing.tried(
+        errors, lambda: _change(door, actor, unit, body), moved=lambda found: unit_form.at_pools(found, body)
+    )
+    if changed is None:
+        return await _form(request, door, actor, unit, posted=posted, refusal=refusal)
+    return go_to(request, f"{kind.path}/{unit.meta.uid}", f"{kind.word.capitalize()} {unit.name} is changed.")
 
 
 @router.get("/projects/{ref}/delete")
@@ -201,7 +208,8 @@ async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> R
     """Say what deleting it would mean."""
     kind = _kind(request)
     unit = await _find(door, actor, kind, ref)
-    return page(request, "delete.html", **await _question(door, actor, kind, unit), error="")
+    await door.access.require(actor, Action.DELETE, kind.word, Scope(kind.word, unit.name))
+    return editing.ask(request, await _question(door, actor, kind, unit))
 
 
 @router.post("/projects/{ref}/delete")
@@ -210,12 +218,9 @@ async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     """Delete it, or say why that cannot be."""
     kind = _kind(request)
     unit = await _find(door, actor, kind, ref)
-    try:
-        await _delete(door, actor, unit)
-    except Conflict as error:
-        question = await _question(door, actor, kind, unit)
-        return page(request, "delete.html", status=409, **question, error=error.message)
-    return go_to(request, kind.path, f"{kind.word.capitalize()} {unit.name} is deleted.")
+    question = await _question(door, actor, kind, unit)
+    notice = f"{kind.word.capitalize()} {unit.name} is deleted."
+    return await editing.deleted(request, question, _delete(door, actor, unit), kind.path, notice)
 
 
 def unit_row(unit: Unit, statuses: Statuses, door: Orchestrator) -> dict[str, Cell]:
@@ -283,7 +288,7 @@ async def _form(
     unit: Unit | None = None,
     *,
     posted: Posted | None = None,
-    errors: Sequence[FieldError] = (),
+    refusal: Refusal = NOTHING,
 ) -> Response:
     kind, pools = _kind(request), await _pools(door, actor)
     departments = await _departments(door, actor)
@@ -296,19 +301,18 @@ async def _form(
         departments=tuple(item.name for item in departments),
         inherited=await rules_of(door, actor, unit) if unit else EffectiveRules(),
     )
-    sections, problems = with_errors(
-        unit_form.sections_of({**as_it_is, **(posted or {})}, context, is_new=unit is None), errors
-    )
-    return page(
+    deeds = frozenset(Action)
+    if unit is not None:
+        deeds = await rights.deeds_on(door, actor, kind.word, Scope(kind.word, unit.name))
+    return editing.form_page(
         request,
-        "edit.html",
-        status=422 if errors else 200,
+        unit_form.sections_of({**as_it_is, **(posted or {})}, context, is_new=unit is None),
+        refusal,
+        may_save=Action.UPDATE in deeds,
         title=f"Edit {kind.word} {unit.name}" if unit else f"New {kind.word}",
-        sections=sections,
-        problems=problems,
         back=f"{kind.path}/{unit.meta.uid}" if unit else kind.path,
         save="Save" if unit else "Create",
-        version=unit.meta.version if unit else None,
+        hidden={VERSION: unit.meta.version} if unit else {},
     )
 
 
@@ -341,19 +345,19 @@ async def _delete(door: Orchestrator, actor: Actor, unit: Unit) -> None:
         await door.organization.delete_project(actor, unit.meta.uid)
 
 
-async def _question(door: Orchestrator, actor: Actor, kind: Kind, unit: Unit) -> dict[str, Any]:
+async def _question(door: Orchestrator, actor: Actor, kind: Kind, unit: Unit) -> Question:
     if isinstance(unit, Department):
         inside = [f"project {item.name}" for item in await _projects_of(door, actor, unit)]
     else:
         found = await door.workloads.list(actor, Query(project=unit.name, limit=10))
         inside = [_said(item) for item in found.items]
         inside += [f"and {found.total - len(inside)} more"] if found.total > len(inside) else []
-    return {
-        "title": f"Delete {kind.word} {unit.name}?",
-        "text": f"Lost are {kind.loses}. This cannot be undone.",
-        "inside": inside,
-        "back": f"{kind.path}/{unit.meta.uid}",
-    }
+    return Question(
+        title=f"Delete {kind.word} {unit.name}?",
+        text=f"Lost are {kind.loses}. This cannot be undone.",
+        inside=tuple(inside),
+        back=f"{kind.path}/{unit.meta.uid}",
+    )
 
 
 def _said(workload: Workload) -> str:

@@ -18,7 +18,7 @@ from runai_core.ports import Filter, Op, Page, Query
 from runai_core.service.organization import UnitStatus
 from runai_core.web.context import Door
 from runai_core.web.pages.frame import Viewer, page, page_router
-from runai_core.web.pages.nodes import held_in_pools, pool_quotas
+from runai_core.web.pages.nodes import held_in_pools, nodes_seen, pool_quotas
 from runai_core.web.pages.quotas import Quota, quotas_of
 
 MOST_WAITING = 500
@@ -62,7 +62,7 @@ class Waiting:
 @router.get("/overview")
 async def overview(request: Request, door: Door, actor: Viewer) -> Response:
     """Show allocation and use by node pool, department and project, and what waits."""
-    nodes = await _nodes(door, actor)
+    nodes = await nodes_seen(door, actor)
     statuses = await door.organization.statuses(actor)
     waiting = await _in_phase(door, actor, Phase.PENDING, limit=MOST_WAITING)
     running = await _in_phase(door, actor, Phase.RUNNING, limit=1)
@@ -116,14 +116,6 @@ def _reason(workload: Workload) -> str:
 async def _in_phase(door: Orchestrator, actor: Actor, phase: Phase, *, limit: int) -> Page[Workload]:
     query = Query(filters=(Filter("phase", Op.EQ, phase.value),), descending=True, limit=limit)
     return await door.workloads.list(actor, query)
-
-
-async def _nodes(door: Orchestrator, actor: Actor) -> Sequence[Node] | None:
-    """Return the nodes; None for who may see the workloads of some projects only."""
-    try:
-        return await door.organization.nodes(actor)
-    except Forbidden:
-        return None
 
 
 async def _pools(door: Orchestrator, actor: Actor, nodes: Sequence[Node], statuses: Statuses) -> tuple[Line, ...]:

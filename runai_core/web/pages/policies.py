@@ -3,22 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
-from runai_core.model.errors import FieldError, InvalidRequest, NotFound
+from runai_core.model.errors import FieldError, NotFound
 from runai_core.model.meta import Meta
-from runai_core.model.organization import Actor
+from runai_core.model.organization import Action, Actor, Scope
 from runai_core.model.workload import Policy, PolicyType
 from runai_core.policy.document import FieldRules, ItemRules
 from runai_core.policy.effective import Effective, effective_of
 from runai_core.policy.fields import fields_of
 from runai_core.policy.scopes import name_of
 from runai_core.ports import Query
-from runai_core.service.policies import policy_name
+from runai_core.service.policies import RESOURCE, policy_name
 from runai_core.web.context import Door
+from runai_core.web.pages import editing, rights
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import (
     VERSION,
@@ -30,7 +33,6 @@ from runai_core.web.pages.inputs import (
     changed_meanwhile,
     posted_of,
     text_of,
-    with_errors,
 )
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
@@ -57,8 +59,6 @@ TYPES: Mapping[PolicyType, str] = {
     PolicyType.INFERENCE: "inferences",
     PolicyType.DISTRIBUTED_INFERENCE: "distributed inferences",
 }
-
-TENANT_SCOPE = "tenant"
 
 EXAMPLE = """\
 defaults:
@@ -116,7 +116,9 @@ async def effective(request: Request, door: Door, actor: Viewer, project: str = 
 async def edit(request: Request, door: Door, actor: Viewer, type: str = "", scope: str = "") -> Response:  # noqa: A002  as in the address
     """Show the editor, empty or with the policy of a type in a scope."""
     posted: dict[str, list[str]] = {"policy": [EXAMPLE]}
-    if type and scope:
+    if not (type and scope):
+        await door.access.require_anywhere(actor, Action.UPDATE, RESOURCE)
+    else:
         scope_type, _, name = scope.partition("/")
         policy = await door.policies.get(actor, _type(type), scope_type, name)
         posted = {"type": [type], "scope": [scope], "policy": [yaml_text(policy.document)]}
@@ -132,14 +134,10 @@ async def save(request: Request, door: Door, actor: Viewer) -> Response:
     is_new = text_of(posted, "isNew") == "true"
     if not errors:
         errors = await _unseen(door, actor, policy, posted, is_new=is_new)
-    if not errors:
-        try:
-            await door.policies.put(actor, policy)
-        except InvalidRequest as error:
-            errors = _at_editor(error)
-        else:
-            return go_to(request, "/policies", f"The policy {name_of(policy)} holds from now on.")
-    return await _editor(request, door, actor, posted, errors, is_new=is_new)
+    kept, refusal = await editing.tried(errors, lambda: door.policies.put(actor, policy), moved=_at_editor)
+    if kept is None:
+        return await _editor(request, door, actor, posted, refusal, is_new=is_new)
+    return go_to(request, "/policies", f"The policy {name_of(policy)} holds from now on.")
 
 
 @router.post("/check")
@@ -147,7 +145,7 @@ async def check(request: Request, door: Door, _actor: Viewer) -> Response:
     """Say what is wrong with a policy, without keeping it."""
     policy, errors = _policy(posted_of((await request.form()).multi_items()))
     if not errors:
-        errors = [_moved(error) for error in await door.policies.validate(policy)]
+        errors = _at_editor(await door.policies.validate(policy))
     return page(request, "policy_check.html", errors=errors)
 
 
@@ -156,27 +154,26 @@ async def ask_delete(request: Request, door: Door, actor: Viewer, type: str, sco
     """Say what deleting it would mean."""
     scope_type, _, name = scope.partition("/")
     policy = await door.policies.get(actor, _type(type), scope_type, name)
-    text = (
-        "Its defaults and rules are lost, and no longer hold for what is submitted from now on. "
-        "Workloads that run are not touched. This cannot be undone."
-    )
-    return page(
-        request,
-        "delete.html",
-        title=f"Delete the policy {name_of(policy)}?",
-        text=text,
-        inside=[],
-        back="/policies",
-        error="",
-    )
+    await door.access.require(actor, Action.DELETE, RESOURCE, Scope(scope_type, name))
+    return editing.ask(request, _question(policy))
 
 
 @router.post("/delete")
 async def delete(request: Request, door: Door, actor: Viewer, type: str, scope: str) -> Response:  # noqa: A002  as in the address
     """Delete it."""
     scope_type, _, name = scope.partition("/")
-    policy = await door.policies.delete(actor, _type(type), scope_type, name)
-    return go_to(request, "/policies", f"The policy {name_of(policy)} is deleted.")
+    policy = await door.policies.get(actor, _type(type), scope_type, name)
+    act = door.policies.delete(actor, policy.type, scope_type, name)
+    notice = f"The policy {name_of(policy)} is deleted."
+    return await editing.deleted(request, _question(policy), act, "/policies", notice)
+
+
+def _question(policy: Policy) -> Question:
+    text = (
+        "Its defaults and rules are lost, and no longer hold for what is submitted from now on. "
+        "Workloads that run are not touched. This cannot be undone."
+    )
+    return Question(title=f"Delete the policy {name_of(policy)}?", text=text, back="/policies")
 
 
 def held_fields(found: Effective) -> list[Held]:
@@ -309,15 +306,14 @@ async def _unseen(
     return errors
 
 
-def _at_editor(error: InvalidRequest) -> list[FieldError]:
-    return [_moved(item) for item in error.errors] or [FieldError("policy", error.message)]
-
-
-def _moved(error: FieldError) -> FieldError:
-    """Return the error at an input of the editor: all fields of a document are in one."""
-    if error.field in ("scope", "type"):
-        return error
-    return FieldError(f"policy.{error.field}", error.message, error.given, error.policy)
+def _at_editor(errors: Sequence[FieldError]) -> list[FieldError]:
+    """Return the errors at the inputs of the editor: all fields of a document are in one."""
+    return [
+        error
+        if error.field in ("scope", "type")
+        else FieldError(f"policy.{error.field}", error.message, error.given, error.policy)
+        for error in errors
+    ]
 
 
 async def _editor(
@@ -325,24 +321,27 @@ async def _editor(
     door: Orchestrator,
     actor: Actor,
     posted: Posted,
-    errors: Sequence[FieldError] = (),
+    refusal: Refusal = NOTHING,
     *,
     is_new: bool,
 ) -> Response:
-    scopes = await _scopes(door, actor) if is_new else ()
-    sections, problems = with_errors((_inputs(posted, scopes, is_new=is_new),), errors)
-    kind = text_of(posted, "type")
-    return page(
+    scopes = await rights.scopes_for(door, actor, RESOURCE) if is_new else ()
+    kind, scope = text_of(posted, "type"), text_of(posted, "scope")
+    scope_type, _, name = scope.partition("/")
+    deeds = frozenset(Action) if is_new else await rights.deeds_on(door, actor, RESOURCE, Scope(scope_type, name))
+    address, seen = urlencode({"type": kind, "scope": scope}), text_of(posted, VERSION)
+    return editing.form_page(
         request,
-        "policy_edit.html",
-        status=422 if errors else 200,
-        sections=sections,
-        problems=problems,
-        is_new=is_new,
-        type=kind,
-        scope=text_of(posted, "scope"),
-        version=text_of(posted, VERSION),
-        fields=sorted(fields_of(PolicyType(kind))) if kind in tuple(PolicyType) else [],
+        (_inputs(posted, scopes, is_new=is_new),),
+        refusal,
+        may_save=Action.UPDATE in deeds,
+        title="New policy" if is_new else "Policy",
+        back="/policies",
+        delete=f"/policies/delete?{address}" if Action.DELETE in deeds and not is_new else "",
+        hidden={"isNew": str(is_new).lower()} | ({} if is_new else {"type": kind, "scope": scope, VERSION: seen}),
+        checked_at="/policies/check",
+        fields=sorted(fields_of(PolicyType(kind))) if kind in tuple(PolicyType) else (),
+        fields_title="Fields that may have defaults and rules",
     )
 
 
@@ -380,10 +379,3 @@ def _inputs(posted: Posted, scopes: Sequence[str], *, is_new: bool) -> Section:
             document,
         ),
     )
-
-
-async def _scopes(door: Orchestrator, actor: Actor) -> tuple[str, ...]:
-    departments = (await door.organization.list_departments(actor, Query(sort_by="meta.name"))).items
-    projects = (await door.organization.list_projects(actor, Query(sort_by="meta.name"))).items
-    named = [f"department/{item.name}" for item in departments] + [f"project/{item.name}" for item in projects]
-    return (TENANT_SCOPE, "cluster", *named)

@@ -1,18 +1,20 @@
 """Consumption reports: asked for, computed in the background, downloaded as CSV."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest
+from runai_core.model.errors import FieldError
 from runai_core.model.meta import Meta
 from runai_core.model.reports import Grouping, Report, ReportStatus
 from runai_core.ports import Query
 from runai_core.web.context import Door
-from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages import editing
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
+from runai_core.web.pages.frame import Viewer, go_to, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import csv_response, table_page
 from runai_core.web.pages.tables import Cell, Column
 
@@ -70,16 +72,10 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
     """Ask for it, or show the form again with what is wrong."""
     posted = posted_of((await request.form()).multi_items())
     report, errors = _report(posted)
-    if not errors:
-        try:
-            await door.reports.create(actor, report)
-        except InvalidRequest as error:
-            errors = list(error.errors) or [FieldError("", error.message)]
-        except AlreadyExists as error:
-            errors = [FieldError("name", error.message)]
-        else:
-            return go_to(request, "/reports", f"Report {report.name} is being made.")
-    return _form(request, posted, errors)
+    created, refusal = await editing.tried(errors, lambda: door.reports.create(actor, report), name="name")
+    if created is None:
+        return _form(request, posted, refusal)
+    return go_to(request, "/reports", f"Report {report.name} is being made.")
 
 
 @router.get("/{ref}/file")
@@ -96,23 +92,20 @@ async def file(ref: str, door: Door, actor: Viewer) -> Response:
 @router.get("/{ref}/delete")
 async def ask_delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting would mean."""
-    report = await door.reports.get(actor, ref)
-    return page(
-        request,
-        "delete.html",
-        title=f"Delete report {report.name}?",
-        text="Its table is lost; what it was made of stays for as long as measurements are kept.",
-        inside=[],
-        back="/reports",
-        error="",
-    )
+    return editing.ask(request, _question(await door.reports.get(actor, ref)))
 
 
 @router.post("/{ref}/delete")
 async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Response:
     """Delete it."""
-    report = await door.reports.delete(actor, ref)
-    return go_to(request, "/reports", f"Report {report.name} is deleted.")
+    report = await door.reports.get(actor, ref)
+    act, notice = door.reports.delete(actor, ref), f"Report {report.name} is deleted."
+    return await editing.deleted(request, _question(report), act, "/reports", notice)
+
+
+def _question(report: Report) -> Question:
+    text = "Its table is lost; what it was made of stays for as long as measurements are kept."
+    return Question(title=f"Delete report {report.name}?", text=text, back="/reports")
 
 
 def _row(report: Report) -> dict[str, Cell]:
@@ -159,7 +152,7 @@ def _moment(name: str, text: str, errors: list[FieldError]) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -> Response:
+def _form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Response:
     def given(name: str, label: str, text: str = "") -> Input:
         return Input(name=name, label=label, value=text_of(posted, name), help=text)
 
@@ -177,15 +170,12 @@ def _form(request: Request, posted: Posted, errors: Sequence[FieldError] = ()) -
             options=tuple(Option(group.value, text) for group, text in GROUPS.items()),
         ),
     )
-    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
-    return page(
+    return editing.form_page(
         request,
-        "edit.html",
-        status=422 if errors else 200,
+        (Section(title="", inputs=inputs),),
+        refusal,
         title="New report",
         help="GPU hours by quota, held, over quota, used and idle; CPU and memory hours; in each node pool.",
-        sections=sections,
-        problems=problems,
         back="/reports",
         save="Make the report",
     )

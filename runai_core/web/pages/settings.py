@@ -10,8 +10,9 @@ from runai_core.model.errors import FieldError, Forbidden, InvalidRequest, NotFo
 from runai_core.model.identity import SubjectType, User
 from runai_core.model.organization import Actor
 from runai_core.web.context import Door
-from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Section, Widget, posted_of, with_errors
+from runai_core.web.pages import editing
+from runai_core.web.pages.frame import Viewer, go_to, page_router
+from runai_core.web.pages.inputs import Input, Section, Widget, posted_of
 
 router = page_router("/settings")
 
@@ -54,16 +55,14 @@ async def _shown(request: Request, door: Orchestrator, actor: Actor, errors: Seq
     inputs = tuple(
         Input(name=name, label=label, widget=Widget.PASSWORD, required=True, help=text) for name, label, text in shapes
     )
-    sections, problems = with_errors((Section(title="", inputs=inputs),), errors)
-    return page(
+    return editing.form_page(
         request,
-        "settings.html",
-        status=422 if errors else 200,
+        (Section(title="", inputs=inputs),),
+        editing.wrong(errors),
+        template="settings.html",
         user=user,
         rules=rules,
         names=await door.rules.scope_names(rules),
-        sections=sections,
-        problems=problems,
         has_password=actor.kind == SubjectType.USER and not (user and user.provider),
     )
 

@@ -7,16 +7,18 @@ from starlette.responses import Response
 
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.assets import Template
-from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest
-from runai_core.model.organization import Actor
+from runai_core.model.errors import FieldError
+from runai_core.model.organization import Action, Actor, Scope
+from runai_core.model.roles import resource_of
 from runai_core.model.workload import WorkloadType
-from runai_core.service.templates import TemplateDraft
+from runai_core.service.templates import TEMPLATES, TemplateDraft
 from runai_core.web.context import Door
-from runai_core.web.pages.asset_form import general_inputs, problems_of
-from runai_core.web.pages.assets import scopes_of
+from runai_core.web.pages import editing, rights
+from runai_core.web.pages.asset_form import at_scope, general_inputs
+from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.forms import KINDS
-from runai_core.web.pages.frame import Viewer, go_to, page, page_router
-from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
+from runai_core.web.pages.frame import Viewer, go_to, page_router
+from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
 from runai_core.web.pages.workload_form import yaml_of, yaml_text
@@ -42,14 +44,18 @@ _DOCUMENTS = ("spec", "master.spec", "assets")
 @router.get("")
 async def list_templates(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all templates that the viewer may see."""
-    rows = [_row(item) for item in await door.templates.listed(actor)]
+    rows = [
+        _row(item, may_use=rights.may_somewhere(request, Action.CREATE, resource_of(item.type)))
+        for item in await door.templates.listed(actor)
+    ]
     return table_page(request, "templates.html", "Templates", COLUMNS, rows)
 
 
 @router.get("/new")
 async def new(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the form of a new template."""
-    return await _form(request, door, actor, {"scope": ["tenant"], "type": [WorkloadType.TRAINING.value]})
+    await door.access.require_anywhere(actor, Action.CREATE, TEMPLATES)
+    return await _form(request, door, actor, {"type": [WorkloadType.TRAINING.value]})
 
 
 @router.post("/new")
@@ -57,16 +63,12 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
     """Create it, or show the form again with what is wrong."""
     posted = posted_of((await request.form()).multi_items())
     draft, errors = _draft(posted)
-    if not errors:
-        try:
-            created = await door.templates.create(actor, draft)
-        except InvalidRequest as error:
-            errors = problems_of(error)
-        except AlreadyExists as error:
-            errors = [FieldError("meta.name", error.message)]
-        else:
-            return go_to(request, "/templates", f"Template {created.title} is there.")
-    return await _form(request, door, actor, posted, errors)
+    created, refusal = await editing.tried(
+        errors, lambda: door.templates.create(actor, draft), name="meta.name", moved=at_scope
+    )
+    if created is None:
+        return await _form(request, door, actor, posted, refusal)
+    return go_to(request, "/templates", f"Template {created.title} is there.")
 
 
 @router.get("/{uid}")
@@ -82,42 +84,38 @@ async def update(request: Request, uid: str, door: Door, actor: Viewer) -> Respo
     template = await door.templates.get(actor, uid)
     posted = {**posted_of((await request.form()).multi_items()), "type": [template.type.value]}
     draft, errors = _draft(posted)
-    if not errors:
-        try:
-            await door.templates.replace(actor, uid, draft)
-        except InvalidRequest as error:
-            errors = problems_of(error)
-        except AlreadyExists as error:
-            errors = [FieldError("meta.name", error.message)]
-        else:
-            return go_to(request, "/templates", f"Template {template.title} is changed.")
-    return await _form(request, door, actor, {**posted, "scope": [_scope(template)]}, errors, template=template)
+    changed, refusal = await editing.tried(
+        errors, lambda: door.templates.replace(actor, uid, draft), name="meta.name", moved=at_scope
+    )
+    if changed is None:
+        posted = {**posted, "scope": [_scope(template)]}
+        return await _form(request, door, actor, posted, refusal, template=template)
+    return go_to(request, "/templates", f"Template {changed.title} is changed.")
 
 
 @router.get("/{uid}/delete")
 async def ask_delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
     """Say what deleting it would mean."""
     template = await door.templates.get(actor, uid)
-    return page(
-        request,
-        "delete.html",
-        title=f"Delete template {template.title}?",
-        text="Workloads that were submitted with it keep what it gave them. This cannot be undone.",
-        inside=[],
-        back=f"/templates/{uid}",
-        error="",
-    )
+    await door.access.require(actor, Action.DELETE, TEMPLATES, Scope(template.scope_type, template.scope))
+    return editing.ask(request, _question(template))
 
 
 @router.post("/{uid}/delete")
 async def delete(request: Request, uid: str, door: Door, actor: Viewer) -> Response:
     """Delete it."""
-    template = await door.templates.delete(actor, uid)
-    return go_to(request, "/templates", f"Template {template.title} is deleted.")
+    template = await door.templates.get(actor, uid)
+    act, notice = door.templates.delete(actor, uid), f"Template {template.title} is deleted."
+    return await editing.deleted(request, _question(template), act, "/templates", notice)
 
 
-def _row(template: Template) -> dict[str, Cell]:
-    form = FORM_OF.get(template.type)
+def _question(template: Template) -> Question:
+    text = "Workloads that were submitted with it keep what it gave them. This cannot be undone."
+    return Question(title=f"Delete template {template.title}?", text=text, back=f"/templates/{template.meta.uid}")
+
+
+def _row(template: Template, *, may_use: bool) -> dict[str, Cell]:
+    form = FORM_OF.get(template.type) if may_use else None
     use = Cell(text="New workload", link=f"/workloads/new/{form}?template={template.meta.uid}") if form else Cell()
     return {
         "name": Cell(text=template.title, link=f"/templates/{template.meta.uid}"),
@@ -175,23 +173,24 @@ async def _form(
     door: Orchestrator,
     actor: Actor,
     posted: Posted,
-    errors: Sequence[FieldError] = (),
+    refusal: Refusal = NOTHING,
     *,
     template: Template | None = None,
 ) -> Response:
-    scopes = await scopes_of(door, actor) if template is None else ()
-    sections, problems = with_errors(_sections(posted, scopes, is_new=template is None), errors)
-    return page(
+    scopes = await rights.scopes_for(door, actor, TEMPLATES) if template is None else ()
+    deeds = frozenset(Action)
+    if template is not None:
+        deeds = await rights.deeds_on(door, actor, TEMPLATES, Scope(template.scope_type, template.scope))
+    return editing.form_page(
         request,
-        "edit.html",
-        status=422 if errors else 200,
+        _sections(posted, scopes, is_new=template is None),
+        refusal,
+        may_save=Action.UPDATE in deeds,
         title=f"Template {template.title}" if template else "New template",
         help="A template holds values and assets; whoever starts from it may change them, as far as policies allow.",
-        sections=sections,
-        problems=problems,
         back="/templates",
         save="Save" if template else "Create",
-        delete=f"/templates/{template.meta.uid}/delete" if template else "",
+        delete=f"/templates/{template.meta.uid}/delete" if template and Action.DELETE in deeds else "",
     )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-import re
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -20,10 +19,10 @@ from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Page, Query
 from runai_core.service.metrics import Window
 from runai_core.web.context import Door
-from runai_core.web.pages import frame, lines, listed
+from runai_core.web.pages import actions, forms, frame, lines, listed
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.lines import Line
-from runai_core.web.pages.listed import Listed
+from runai_core.web.pages.listed import Listed, back_to_list
 
 router = frame.page_router()
 
@@ -37,8 +36,6 @@ CSV_PIECE = 1000
 
 REFRESH = 3
 """Seconds between looks of an open page; where nothing changed it is told so and loads nothing."""
-
-OUR_PAGE = re.compile(r"/workloads(/[0-9A-Za-z-]{1,64})?(\?[^\\]*)?")
 
 Chosen = Annotated[Listed, Asked()]
 
@@ -71,6 +68,8 @@ async def show(request: Request, door: Door, actor: Viewer, given: Chosen) -> Re
         "version": found.version,
         "refresh": REFRESH,
         "most_csv": MOST_CSV,
+        "forms": forms.offered(request),
+        "actions": actions.offered(request),
     }
     if request.headers.get("hx-target") == "list":
         part = frame.page(request, "workloads_table.html", **_renamed(values))
@@ -108,11 +107,6 @@ async def download(door: Door, actor: Viewer, given: Chosen) -> Response:
     first = await door.workloads.list(actor, query)  # refused before the answer begins, if at all
     headers = {"Content-Disposition": 'attachment; filename="workloads.csv"', "Cache-Control": "no-store"}
     return StreamingResponse(_csv(door, actor, query, first), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def back_to_list(address: str) -> str:
-    """Return an address of the table or of a workload; the table's, whatever else a form gave."""
-    return address if OUR_PAGE.fullmatch(address) and address.isprintable() else "/workloads"
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,33 @@
   });
   document.addEventListener("htmx:sendError", () => say("The server cannot be reached; this page may be old.", "problem"));
 
+  // A form with much in it is sent from within the page: an answer that is no form leaves it as it is.
+  const holds = (event) => event.detail.elt?.matches?.("form[data-keeps]");
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (!holds(event) || event.detail.xhr.status < 400) return;
+    if (!event.detail.serverResponse.includes("data-keeps")) return;
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  });
+  document.addEventListener("htmx:afterSettle", () => document.querySelector("form[data-keeps] [role=alert]")?.scrollIntoView());
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!holds(event) || event.detail.xhr.status !== 401) return;
+    event.preventDefault();
+    say("Your session has ended. Nothing you typed is lost: sign in in another tab, then send this form again.", "problem");
+  });
+  document.addEventListener("htmx:responseError", async (event) => {
+    if (!holds(event) || event.detail.xhr.status !== 403) return;
+    // The session is another one than when the form was opened, for example after signing in again: take its token.
+    const form = event.detail.elt;
+    const fresh = new DOMParser().parseFromString(await (await fetch("/settings")).text(), "text/html");
+    const token = fresh.querySelector("input[name=csrf_token]")?.value;
+    const mine = form.querySelector("input[name=csrf_token]");
+    if (!token || token === mine.value) return;
+    for (const each of document.querySelectorAll("input[name=csrf_token]")) each.value = token;
+    document.body.setAttribute("hx-headers", JSON.stringify({ "X-CSRF-Token": token }));
+    say("You have signed in anew since you opened this form. Nothing you typed is lost: send it again.", "problem");
+  });
+
   // Times go on while nothing changes: the server is not asked for that.
   const STEPS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const told = (seconds, parts) => {

@@ -289,7 +289,7 @@ async def test_a_user_is_made_given_a_role_kept_out_and_deleted(api: Any) -> Non
     secret = drawn(made.text)
     assert made.headers["cache-control"] == "no-store"
     taken = await api.client.post("/users/new", data={"email": "ann@example.com"})
-    assert (taken.status_code, 'id="f-email-error"' in taken.text) == (422, True)
+    assert (taken.status_code, 'id="f-email-error"' in taken.text) == (409, True)
 
     rule = {
         "subjectType": "user",
@@ -299,7 +299,7 @@ async def test_a_user_is_made_given_a_role_kept_out_and_deleted(api: Any) -> Non
     }
     assert (await api.client.post("/access-rules/new", data=rule)).status_code == 303
     again = await api.client.post("/access-rules/new", data=rule)
-    assert (again.status_code, "in that scope already" in again.text) == (422, True)
+    assert (again.status_code, "in that scope already" in again.text) == (409, True)
     page = await api.client.get("/users/ann@example.com")
     assert "L1 researcher in project default" in page.text
     assert secret not in page.text + (await api.client.get("/users")).text

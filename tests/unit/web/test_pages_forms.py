@@ -250,7 +250,7 @@ async def test_a_name_that_is_taken_is_told_at_the_name(api: Any) -> None:
     await api.submit("twice")
     answer = await api.client.post("/workloads/new/training", data={"name": "twice", "project": "default"})
 
-    assert answer.status_code == 422
+    assert answer.status_code == 409
     assert 'id="f-name-error"' in answer.text
 
 
