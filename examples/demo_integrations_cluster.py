@@ -11,6 +11,7 @@ was seen to happen. Needs root, and on the first run some minutes to build Kuber
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the test cluster is in the checkout, not in a package
 
@@ -67,6 +70,7 @@ class Stage:
     folder: Path
     threads: ThreadPoolExecutor  # what takes long and must not hold up our looks
     works: list["Future[None]"] = field(default_factory=list)
+    checks: list[Callable[[], None]] = field(default_factory=list)  # raise DemoFailed where something has failed
     started: float = field(default_factory=time.monotonic)
     table: str = ""
 
@@ -79,6 +83,8 @@ class Stage:
         for work in self.works:
             if work.done():
                 work.result()
+        for check in self.checks:
+            check()
         rows = self.run.call(self.run.orchestrator.workloads.list(SYSTEM, Query(limit=100))).items
         shown = [
             f"        {row.name:<34.34} {row.kind or row.type:<11} {row.meta.project:<7} {row.phase:<13} "
@@ -102,6 +108,7 @@ class Stage:
 
 def main() -> int:
     """Run the demo; return the exit status."""
+    signal.signal(signal.SIGTERM, _stop)
     with tempfile.TemporaryDirectory(prefix="runai-demo-", ignore_cleanup_errors=True) as folder:
         cluster = Cluster.up(Path(folder) / "cluster")
         try:
@@ -121,6 +128,10 @@ def main() -> int:
         finally:
             cluster.down()
     return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def play(stage: Stage) -> None:
@@ -152,9 +163,7 @@ def play(stage: Stage) -> None:
             "Airflow's task and Spark's application have completed",
             lambda now: all(tool in now and now[tool].phase is Phase.COMPLETED for tool in ends),
         )
-        said, _ = airflow.communicate(timeout=60)
-        if airflow.returncode:
-            raise DemoFailed(f"airflow dags test ended with {airflow.returncode}:\n{said[-2000:]}")
+        stage.wait("airflow dags test has ended", lambda _: airflow.poll() is not None)
     finally:
         airflow.kill()
     stage.run.kube.delete(f"/apis/{TRAINER}/namespaces/{stage.other}/trainjobs/bert")
@@ -171,15 +180,19 @@ def _prepare_airflow(stage: Stage) -> dict[str, str]:
     return environ
 
 
-def _start_airflow(stage: Stage, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
+def _start_airflow(stage: Stage, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     stage.say("airflow: $ airflow dags test nightly    (KubernetesPodOperator)")
-    return subprocess.Popen(
-        [sys.executable, "-m", "airflow", "dags", "test", "nightly"],
-        env=environ,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    log = stage.folder / "airflow.log"
+    command = [sys.executable, "-m", "airflow", "dags", "test", "nightly"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+    def check() -> None:
+        if process.poll():
+            raise DemoFailed(f"airflow dags test ended with {process.returncode}:\n{log.read_text()[-3000:]}")
+
+    stage.checks.append(check)
+    return process
 
 
 def _start_spark(stage: Stage) -> None:
