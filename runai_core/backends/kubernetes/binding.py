@@ -19,6 +19,7 @@ from runai_core.backends.kubernetes.gangs import lacks
 from runai_core.backends.kubernetes.preparing import Preparer, needs_more
 from runai_core.backends.kubernetes.resources import PODS
 from runai_core.backends.kubernetes.snapshot import Snapshots
+from runai_core.backends.kubernetes.under_way import UnderWay
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.decision import Bind, Outcome
 from runai_core.model.errors import Conflict, NotFound, RunaiError, Unavailable
@@ -90,8 +91,12 @@ class Binder:
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[str, float] = {}  # group -> seconds that it waited after its newest failure
-        self._calm = asyncio.Event()
-        self.pending = 0  # pods whose binding is under way
+        self.under_way = UnderWay()  # pods
+
+    @property
+    def pending(self) -> int:
+        """How many pods are being bound."""
+        return self.under_way.count
 
     # -- what is asked
 
@@ -110,16 +115,6 @@ class Binder:
             self._begin(group, orders)
         return outcomes
 
-    async def calm(self, at_most: int, seconds: float) -> None:
-        """Wait until only so many bindings are under way, but not longer than so many seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self.pending > at_most:
-                    self._calm.clear()
-                    await self._calm.wait()
-        except TimeoutError:
-            return
-
     async def close(self) -> None:
         """Let what is under way end, for a moment; then give up."""
         if self._tasks:
@@ -133,7 +128,7 @@ class Binder:
     def _begin(self, group: str, orders: list[Order]) -> None:
         for order in orders:
             self._snapshots.assume(order.bind.pod, order.uid, order.bind.node, order.bind.gpu_groups)
-        self.pending += len(orders)
+        self.under_way.begin(len(orders))
         task = asyncio.create_task(self._carry_out(group, orders))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -148,8 +143,7 @@ class Binder:
             self._wake()
         finally:
             self.figures.seconds.append(asyncio.get_running_loop().time() - started)
-            self.pending -= len(orders)
-            self._calm.set()
+            self.under_way.end(len(orders))
             if self.pending == 0:
                 asyncio.get_running_loop().call_later(SETTLE, self._settled)
 

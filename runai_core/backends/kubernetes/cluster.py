@@ -30,7 +30,7 @@ from runai_core.ports import Clock, ClusterChange, Secrets
 log = logging.getLogger(__name__)
 
 UNDER_WAY = 200
-"""Bindings under way from which the next cycle waits: they keep the API server busy while it is computed."""
+"""Bindings, or evictions, under way from which the next cycle waits: they keep the API server busy meanwhile."""
 
 HELD_UP = 0.5
 """Seconds that a cycle waits for them at most."""
@@ -100,7 +100,8 @@ class KubernetesCluster:
 
     async def snapshot(self, pool: NodePool) -> Snapshot:
         """Return all that the engine may know about one node pool now."""
-        await self.binder.calm(UNDER_WAY, HELD_UP)
+        await self.binder.under_way.few(UNDER_WAY, HELD_UP)
+        await self.evictor.under_way.few(UNDER_WAY, HELD_UP)
         found = self.snapshots.snapshot(pool, self._clock.now())
         if due := self._places.due(found):  # they came after their places were found
             self.binder.bind(due)
@@ -119,7 +120,7 @@ class KubernetesCluster:
         return self.changes_told.listen()
 
     def _is_busy(self) -> bool:
-        return self.binder.pending > 0
+        return self.binder.under_way.count + self.evictor.under_way.count > 0
 
     # -- pods of workloads
 

@@ -9,6 +9,7 @@ from runai_core.backends.kubernetes.codec.values import rfc3339
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
 from runai_core.backends.kubernetes.snapshot import Snapshots
+from runai_core.backends.kubernetes.under_way import UnderWay
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.decision import Evict, Outcome
 from runai_core.model.errors import Conflict, NotFound, RunaiError, Unavailable
@@ -50,6 +51,7 @@ class Evictor:
         self._wake = wake
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.under_way = UnderWay()
         self.evicted: dict[str, int] = {}  # by action, for metrics
         self.refused = 0
 
@@ -155,7 +157,12 @@ class Evictor:
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.under_way.begin()
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.under_way.end()
 
 
 AGAIN = "it changes all the time"

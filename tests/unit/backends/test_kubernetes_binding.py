@@ -41,7 +41,7 @@ class Scene:
     async def settled(self) -> None:
         """Wait until nothing is under way."""
         async with asyncio.timeout(60):
-            while self.cluster.binder.pending or self.cluster.evictor._tasks:
+            while self.cluster.binder.pending or self.cluster.evictor.under_way.count:
                 await asyncio.sleep(0.002)
 
     async def state(self, name: str) -> PodState:
