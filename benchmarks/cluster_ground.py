@@ -147,6 +147,13 @@ def a_request(
     return "POST", f"/api/v1/namespaces/{namespace}/pods", pod
 
 
+def a_condition(namespace: str, name: str, sentence: str) -> Request:
+    """What a scheduler writes on a pod that waits."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": sentence}
+    body: Object = {"status": {"conditions": [condition]}}
+    return "PATCH", f"/api/v1/namespaces/{namespace}/pods/{name}/status", body
+
+
 def seconds_to_bind(bench: Bench, namespace: str, name: str, scheduler: str, *, freeing: str = "") -> float:
     """Create a pod (and its group), perhaps after room is made for it; return the seconds until it is seen bound."""
     path = f"/api/v1/namespaces/{namespace}/pods"
@@ -181,11 +188,19 @@ def all_run(bench: Bench, namespace: str) -> bool:
     return not bench.kube.get(f"/api/v1/namespaces/{namespace}/pods", **query)["items"]
 
 
-def explanation(bench: Bench, path: str) -> str:
+def explains(bench: Bench, path: str, sentence: str) -> bool:
+    """Return whether a pod says why it waits, in these words."""
     conditions = bench.kube.get(path)["status"].get("conditions", ())
-    return next(
-        (c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), ""
-    )
+    return any(each["type"] == "PodScheduled" and each.get("message") == sentence for each in conditions)
+
+
+def verdict(bench: Bench, namespace: str, group: str) -> str:
+    """Return what a pod group says about all of its pods; nothing while some are still to be made."""
+    status = bench.kube.get(f"{GROUPS.format(namespace)}/{group}").get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "Scheduled" and condition["status"] == "False" and condition["reason"] != "NotReady":
+            return str(condition["message"])
+    return ""
 
 
 def wait(found: Callable[[], Any], began: float, *, seconds: float = 120, pause: float = 0.02) -> Any:

@@ -11,7 +11,9 @@ import aiohttp
 import yaml
 
 Request = tuple[str, str, dict[str, Any] | None]
-"""Method, path and body."""
+"""Method, path and body; that of a PATCH is a merge patch."""
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 def send_all(kubeconfig: Path, requests: Iterable[Request], *, connections: int = 32) -> None:
@@ -39,7 +41,8 @@ async def _send_all(kubeconfig: Path, requests: Iterator[Request], connections: 
 
 async def _send_in_turn(session: aiohttp.ClientSession, requests: Iterator[Request]) -> None:
     for method, path, body in requests:
-        async with session.request(method, path, json=body) as response:
+        headers = MERGE if method == "PATCH" else None
+        async with session.request(method, path, json=body, headers=headers) as response:
             text = await response.text()
             if response.status >= 400 and not (method == "DELETE" and response.status == 404):
                 raise AssertionError(f"{method} {path}: {response.status} {text[:1000]}")
