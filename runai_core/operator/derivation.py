@@ -19,7 +19,8 @@ from runai_core.backends.kubernetes.resources import POD_GROUPS
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.operator.properties import Facts, copied, first, group_of, leaves_of, spec_of
 from runai_core.plugins.grouping import one_gang
-from runai_core.plugins.types import Divides, PodGroupPlan, WorkloadKind
+from runai_core.plugins.segments import segment_of
+from runai_core.plugins.types import Divides, Numbers, PodGroupPlan, WorkloadKind
 
 Object = dict[str, Any]
 
@@ -200,6 +201,9 @@ def _place(
     if made_by["kind"] == "Pod" and all(labels.get(label) for label in SPARK_LABELS):
         return plan, "", labels[SPARK_LABELS[0]], made_by
     base = _name(made_by["metadata"]["name"], uid, plan.name)
+    number = adapter.number_of(labels) if isinstance(adapter, Numbers) else None
+    if number is not None and plan.sub_groups and sub_group not in leaves_of(plan.sub_groups):
+        sub_group = segment_of(plan, sub_group, number)
     plan, sub_group = _with_whole_parts(plan, sub_group)
     if plan.sub_groups and sub_group not in leaves_of(plan.sub_groups):
         # The scheduler overlooks pods without a part in a group that has parts, for example the pod that submits a

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from runai_core.lifecycle.gang import gang_of
 from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.snapshot import TopologyConstraint
 from runai_core.model.workload import TYPE_DEFAULTS, Gang, Pod, Workload, WorkloadType
 from runai_core.plugins.grouping import (
     DividedScaled,
@@ -20,15 +21,19 @@ from runai_core.plugins.grouping import (
     each_pod,
     field_of,
     list_of,
+    numbered_by,
     one_gang,
 )
 from runai_core.plugins.markers import hookimpl
+from runai_core.plugins.segments import SEGMENT_SIZE, segment_size, segment_topology, segments
 from runai_core.plugins.types import Manifest, PodGroupPlan, RunContext, SubGroup, WorkloadKind
 
 JOBSET_JOB_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
 LWS_GROUP_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
 LWS_WORKER_LABEL = "leaderworkerset.sigs.k8s.io/worker-index"
 LWS_SEGMENT_LABEL = "leaderworkerset.sigs.k8s.io/subgroup-index"
+
+LWS_TEMPLATE = "spec.leaderWorkerTemplate"
 
 LEADER_CREATED = "LeaderCreated"
 LEADER_READY = "LeaderReady"
@@ -78,28 +83,34 @@ def _job_pods(job: Manifest, path: str) -> int:
 
 
 def _lws_parts(manifest: Manifest, size: int) -> tuple[SubGroup, ...]:
-    segment = count_of(manifest, "spec.leaderWorkerTemplate.subGroupPolicy.subGroupSize", 0)
+    segment, topology = _lws_segment(manifest, size)
     if segment == 0:
         workers = (SubGroup(name="workers", min_members=size - 1),) if size > 1 else ()
         return (SubGroup(name="leader"), *workers)
-    if not 1 < segment <= size:
-        path = "spec.leaderWorkerTemplate.subGroupPolicy.subGroupSize"
-        raise InvalidRequest.of(FieldError(path, f"must be from 2 to the size of the group, {size}", segment))
     kind = field_of(manifest, "spec.leaderWorkerTemplate.subGroupPolicy.subGroupPolicyType") or "LeaderWorker"
     if kind == "LeaderExcluded":
-        return (SubGroup(name="leader"), *_segments(size - 1, segment, extra=0))
+        return (SubGroup(name="leader"), *segments(size - 1, segment, topology=topology))
     # A leader that is one pod too many joins the first segment (LeaderWorkerSet numbers its pods so).
     extra = 1 if (size - 1) % segment == 0 else 0
-    return _segments(size, segment, extra=extra)
+    return segments(size, segment, topology=topology, extra=extra)
 
 
-def _segments(pods: int, size: int, *, extra: int) -> tuple[SubGroup, ...]:
-    rest, sizes = pods - extra, []
-    while rest > 0:
-        sizes.append(min(size, rest))
-        rest -= size
-    sizes[0] += extra
-    return tuple(SubGroup(name=f"segment-{index}", min_members=count) for index, count in enumerate(sizes))
+def _lws_segment(manifest: Manifest, size: int) -> tuple[int, TopologyConstraint | None]:
+    """Return how many pods a segment has, 0 for none, and how close together they are to be.
+
+    The set says it itself, or an annotation of its workers' template or its own does.
+    """
+    own, path = field_of(manifest, "metadata.annotations") or {}, "metadata.annotations"
+    notes = field_of(manifest, f"{LWS_TEMPLATE}.workerTemplate.{path}") or {}
+    at = f"{LWS_TEMPLATE}.workerTemplate.{path}" if SEGMENT_SIZE in notes else path
+    topology = segment_topology({**own, **notes}, own, at=at)
+    segment = count_of(manifest, f"{LWS_TEMPLATE}.subGroupPolicy.subGroupSize", 0)
+    if segment == 0:
+        return segment_size({**own, **notes}, size, at=at, least=2), topology
+    if not 1 < segment <= size:
+        message = f"must be from 2 to the size of the group, {size}"
+        raise InvalidRequest.of(FieldError(f"{LWS_TEMPLATE}.subGroupPolicy.subGroupSize", message, segment))
+    return segment, topology
 
 
 def jobset_place(labels: Mapping[str, str]) -> tuple[str, str]:
@@ -174,7 +185,7 @@ KINDS: tuple[WorkloadKind, ...] = (
     WorkloadKind(
         api_version="leaderworkerset.x-k8s.io/v1",
         kind="LeaderWorkerSet",
-        adapter=DividedScaled(lws_gangs, lws_place),
+        adapter=DividedScaled(lws_gangs, lws_place, number_of=numbered_by(LWS_WORKER_LABEL)),
         category="Deploy",
         serves=True,
     ),

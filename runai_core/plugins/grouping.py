@@ -5,7 +5,7 @@ object is one gang that can start with one pod.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
@@ -20,6 +20,21 @@ REPLICAS_BEFORE = "run.ai/replicas-before-suspend"
 Grouping = Callable[[Manifest], Sequence[PodGroupPlan]]
 
 
+def unnumbered(_: Mapping[str, str]) -> int | None:
+    """Return that a pod has no number."""
+    return None
+
+
+def numbered_by(label: str) -> Callable[[Mapping[str, str]], int | None]:
+    """Return how a pod's number is read off a label of it."""
+
+    def number_of(labels: Mapping[str, str]) -> int | None:
+        text = labels.get(label, "")
+        return int(text) if text.isdecimal() else None
+
+    return number_of
+
+
 @dataclass(frozen=True)
 class Gangs:
     """An adapter that only says how pods form gangs."""
@@ -29,9 +44,10 @@ class Gangs:
 
 @dataclass(frozen=True)
 class Divided(Gangs):
-    """An adapter whose pods say by labels to which gang and sub-group they belong."""
+    """An adapter whose pods say by labels to which gang and sub-group they belong, and perhaps their number in it."""
 
     place_of: Callable[[Mapping[str, str]], tuple[str, str]]
+    number_of: Callable[[Mapping[str, str]], int | None] = field(default=unnumbered, kw_only=True)
 
 
 @dataclass(frozen=True)

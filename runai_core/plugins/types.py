@@ -78,6 +78,15 @@ class Divides(Protocol):
 
 
 @runtime_checkable
+class Numbers(Protocol):
+    """Capability: says which of the pods of its sub-group a pod is, where sub-groups can have segments."""
+
+    def number_of(self, labels: Mapping[str, str]) -> int | None:
+        """Return the pod's number, from 0, by its labels; None where it has none."""
+        ...
+
+
+@runtime_checkable
 class RunsLocally(Protocol):
     """Capability: the workload can run as processes of one machine."""
 
@@ -335,6 +344,7 @@ __all__ = [
     "Manifest",
     "MetricSource",
     "Native",
+    "Numbers",
     "Observes",
     "Page",
     "Phase",

@@ -14,13 +14,16 @@ from runai_core.plugins.grouping import (
     Suspendable,
     count_of,
     field_of,
+    numbered_by,
     of_its_children,
     one_gang,
 )
 from runai_core.plugins.markers import hookimpl
+from runai_core.plugins.segments import segment_size, segment_topology, segments
 from runai_core.plugins.types import Manifest, PodGroupPlan, SubGroup, WorkloadKind
 
 ROLE_LABEL = "training.kubeflow.org/replica-type"
+NUMBER_LABEL = "training.kubeflow.org/replica-index"
 SUSPEND = "spec.runPolicy.suspend"
 MIN_AVAILABLE = "spec.runPolicy.schedulingPolicy.minAvailable"
 
@@ -72,8 +75,22 @@ def pytorch_gang(manifest: Manifest) -> Sequence[PodGroupPlan]:
     masters = counts.get("Master", 0)
     parts = [SubGroup(name="master", min_members=masters)] if masters else []
     if "Worker" in counts:
-        parts.append(SubGroup(name="worker", min_members=max(0, minimum - masters)))
+        workers = _segments(manifest, counts["Worker"])
+        if workers:  # each must be whole, so that an elastic job has all of its workers
+            minimum = masters + counts["Worker"]
+        parts += [SubGroup(name="worker", min_members=max(0, minimum - masters)), *workers]
     return (PodGroupPlan(min_members=minimum, sub_groups=tuple(parts)),)
+
+
+def _segments(manifest: Manifest, workers: int) -> tuple[SubGroup, ...]:
+    """Return the segments that the annotations of the workers' template ask for."""
+    at = "spec.pytorchReplicaSpecs.Worker.template.metadata.annotations"
+    notes = field_of(manifest, at) or {}
+    size = segment_size(notes, workers, at=at)
+    if not size:
+        return ()
+    topology = segment_topology(notes, field_of(manifest, "metadata.annotations") or {}, at=at)
+    return segments(workers, size, name="worker", parent="worker", topology=topology)
 
 
 def role_place(labels: Mapping[str, str]) -> tuple[str, str]:
@@ -86,7 +103,7 @@ def _training(kind: str, adapter: Suspendable, version: str = "kubeflow.org/v1")
 
 
 KINDS: tuple[WorkloadKind, ...] = (
-    _training("PyTorchJob", DividedSuspendable(pytorch_gang, role_place, SUSPEND)),
+    _training("PyTorchJob", DividedSuspendable(pytorch_gang, role_place, SUSPEND, number_of=numbered_by(NUMBER_LABEL))),
     _training("TFJob", Suspendable(partial(job_gang, specs="tfReplicaSpecs"), SUSPEND)),
     _training(
         "XGBoostJob", Suspendable(partial(job_gang, specs="xgbReplicaSpecs", required=("Master", "Worker")), SUSPEND)

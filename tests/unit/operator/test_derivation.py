@@ -252,6 +252,66 @@ def test_groups(objects: list[Object], name: str, least: int, parts: dict[str, i
     assert {item["name"]: item["minMember"] for item in found.spec.get("subGroups", ())} == parts
 
 
+SEGMENTED = """kubeflow.org/v1 PyTorchJob bert
+metadata: {annotations: {kai.scheduler/topology: racks}}
+spec:
+  elasticPolicy: {minReplicas: 2}
+  pytorchReplicaSpecs:
+    Master: {replicas: 1}
+    Worker:
+      replicas: 5
+      template:
+        metadata:
+          annotations: {kai.scheduler/segment-size: "2", kai.scheduler/segment-topology-required-placement: rack}
+"""
+SET_OF_FIVE = """leaderworkerset.x-k8s.io/v1 LeaderWorkerSet llm
+metadata: {annotations: {kai.scheduler/segment-size: "2"}}
+spec: {replicas: 1, leaderWorkerTemplate: {size: 5}}
+"""
+
+
+def member(role: str, number: int) -> str:
+    labels = f"training.kubeflow.org/replica-type: {role}, training.kubeflow.org/replica-index: '{number}'"
+    return f"metadata: {{labels: {{{labels}}}}}"
+
+
+def one_of_five(number: int) -> str:
+    return f"metadata: {{labels: {{leaderworkerset.sigs.k8s.io/worker-index: '{number}'}}}}"
+
+
+SEGMENTS = {
+    "the master is in none": (chain(SEGMENTED, pod=member("master", 0)), "master"),
+    "the first worker is in the first": (chain(SEGMENTED, pod=member("worker", 0)), "worker-0"),
+    "the fourth worker is in the second": (chain(SEGMENTED, pod=member("worker", 3)), "worker-1"),
+    "the last one may be smaller": (chain(SEGMENTED, pod=member("worker", 4)), "worker-2"),
+    "an elastic job's further workers are in the last": (chain(SEGMENTED, pod=member("worker", 9)), "worker-2"),
+    "a leader that is one too many is in the first": (chain(SET_OF_FIVE, pod=one_of_five(0)), "segment-0"),
+    "which has three pods then": (chain(SET_OF_FIVE, pod=one_of_five(2)), "segment-0"),
+    "and the others two": (chain(SET_OF_FIVE, pod=one_of_five(3)), "segment-1"),
+}
+
+
+@pytest.mark.parametrize(("objects", "part"), SEGMENTS.values(), ids=SEGMENTS)
+def test_segments(objects: list[Object], part: str) -> None:
+    assert derive(objects, facts()).sub_group == part
+
+
+def test_segments_are_whole_and_each_has_a_place_of_its_own() -> None:
+    spec = derive(chain(SEGMENTED, pod=member("worker", 0)), facts()).spec
+
+    close = {"topology": "racks", "requiredTopologyLevel": "rack"}
+    assert spec["minMember"] == 6, "segments are whole, so that a job that could start with less has all its workers"
+    assert spec["subGroups"] == [
+        {"name": "master", "minMember": 1},
+        {"name": "worker"},
+        *(
+            {"name": f"worker-{n}", "minMember": size, "parent": "worker", "topologyConstraint": close}
+            for n, size in enumerate((2, 2, 1))
+        ),
+    ]
+    assert "topologyConstraint" not in derive(chain(SET_OF_FIVE, pod=one_of_five(0)), facts()).spec["subGroups"][0]
+
+
 LIFE = {
     "groups of one pod live as long as the pod": (chain(REPLICA_SET, DEPLOYMENT), "Pod"),
     "gangs as long as what made them": (chain(PYTORCH, pod=PYTORCH_WORKER), "PyTorchJob"),
@@ -379,6 +439,14 @@ WRONG = {
     "a minimum that is none": (
         chain("batch/v1 Job sum\nmetadata: {annotations: {kai.scheduler/min-member: few}}"),
         "metadata.annotations[kai.scheduler/min-member]",
+    ),
+    "a segment without a topology to be close in": (
+        chain(SEGMENTED.replace("topology: racks", "note: x"), pod=member("worker", 0)),
+        "spec.pytorchReplicaSpecs.Worker.template.metadata.annotations[kai.scheduler/topology]",
+    ),
+    "a segment of no pods": (
+        chain(SEGMENTED.replace('size: "2"', 'size: "0"'), pod=member("worker", 0)),
+        "spec.pytorchReplicaSpecs.Worker.template.metadata.annotations[kai.scheduler/segment-size]",
     ),
     "a job of no pods": (
         chain("kubeflow.org/v1 TFJob tf\nspec: {tfReplicaSpecs: {Worker: {replicas: 0}}}"),

@@ -65,6 +65,10 @@ TABLE: dict[str, tuple[str, list[tuple[str, int, dict[str, int]]]]] = {
         LWS.format(extra="", inner="subGroupPolicy: {subGroupSize: 3}"),
         [(f"group-{n}", 5, {"segment-0": 3, "segment-1": 2}) for n in (0, 1)],
     ),
+    "an annotation of the workers' template divides the group as well": (
+        LWS.format(extra="", inner="workerTemplate: {metadata: {annotations: {kai.scheduler/segment-size: '2'}}}"),
+        [(f"group-{n}", 5, {"segment-0": 3, "segment-1": 2}) for n in (0, 1)],
+    ),
     "an excluded leader is a part of its own": (
         LWS.format(extra="", inner="subGroupPolicy: {subGroupSize: 4, subGroupPolicyType: LeaderExcluded}"),
         [(f"group-{n}", 5, {"leader": 1, "segment-0": 4}) for n in (0, 1)],
@@ -90,6 +94,14 @@ WRONG = {
     "a truth value for a count": ("kind: LeaderWorkerSet\nspec: {replicas: true}", "spec.replicas"),
     "a count beyond belief": ("kind: LeaderWorkerSet\nspec: {replicas: 1000000000}", "spec.replicas"),
     "a specification that is no mapping": ("kind: LeaderWorkerSet\nspec: []", "spec"),
+    "a segment that is larger than the group": (
+        LWS.format(extra="", inner="workerTemplate: {metadata: {annotations: {kai.scheduler/segment-size: '6'}}}"),
+        "spec.leaderWorkerTemplate.workerTemplate.metadata.annotations[kai.scheduler/segment-size]",
+    ),
+    "a segment that is no number, on the set itself": (
+        "kind: LeaderWorkerSet\nmetadata: {annotations: {kai.scheduler/segment-size: few}}",
+        "metadata.annotations[kai.scheduler/segment-size]",
+    ),
     "an unknown startup policy": ("kind: LeaderWorkerSet\nspec: {startupPolicy: Sometime}", "spec.startupPolicy"),
     "a segment larger than the group": (
         LWS.format(extra="", inner="subGroupPolicy: {subGroupSize: 6}"),
