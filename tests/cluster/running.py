@@ -162,7 +162,7 @@ def running(cluster: Cluster, folder: Path, *, project: str = "", gpus: int = 16
                 _clean(kube, found)
 
 
-def make_project(kube: Kube, project: str, gpus: int) -> str:
+def make_project(kube: Kube, project: str, gpus: int, *, seconds: float = 60.0) -> str:
     """Make a project with so many GPUs of its own; return its namespace when it is ready for pods."""
     spec = {"resources": [{"nodePool": "default", "gpu": {"deserved": gpus}}]}
     kube.post(
@@ -170,8 +170,8 @@ def make_project(kube: Kube, project: str, gpus: int) -> str:
         {"apiVersion": "run.ai/v1", "kind": "Project", "metadata": {"name": project}, "spec": spec},
     )
     path = f"/apis/run.ai/v1/projects/{project}"
-    kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == "Ready", seconds=60)
-    kube.wait(f"/api/v1/namespaces/runai-{project}/serviceaccounts/default", bool)
+    kube.wait(path, lambda seen: seen.get("status", {}).get("phase") == "Ready", seconds=seconds)
+    kube.wait(f"/api/v1/namespaces/runai-{project}/serviceaccounts/default", bool, seconds=seconds)
     return f"runai-{project}"
 
 
