@@ -1,7 +1,6 @@
 """What the scheduling service does around the engine: every cycle is applied, other node pools are tried."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from runai_core.backends.local.store import open_store
 from runai_core.engine.rules import DEFAULT_RULES
 from runai_core.model.decision import CycleResult, Outcome, Reason
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import Node, NodePool
+from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Queue, QueueResources, ResourceQuota
 from runai_core.model.snapshot import (
     NodeEntry,
@@ -25,10 +24,11 @@ from runai_core.model.snapshot import (
     TopologyConstraint,
 )
 from runai_core.model.spec import WorkloadSpec
-from runai_core.model.workload import Gang, HistoryRecord, Phase, Pod, Workload, WorkloadType
-from runai_core.ports import Backend, ClusterChange, Query
+from runai_core.model.workload import HistoryRecord, Phase, Workload, WorkloadType
+from runai_core.ports import Backend, Query
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
+from tests.clusters import IdleCluster
 
 LIMITED = QueueResources(gpu=ResourceQuota(deserved=1000, limit=1000))
 
@@ -45,7 +45,7 @@ def waiting(gpus: int, *, pods: int = 1, topology: TopologyConstraint | None = N
     return Snapshot(taken_at=0.0, pod_groups=(group,), pods=entries)
 
 
-class Pools:
+class Pools(IdleCluster):
     """A cluster of several node pools, each a snapshot; what is applied is only noted."""
 
     def __init__(self, **pools: Snapshot) -> None:
@@ -58,25 +58,6 @@ class Pools:
     async def apply(self, result: CycleResult) -> Mapping[str, Outcome]:
         self.applied.append(result)
         return {}
-
-    async def nodes(self) -> Sequence[Node]:
-        return ()
-
-    async def launch(self, workload: Workload, gang: Gang) -> None: ...
-
-    async def remove(
-        self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
-    ) -> None: ...
-
-    async def pods(self, workload: Workload) -> Sequence[Pod]:
-        return ()
-
-    async def rendezvous(self, workload: Workload) -> tuple[str, int]:
-        return "", 0
-
-    async def changes(self) -> AsyncIterator[ClusterChange]:
-        await asyncio.Future()
-        yield ClusterChange()
 
 
 async def served(

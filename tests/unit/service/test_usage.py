@@ -1,7 +1,6 @@
 """Time-based fair share as the service measures it: on a virtual clock, with a real store."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,22 +11,22 @@ from runai_core.backends.local.store import open_store
 from runai_core.engine.rules import DEFAULT_RULES
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import Node, NodePool, WindowType
+from runai_core.model.nodes import NodePool, WindowType
 from runai_core.model.organization import Queue, QueueResources, ResourceQuota
 from runai_core.model.snapshot import NodeEntry, PodEntry, PodGroup, PodRequest, PodState, Snapshot, settings_of
 from runai_core.model.usage import UsageSlot
-from runai_core.model.workload import Gang, Pod, Workload
-from runai_core.ports import Backend, ClusterChange, Query, Store
+from runai_core.ports import Backend, Query, Store
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.usage import past_use, slot_seconds, window_begin
+from tests.clusters import IdleCluster
 
 GPUS, RUN, STEP, HOUR = 16, 600.0, 300.0, 3600.0
 ONE_GPU = PodRequest(cpu=100, memory=100, gpu_devices=1)
 SHARE = QueueResources(gpu=ResourceQuota(deserved=0, over_quota_weight=1.0))
 
 
-class BusyCluster:
+class BusyCluster(IdleCluster):
     """Two queues that always want all GPUs, for jobs of ten minutes; `wanting` says which of them."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -78,25 +77,6 @@ class BusyCluster:
             del self.ends[eviction.pod]
         self.ends |= {bind.pod: self.clock.now() + RUN for bind in result.binds}
         return {}
-
-    async def nodes(self) -> Sequence[Node]:
-        return ()
-
-    async def launch(self, workload: Workload, gang: Gang) -> None: ...
-
-    async def remove(
-        self, workload: Workload, *, reason: str, attempt: int | None = None, keep_finished: bool = False
-    ) -> None: ...
-
-    async def pods(self, workload: Workload) -> Sequence[Pod]:
-        return ()
-
-    async def rendezvous(self, workload: Workload) -> tuple[str, int]:
-        return "", 0
-
-    async def changes(self) -> AsyncIterator[ClusterChange]:
-        await asyncio.Future()
-        yield ClusterChange()
 
 
 class World:
