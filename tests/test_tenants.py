@@ -25,6 +25,7 @@ from runai_core.ports import Query
 from runai_core.service.submissions import Submission
 from runai_core.settings import Settings
 from runai_core.web.tenants import Dispatcher, Serving
+from tests import waiting
 
 NAME = "lantern"
 """A word that every object of the first tenant has in its name; requests of the second one say it."""
@@ -51,7 +52,7 @@ class Tenancy:
             transport=AsgiCarrier(self.dispatcher),
             base_url=f"http://{host}",
             headers={**given, **headers},
-            timeout=20,
+            timeout=60,
         )
 
 
@@ -378,9 +379,10 @@ async def test_a_tenant_that_is_deleted_is_served_no_more_and_another_one_at_onc
 
 
 async def until(client: httpx.AsyncClient, url: str, status: int) -> None:
-    async with asyncio.timeout(15):
-        while (await client.get(url)).status_code not in (status, 404 if status == 400 else status):
-            await asyncio.sleep(0.05)
+    async def answers() -> bool:
+        return (await client.get(url)).status_code in (status, 404 if status == 400 else status)
+
+    await waiting.until(answers, f"{status} of {url}")
 
 
 @pytest.mark.asyncio

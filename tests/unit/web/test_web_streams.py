@@ -11,6 +11,7 @@ from runai_core.client.embedded import AsgiCarrier, asgi_dialer
 from runai_core.model.errors import NotFound
 from runai_core.model.workload import Phase, Workload
 from runai_core.web.streaming import Pending, begun
+from tests.waiting import soon
 
 pytestmark = pytest.mark.asyncio
 
@@ -84,7 +85,7 @@ async def test_changes_are_told_as_they_happen(live: Any) -> None:
 
     await live.move(created["id"], Phase.RUNNING)
     await live.orchestrator.backend.store.delete(Workload, created["id"])
-    events = await asyncio.wait_for(reading, 60)
+    events = await soon(reading)
 
     assert [event["event"] for event in events] == ["MODIFIED", "DELETED"]
     assert events[0]["data"]["phase"] == "Running"
@@ -97,7 +98,7 @@ async def test_a_watch_that_is_too_old_says_to_list_again(live: Any) -> None:
     for number in range(120):
         workload = await store.update(replace(workload, successes=number))
 
-    error = await asyncio.wait_for(live.get("/api/v1/workloads/watch", expect=410, resourceVersion=1), 10)
+    error = await soon(live.get("/api/v1/workloads/watch", expect=410, resourceVersion=1))
 
     assert error["reason"] == "WatchExpired"
 
@@ -166,11 +167,11 @@ async def talk(api: Any, uid: str, query: str, frames: list[bytes], *, token: bo
     headers = {"Authorization": f"Bearer {api.token}"} if token else {}
     url = f"http://localhost/api/v1/workloads/{uid}/exec?{query}"
     async with asgi_dialer(api.app)(url, headers) as socket:
-        heard = [await asyncio.wait_for(socket.recv(), 5)]
+        heard = [await soon(socket.recv())]
         for frame in frames:
             await socket.send(frame)
         while heard[-1][:1] != b"\x03":
-            heard.append(await asyncio.wait_for(socket.recv(), 5))
+            heard.append(await soon(socket.recv()))
         return heard
 
 
