@@ -86,7 +86,7 @@ def mount_control_groups(hierarchies: list[tuple[str, str, str]]) -> None:
 def connect(node: dict[str, Any]) -> None:
     """Bring the network up, with the interface that the machine moves in here."""
     run("ip", "link", "set", "lo", "up")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not Path("/proc/sys/net/ipv4/conf/eth0").exists():
         if time.monotonic() > deadline:
             sys.exit("eth0 did not come")

@@ -204,7 +204,7 @@ class Cluster:
         finally:
             kube.close()
 
-    def kubectl(self, *arguments: str, user: str = "admin", stdin: str | None = None, seconds: float = 60) -> str:
+    def kubectl(self, *arguments: str, user: str = "admin", stdin: str | None = None, seconds: float = 120) -> str:
         """Run kubectl as a user; return what it printed."""
         program = binaries.install(["kubectl"])["kubectl"]
         return kubectl(program, self.kubeconfig(user), *arguments, stdin=stdin, seconds=seconds)

@@ -72,7 +72,7 @@ def remove_nodes(cluster: Cluster, names: Sequence[str]) -> None:
     send_all(cluster.kubeconfig(), (("DELETE", f"/api/v1/nodes/{name}", None) for name in names))
 
 
-def wait_for_nodes(cluster: Cluster, names: Sequence[str], *, seconds: float = 60) -> None:
+def wait_for_nodes(cluster: Cluster, names: Sequence[str], *, seconds: float = 120) -> None:
     """Wait until nodes are Ready and their not-ready taint is gone."""
     wanted = set(names)
     deadline = time.monotonic() + seconds

@@ -51,7 +51,7 @@ def require() -> None:
     binaries.install(binaries.REAL_NODES)
 
 
-def add_real_nodes(cluster: "Cluster", count: int, *, gpus: int = 4, seconds: float = 60) -> list[str]:
+def add_real_nodes(cluster: "Cluster", count: int, *, gpus: int = 4, seconds: float = 180) -> list[str]:
     """Bring the cluster to at least `count` real nodes, ``real-1`` and so on, all ready with their GPUs."""
     if count == 0:
         return []
@@ -110,7 +110,7 @@ def break_gpus(cluster: "Cluster", name: str, numbers: Sequence[int]) -> None:
     (folder / "unhealthy").write_text("\n".join(gpu_ids(name, max(numbers, default=0) + 1)[each] for each in numbers))
 
 
-def wait_for_gpus(kube: Kube, name: str, gpus: int, *, seconds: float = 60) -> None:
+def wait_for_gpus(kube: Kube, name: str, gpus: int, *, seconds: float = 120) -> None:
     """Wait until a node is ready, without the taint of a new one, and has so many healthy GPUs."""
 
     def has_them(node: dict[str, dict[str, object]]) -> bool:
@@ -240,7 +240,7 @@ def _group_folders(slot: int) -> list[Path]:
 
 
 def _remove_group(folder: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while folder.exists():
         try:
             folder.rmdir()
@@ -255,7 +255,7 @@ def _runs(cluster: "Cluster", name: str) -> bool:
 
 
 def _wait_until(condition: Callable[[], bool], failure: str, cluster: "Cluster", process: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         if time.monotonic() > deadline or not cluster.processes[process].is_alive:
             raise AssertionError(f"{failure}:\n{cluster.log(process)}")

@@ -45,7 +45,7 @@ class Process:
     def freeze(self) -> None:
         """Let it do nothing more, and return when it does not: a signal takes a moment to arrive."""
         self.send(signal.SIGSTOP)
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and (state := _state(self.pid)) is not None and state[0] != "T":
             time.sleep(0.005)
 
@@ -59,7 +59,7 @@ class Process:
     def kill(self) -> None:
         """Kill it and wait until it is gone."""
         self.send(signal.SIGKILL)
-        _ended([self], 10.0)
+        _ended([self], 60.0)
 
 
 def start(
@@ -89,7 +89,7 @@ def marked(mark: str) -> list[Process]:
 
 def kill_marked(mark: str) -> None:
     """Kill every process that carries the mark, until none is left (a dying one may still start another)."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (left := marked(mark)) and time.monotonic() < deadline:
         for process in left:
             with contextlib.suppress(ProcessLookupError):
