@@ -14,7 +14,7 @@ from runai_core.client import Client
 from runai_core.client.news import Cursors, News, NewsKind
 from runai_core.client.results import Workload
 from runai_core.client.sync.following import follow
-from runai_core.client.sync.owned import delete_owned, submit_owned
+from runai_core.client.sync.owned import PATIENCE, delete_owned, submit_owned
 from runai_core.model.errors import NotFound, RunaiError
 
 
@@ -22,7 +22,7 @@ class Cancelled(BaseException):
     """The tool was told to stop; as `KeyboardInterrupt`, nothing that catches errors catches it."""
 
 
-def launch(
+def launch(  # noqa: PLR0913 - what is submitted, and how it is told
     type_: str,
     name: str,
     options: Mapping[str, Any],
@@ -30,12 +30,14 @@ def launch(
     owner: str,
     say: Callable[[str], None] | None = None,
     client: Client | None = None,
+    patience: float = PATIENCE,
 ) -> Workload:
     """Submit a workload and wait for its end; a repetition with the same owner finds the first one.
 
     `say` gets a line for each line of the pods' logs and each change of phase,
     with the reason why it waits. When the process is interrupted or terminated,
-    the workload is deleted first.
+    the workload is deleted first. An orchestrator that does not take the
+    submission is asked again for `patience` seconds.
 
     Raises:
         WorkloadFailed: it ended in another phase than Completed, or was deleted by somebody else.
@@ -43,7 +45,7 @@ def launch(
     """
     speak = say or _print
     with _own(client) as door, _cancellable():
-        submitted = submit_owned(door, type_, name, options, owner=owner)
+        submitted = submit_owned(door, type_, name, options, owner=owner, patience=patience)
         try:
             last = _follow(door, submitted, speak)
         except NotFound:
