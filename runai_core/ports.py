@@ -227,6 +227,17 @@ class RollsOut(Protocol):
 
 
 @runtime_checkable
+class KnowsReplicas(Protocol):
+    """Capability of a `Cluster`: somebody else may decide how many replicas a server has, by what they have to do."""
+
+    async def replicas(self, workload: Workload, pods: Sequence[Pod]) -> int | None:
+        """Return how many it has now; None where its specification says, or nobody can tell yet.
+
+        `pods` are those that exist.
+        """
+
+
+@runtime_checkable
 class KnowsAddresses(Protocol):
     """Capability of a `Cluster`: each pod has an address of its own, known before it exists."""
 
@@ -249,8 +260,11 @@ class Secret:
 class Secrets(Protocol):
     """Opens the credentials that the workloads of a project may use."""
 
-    async def secret(self, project: str, name: str) -> Secret | None:
-        """Return the secret of this name, of the nearest scope; None: there is none of ours. Raise Unavailable."""
+    async def secret(self, project: str, name: str, author: str | None = None) -> Secret | None:
+        """Return the secret of this name, of the nearest scope; None: there is none of ours. Raise Unavailable.
+
+        With an author, a private one is found for its owner only.
+        """
 
 
 @runtime_checkable

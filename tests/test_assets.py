@@ -105,6 +105,17 @@ def test_a_process_gets_secrets_that_are_nowhere_in_plain_text(orchestrator: Orc
     assert "s3cr3t-value" not in orchestrator.log.read_text()
 
 
+def test_a_process_gets_a_private_credential_of_its_author(orchestrator: OrchestratorProcess) -> None:
+    body = {"meta": {"name": "own"}, "spec": {"keyValuePairs": [{"key": "k", "value": "s3cr3t-own"}]}}
+    assert orchestrator.client.post("/api/v1/me/credentials/generic-secret", json=body).status_code == 201
+    variable = {"name": "TOKEN", "userCredential": {"name": "own", "key": "k"}}
+
+    uid = submitted(orchestrator, "own", "printf %s $TOKEN | rev", spec={"environmentVariables": [variable]})
+
+    assert orchestrator.wait(uid) == "Completed"
+    assert log_of(orchestrator, uid).split() == ["nwo-t3rc3s"]
+
+
 def test_a_secret_that_is_not_there_is_named_at_submission(orchestrator: OrchestratorProcess) -> None:
     variable = {"name": "TOKEN", "secret": {"name": "nothing", "key": "k"}}
     body = {"name": "x", "projectId": "default", "spec": {"command": "true", "environmentVariables": [variable]}}

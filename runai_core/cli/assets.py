@@ -1,7 +1,6 @@
 """Assets and templates: one group of commands for each noun, made from a table."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from runai_core.cli.context import App, app_of
 from runai_core.cli.output import Column, Form, age, json_option, list_options, print_data, print_list
+from runai_core.cli.secret_values import secret_text
 from runai_core.client.requests import API, as_it_is, get, segment, send
 from runai_core.client.specs import put
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
@@ -29,6 +29,7 @@ class Noun:
     fields: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # option -> field of the spec, help
     is_template: bool = False
     is_secret: bool = False
+    is_private: bool = False  # of the one who asks
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -91,6 +92,14 @@ CREDENTIAL = Noun(
     },
     is_secret=True,
 )
+MY_CREDENTIAL = Noun(
+    name="my-credential",
+    title="credential of your own",
+    listing=f"{API}/me/credentials",
+    paths={kind: path.replace(_ASSET, f"{API}/me") for kind, path in CREDENTIAL.paths.items()},
+    is_secret=True,
+    is_private=True,
+)
 TEMPLATE = Noun(
     name="template",
     title="template",
@@ -115,6 +124,8 @@ def _type_of(item: Mapping[str, Any]) -> str:
 
 def _scope_of(meta: Mapping[str, Any]) -> str:
     scope = meta.get("scope") or meta.get("scopeType", "")
+    if scope == "user":
+        return "yourself"
     return f"{scope} {meta['projectName']}" if meta.get("projectName") else str(scope)
 
 
@@ -166,8 +177,7 @@ def _create(noun: Noun) -> click.Command:
     @click.command("create", short_help=f"Create a {noun.title}.")
     @click.argument("name")
     @_type_option(noun, required=True)
-    @click.option("--scope", type=click.Choice(SCOPES), default="project", show_default=True, help="Who may use it.")
-    @click.option("--of", help="Name of the department or project; your project when left out.")
+    @_scope_options(noun)
     @click.option("--description", help="What it is for.")
     @click.option(
         "-f", "--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML of its fields."
@@ -181,8 +191,8 @@ def _create(noun: Noun) -> click.Command:
     def run(ctx: click.Context, /, name: str, as_json: bool, kind: str | None = None, **given: Any) -> None:
         """Create it."""
         app = app_of(ctx)
-        scope = given["scope"]
-        unit = given["of"] or (app.project_or(None) if scope == "project" else None)
+        scope = given.get("scope", "")
+        unit = given.get("of") or (app.project_or(None) if scope == "project" else None)
         body = {"meta": _meta(noun, name, scope, unit, given["description"]), **_content(noun, kind or "", given)}
         created = app.client.transport.call(send("POST", noun.paths[kind or ""], as_it_is, body))
         if as_json:
@@ -217,6 +227,20 @@ def _type_option(noun: Noun, *, required: bool = False) -> Callable[[Any], Any]:
     return click.option("--type", "kind", type=choices, required=required, help="Its type.")
 
 
+def _scope_options(noun: Noun) -> Callable[[Any], Any]:
+    """Return what adds the options for where it holds."""
+
+    def add(command: Any) -> Any:
+        text = "Name of the department or project; your project when left out."
+        command = click.option("--of", help=text)(command)
+        kinds = click.Choice(SCOPES)
+        return click.option("--scope", type=kinds, default="project", show_default=True, help="Who may use it.")(
+            command
+        )
+
+    return (lambda command: command) if noun.is_private else add
+
+
 def _further_options(noun: Noun) -> Callable[[Any], Any]:
     """Return what adds the options that only this noun has."""
 
@@ -239,6 +263,8 @@ def _meta(noun: Noun, name: str, scope: str, unit: str | None, description: str 
     meta: dict[str, Any] = {"name": name}
     if description:
         meta["description"] = description
+    if noun.is_private:
+        return meta
     if noun.is_template:
         return meta | {"scopeType": scope, **({"scopeId": unit} if unit else {})}
     return meta | {"scope": scope, **({f"{scope}Id": unit} if unit and scope in ("department", "project") else {})}
@@ -268,22 +294,11 @@ def _content(noun: Noun, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_items(spec: dict[str, Any], kind: str, items: Sequence[tuple[str, str]]) -> None:
-    read = [(key, _secret(value)) for key, value in items]
+    read = [(key, secret_text("--item", value)) for key, value in items]
     if kind == "genericSecret":
         spec.setdefault("keyValuePairs", []).extend({"key": key, "value": value} for key, value in read)
     else:
         spec |= dict(read)
-
-
-def _secret(value: str) -> str:
-    """Return the value, or what the file holds that ``@`` names: secrets on a command line can be seen by others."""
-    if not value.startswith("@"):
-        return value
-    try:
-        text = sys.stdin.read() if value == "@-" else Path(value[1:]).read_text()
-    except OSError as error:
-        raise InvalidRequest.of(FieldError("--item", f"cannot be read: {error.strerror}", value)) from None
-    return text.rstrip("\n")
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
@@ -340,4 +355,5 @@ environment = group_of(ENVIRONMENT)
 compute = group_of(COMPUTE)
 datasource = group_of(DATA_SOURCE)
 credential = group_of(CREDENTIAL)
+my_credential = group_of(MY_CREDENTIAL)
 template = group_of(TEMPLATE)

@@ -62,7 +62,7 @@ COMMANDS: Mapping[str, Entry] = {
     "compute": Entry(f"{_ASSETS}:compute", "Compute resources.", ORG),
     "datasource": Entry(f"{_ASSETS}:datasource", "Data sources: NFS, PVC, git, S3, host paths and others.", ORG),
     "credential": Entry(f"{_ASSETS}:credential", "Credentials, kept encrypted.", ORG),
-    "my-credential": Entry(f"{_ASSETS}:credential", "The same as `credential`.", ORG),
+    "my-credential": Entry(f"{_ASSETS}:my_credential", "Credentials of your own, for your workloads only.", ORG),
     "template": Entry(f"{_ASSETS}:template", "Templates to start workloads from.", ORG),
     "user": Entry(f"{_WHO}:user", "Users.", ORG),
     "service-account": Entry(f"{_WHO}:service_account", "Service accounts: identities of programs.", ORG),

@@ -1,12 +1,56 @@
-"""Which secrets a specification names. Pure."""
+"""Which secrets a specification names, and how private ones are told from all others. Pure.
 
-from collections.abc import Iterator
+A private credential is named by its title, and only its owner can name it: at
+submission the title becomes a name that holds a digest of the owner.
+"""
 
-from runai_core.model.spec import WorkloadSpec
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from runai_core.model.spec import EnvironmentVariable, ImagePullSecret, WorkloadSpec
+
+_PRIVATE = re.compile(r"my-[0-9a-f]{16}-.+")
+
+
+def private_name(owner: str, title: str) -> str:
+    """Return the name of the secret that a private credential becomes."""
+    return f"my-{hashlib.sha256(owner.encode()).hexdigest()[:16]}-{title}"
+
+
+def is_private(name: str) -> bool:
+    """Return whether a secret of this name can only be a private credential."""
+    return _PRIVATE.fullmatch(name) is not None
+
+
+def private_secrets(spec: WorkloadSpec) -> frozenset[tuple[str, str]]:
+    """Return the private secrets that a workload has, with the key of each."""
+    return frozenset((name, key) for _, name, key in cluster_secrets_of(spec) if is_private(name))
+
+
+def with_private_names(spec: WorkloadSpec, owner: str, kept: Collection[str] = ()) -> WorkloadSpec:
+    """Return the specification with the owner's own credentials under their names as secrets; `kept` have them."""
+
+    def named(name: str) -> str:
+        return name if name in kept or name.startswith(private_name(owner, "")) else private_name(owner, name)
+
+    def variable(item: EnvironmentVariable) -> EnvironmentVariable:
+        given = item.user_credential
+        return item if given is None else replace(item, user_credential=replace(given, name=named(given.name)))
+
+    def registry(item: ImagePullSecret) -> ImagePullSecret:
+        return replace(item, name=named(item.name)) if item.user_credential else item
+
+    return replace(
+        spec,
+        environment_variables=tuple(variable(item) for item in spec.environment_variables),
+        image_pull_secrets=tuple(registry(item) for item in spec.image_pull_secrets),
+    )
 
 
 def secrets_of(spec: WorkloadSpec) -> Iterator[tuple[str, str, str]]:
-    """Yield (path in the specification, name, key) of each secret; the key may be empty."""
+    """Yield (path in the specification, name, key) of each secret that a process gets; the key may be empty."""
     for index, variable in enumerate(spec.environment_variables):
         for member, reference in (("secret", variable.secret), ("userCredential", variable.user_credential)):
             if reference is not None and not variable.exclude:
@@ -19,13 +63,12 @@ def secrets_of(spec: WorkloadSpec) -> Iterator[tuple[str, str, str]]:
             yield f"storage.git.{index}.passwordSecret", git.password_secret, ""
 
 
-def cluster_secrets_of(spec: WorkloadSpec) -> Iterator[str]:
-    """Yield the names of the secrets that pods of a cluster need: those of buckets and registries as well."""
-    for _, name, _ in secrets_of(spec):
-        yield name
-    for bucket in spec.storage.s3:
+def cluster_secrets_of(spec: WorkloadSpec) -> Iterator[tuple[str, str, str]]:
+    """Yield as `secrets_of` what pods of a cluster need: the secrets of buckets and registries as well."""
+    yield from secrets_of(spec)
+    for index, bucket in enumerate(spec.storage.s3):
         if bucket.access_key_secret and not bucket.exclude:
-            yield bucket.access_key_secret
-    for registry in spec.image_pull_secrets:
+            yield f"storage.s3.{index}.accessKeySecret", bucket.access_key_secret, ""
+    for index, registry in enumerate(spec.image_pull_secrets):
         if not registry.exclude:
-            yield registry.name
+            yield f"imagePullSecrets.{index}.name", registry.name, ""

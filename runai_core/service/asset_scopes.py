@@ -10,6 +10,9 @@ NEAREST_FIRST = ("project", "department", "cluster", "tenant", "system")
 EVERYWHERE = frozenset({"system", "tenant", "cluster"})
 """Scopes that everybody may look into; of several clusters, one has only its own projects."""
 
+PRIVATE = "user"
+"""Scope of what belongs to one person, wherever that person works; the scope's name is theirs."""
+
 
 class Scoped(Protocol):
     """Something that belongs to a scope."""
@@ -26,7 +29,9 @@ class Scoped(Protocol):
 
 
 def covers(item: Scoped, project: Project) -> bool:
-    """Return whether workloads of the project may use it."""
+    """Return whether workloads of the project may use it: all of them, so nothing private."""
+    if item.scope_type == PRIVATE:
+        return False
     if item.scope_type == "cluster":
         return item.scope in ("", project.cluster)
     if item.scope_type in EVERYWHERE:
@@ -44,6 +49,8 @@ def is_visible(item: Scoped, projects: Collection[str] | None, departments: Mapp
 
     `departments` has the department of each project, by the project's name.
     """
+    if item.scope_type == PRIVATE:
+        return False  # its owner asks `service.private_credentials`
     if projects is None:
         return True
     if item.scope_type in EVERYWHERE:

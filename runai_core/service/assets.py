@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runai_core import wire
+from runai_core.lifecycle.secrets import is_private
 from runai_core.model.assets import (
     CREDENTIALS,
     SPECS,
@@ -22,7 +23,7 @@ from runai_core.policy.scopes import name_of
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
 from runai_core.service.asset_fields import credentials_of
-from runai_core.service.asset_scopes import is_visible, stored_name
+from runai_core.service.asset_scopes import PRIVATE, is_visible, stored_name
 from runai_core.service.preinstalled import PREINSTALLED
 from runai_core.service.secrets import REQUIRED, SECRET_MEMBERS, Vault
 
@@ -138,7 +139,7 @@ class AssetService:
             description=draft.description,
             supported=draft.supported,
         )
-        asset = await self._with_spec(asset, draft.spec)
+        asset = await self.filled(asset, draft.spec)
         try:
             return await self._store.create(asset)
         except AlreadyExists:
@@ -170,7 +171,7 @@ class AssetService:
         if description is not None:
             changed = replace(changed, description=description)
         if spec is not None:
-            changed = await self._with_spec(changed, spec)
+            changed = await self.filled(changed, spec)
         return await self._store.update(replace(changed, meta=replace(changed.meta, updated_by=actor.name)))
 
     async def delete(self, actor: Actor, uid: str, kinds: Sequence[AssetKind]) -> Asset:
@@ -205,7 +206,7 @@ class AssetService:
                 message = f"there is no such {scope_type}: give its id or name"
                 raise InvalidRequest.of(FieldError(f"meta.{scope_type}Id", message, scope[:80])) from None
 
-    async def _with_spec(self, asset: Asset, spec: Mapping[str, Any]) -> Asset:
+    async def filled(self, asset: Asset, spec: Mapping[str, Any]) -> Asset:
         """Return the asset with this specification: checked, and what is secret sealed."""
         given = wire.encode(wire.decode(SPECS[asset.kind], spec, at="spec"))
         secret = {name: given.pop(name) for name in SECRET_MEMBERS.get(asset.kind, ()) if name in given}
@@ -238,9 +239,10 @@ class AssetService:
 
     async def _is_credential(self, uid: str) -> bool:
         try:
-            return (await self._store.get_by_uid(Asset, uid)).kind in CREDENTIALS
+            found = await self._store.get_by_uid(Asset, uid)
         except NotFound:
             return False
+        return found.kind in CREDENTIALS and found.scope_type != PRIVATE
 
     async def _must_be_free(self, asset: Asset, name: str) -> None:
         try:
@@ -263,20 +265,21 @@ class AssetService:
                 asset = await self._store.get_by_uid(Asset, uid)
             except NotFound:
                 raise NotFound(f"there is no {_words(kinds)} {uid[:80]}") from None
-        if asset.kind not in kinds or asset.meta.deleted_at is not None:
+        if asset.kind not in kinds or asset.meta.deleted_at is not None or asset.scope_type == PRIVATE:
             raise NotFound(f"there is no {_words(kinds)} {uid[:80]}")
         return asset
 
     async def _all(self) -> list[Asset]:
-        return [*PREINSTALLED, *(await self._store.list(Asset, Query())).items]
+        kept = (await self._store.list(Asset, Query(filters=(Filter("scope_type", Op.NE, PRIVATE),)))).items
+        return [*PREINSTALLED, *kept]
 
     async def _departments(self) -> Mapping[str, str]:
         return {item.name: item.department for item in (await self._store.list(Project, Query())).items}
 
 
 def check_title(title: str) -> None:
-    """Raise InvalidRequest unless the title can be part of names of objects."""
-    if not TITLE.fullmatch(title):
+    """Raise InvalidRequest unless the title can be part of names of objects, and is no private one."""
+    if not TITLE.fullmatch(title) or is_private(title):
         raise InvalidRequest.of(FieldError("meta.name", TITLE_RULE, title[:80]))
 
 

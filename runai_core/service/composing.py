@@ -5,12 +5,12 @@ template's values, and those over the template's assets. Policies judge what
 comes out; what they impose is added after them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runai_core import wire
-from runai_core.lifecycle.secrets import secrets_of
+from runai_core.lifecycle.secrets import cluster_secrets_of, is_private, private_name, secrets_of
 from runai_core.model.assets import DATA_SOURCES, Asset, AssetKind, DataVolume, SupportedTypes, Template
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.organization import Project
@@ -115,17 +115,34 @@ class Composer:
             used.append(uid)
         return Imposed(spec=result, assets=tuple(used), origins=origins, violations=tuple(violations))
 
-    async def missing_secrets(self, workload: Workload) -> tuple[FieldError, ...]:
-        """Return an error for each secret that the specification names and that the project does not have."""
+    async def missing_secrets(
+        self, workload: Workload, keeps: Collection[tuple[str, str]], *, knows_all: bool
+    ) -> tuple[FieldError, ...]:
+        """Return an error for each secret that the specification names and that the workload may not have.
+
+        Private ones can only be ours; of all others that is known where the backend has none of its own.
+        """
         errors = []
-        for path, name, key in secrets_of(workload.spec):
-            secret = None if self._secrets is None else await self._secrets.secret(workload.meta.project, name)
-            if secret is None or (key and key not in secret.data):
-                has = "" if secret is None else f"; its keys are {', '.join(sorted(secret.data))}"
-                wanted = f"{name} with the key {key}" if key else name
-                message = f"there is no secret {wanted} for project {workload.meta.project}{has}: create a credential"
-                errors.append(FieldError(f"spec.{path}", message, name))
+        for at, part in (("spec", workload.spec), ("masterSpec", workload.master_spec)):
+            known = set() if part is None or not knows_all else set(secrets_of(part))
+            for path, name, key in () if part is None else cluster_secrets_of(part):
+                if (is_private(name) and (name, key) not in keeps) or (at == "spec" and (path, name, key) in known):
+                    errors += await self._missing(workload, f"{at}.{path}", name, key)
         return tuple(errors)
+
+    async def _missing(self, workload: Workload, path: str, name: str, key: str) -> list[FieldError]:
+        project, author = workload.meta.project, workload.meta.created_by
+        secret = None if self._secrets is None else await self._secrets.secret(project, name, author)
+        if secret is not None and (not key or key in secret.data):
+            return []
+        title = name.removeprefix(private_name(author, ""))
+        has = "" if secret is None else f"; its keys are {', '.join(sorted(secret.data))}"
+        wanted = f"{title} with the key {key}" if key else title
+        if is_private(name):
+            message = f"you have no credential {wanted}{has}: create it with `runai my-credential create`"
+        else:
+            message = f"there is no secret {wanted} for project {project}{has}: create a credential"
+        return [FieldError(path, message, title)]
 
     def _laid_under(
         self,

@@ -16,6 +16,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from runai_core.lifecycle.secrets import is_private
 from runai_core.model.assets import CREDENTIALS, Asset, AssetKind
 from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.organization import Project
@@ -153,12 +154,16 @@ class SecretService:
         self._store = store
         self._vault = vault
 
-    async def secret(self, project: str, name: str) -> Secret | None:
+    async def secret(self, project: str, name: str, author: str | None = None) -> Secret | None:
         """Return the secret of this name for pods of the project, of the nearest scope; None: there is none of ours.
+
+        A private one is found in every project; with an author, for its owner only.
 
         Raises:
             Unavailable: its key is gone.
         """
+        if is_private(name):
+            return await self._private(name, author)
         try:
             unit = await self._store.get(Project, project)
         except NotFound:
@@ -167,7 +172,16 @@ class SecretService:
         found = [asset for asset in page.items if asset.kind in CREDENTIALS and asset.sealed and covers(asset, unit)]
         if not found:
             return None
-        asset = min(found, key=lambda item: (nearness(item), item.meta.name))
+        return self._opened(min(found, key=lambda item: (nearness(item), item.meta.name)), name)
+
+    async def _private(self, name: str, author: str | None) -> Secret | None:
+        try:
+            asset = await self._store.get(Asset, name)
+        except NotFound:
+            return None
+        return self._opened(asset, name) if author in (None, asset.scope) else None
+
+    def _opened(self, asset: Asset, name: str) -> Secret:
         values = {**asset.spec, **self._vault.open(asset.meta.name, asset.sealed)}
         return Secret(name=name, type=_TYPES.get(asset.kind, "Opaque"), data=_DATA[asset.kind](values))
 

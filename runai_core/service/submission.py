@@ -24,6 +24,7 @@ class Submission:
     kind: str = ""
     manifest: Mapping[str, Any] | None = None
     template: str = ""  # id or name of a template to start from
+    keeps: frozenset[tuple[str, str]] = frozenset()  # private secrets and keys that it has, whoever changes it now
     assets: Mapping[str, Any] = field(default_factory=dict)  # environment, compute, datasources: ids or names
 
 

@@ -4,13 +4,14 @@ Everything that can be wrong is found here, before anything is kept.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any
 
 from runai_core import wire
 from runai_core.lifecycle.gang import RunContext, gang_of
+from runai_core.lifecycle.secrets import with_private_names
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta, to_camel
@@ -36,6 +37,7 @@ from runai_core.model.workload import (
 from runai_core.policy.scheduling_rules import EffectiveRules, check_node_type, effective_rules, limits_of
 from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Query, Secrets
+from runai_core.service.changing import revision_of
 from runai_core.service.composing import Composer
 from runai_core.service.policies import PolicyService
 from runai_core.service.submission import Submission
@@ -103,7 +105,7 @@ class Submissions:
         name = _checked_name(submission)
         project = await self._project(submission.project)
         composed = await self._composer.compose(submission, project)
-        judged = await self._judged(composed.submission, project)
+        judged = _with_own_credentials(await self._judged(composed.submission, project), actor, submission)
         rules = effective_rules(await self._department(project), project)
         if wrong := check_node_type(rules, submission.type, judged.spec.node_type):
             raise InvalidRequest.of(*wrong)
@@ -117,7 +119,7 @@ class Submissions:
             assets=tuple(dict.fromkeys((*composed.assets, *judged.assets))),
             limits=limits_of(rules, submission.type, workload.preemptibility),
         )
-        await self._check_runnable(workload, judged.fields)
+        await self._check_runnable(workload, judged.fields, submission.keeps)
         return workload, Preview(spec=judged.fields, origins=judged.origins, violations=judged.violations)
 
     async def _judged(self, submission: Submission, project: Project) -> "_Judged":
@@ -141,7 +143,9 @@ class Submissions:
             assets=imposed.assets,
         )
 
-    async def _check_runnable(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+    async def _check_runnable(
+        self, workload: Workload, spec: Mapping[str, Any], keeps: Collection[tuple[str, str]]
+    ) -> None:
         """Refuse contradictions, and what the backend lacks, now and not when it would start."""
         if workload.type is WorkloadType.EXTERNAL:
             return
@@ -149,7 +153,7 @@ class Submissions:
         if missing:
             raise InvalidRequest.of(*(FieldError(f"spec.{path}", "is required on a cluster") for path in missing))
         gang_of(workload, run_context=RunContext(deferred=self._resolves))
-        if self._knows_secrets and (wrong := await self._composer.missing_secrets(workload)):
+        if wrong := await self._composer.missing_secrets(workload, keeps, knows_all=self._knows_secrets):
             raise InvalidRequest.of(*wrong)
 
     async def _project(self, name: str) -> Project:
@@ -198,9 +202,20 @@ def _workload_of(
         node_pools=pools,
         node_pool=pools[0],
         origins=judged.origins,
+        revision=revision_of(submission.type, spec),
         source=submission.source,
         attempt=1,
         phase_updated_at=now,
+    )
+
+
+def _with_own_credentials(judged: _Judged, actor: Actor, submission: Submission) -> _Judged:
+    """Return what policies made of it with the actor's private credentials, and those that it had before."""
+    kept, master = {name for name, _ in submission.keeps}, judged.master_spec
+    return replace(
+        judged,
+        spec=with_private_names(judged.spec, actor.name, kept),
+        master_spec=None if master is None else with_private_names(master, actor.name, kept),
     )
 
 

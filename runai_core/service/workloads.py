@@ -10,6 +10,7 @@ from runai_core import ports, wire
 from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.members import members_of, scaled
 from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
+from runai_core.lifecycle.secrets import private_secrets
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import Conflict, NotFound, PolicyViolation, StaleVersion, Unavailable, Unsupported
 from runai_core.model.organization import TENANT, Action, Actor, Scope
@@ -197,6 +198,7 @@ class WorkloadService:
             project=workload.meta.project,
             type=workload.type,
             spec={**wire.encode(workload.spec), **changes},
+            keeps=private_secrets(workload.spec),
         )
         resolved, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
@@ -214,12 +216,12 @@ class WorkloadService:
             Unsupported: the number of workers is fixed. InvalidRequest: too few or too many.
             Conflict: the workload has ended, or was stopped.
         """
-        if not isinstance(self._cluster, RemovesPods):
-            raise Unsupported(f"workers cannot come and go on the {self._backend_name} backend")
         if isinstance(self._cluster, ports.Scales):
             workload = await self._owned(actor, Action.UPDATE, uid)
             await self._cluster.scale(workload, add=add, remove=remove, actor=actor.name)
             return await self._store.get_by_uid(Workload, uid)
+        if not isinstance(self._cluster, RemovesPods):
+            raise Unsupported(f"workers cannot come and go on the {self._backend_name} backend")
         while True:
             workload = await self._owned(actor, Action.UPDATE, uid)
             if workload.phase not in CLAIMS_QUOTA or workload.meta.deleted_at is not None:

@@ -50,6 +50,20 @@ class AssetUpdate(Body):
     spec: Fields | None = None
 
 
+class PrivateMetaCreate(Body):
+    """Name of a credential of one's own; its scope is its owner."""
+
+    name: Name
+    description: Annotated[str | None, Field(max_length=250)] = None
+
+
+class PrivateCreate(Body):
+    """A credential of one's own to create."""
+
+    meta: PrivateMetaCreate
+    spec: Fields = Field(default_factory=dict)
+
+
 class UseQuery(BaseModel):
     """What is said of an asset besides itself."""
 

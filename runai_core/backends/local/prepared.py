@@ -95,7 +95,7 @@ class Preparation:
     async def _secret(self, pod: Pod, name: str) -> Secret:
         if self._secrets is None:
             raise Unavailable("secrets are not there yet")
-        found = await self._secrets.secret(pod.meta.project, name)
+        found = await self._secrets.secret(pod.meta.project, name, pod.meta.created_by)
         if found is None:
             raise NotFound(f"there is no secret {name} for project {pod.meta.project}: create the credential again")
         return found

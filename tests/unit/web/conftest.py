@@ -27,6 +27,7 @@ from runai_core.settings import Settings
 from runai_core.web.app import create_app
 
 NOW = 1_800_000_000.0
+RESOLVED = frozenset({"secret", "userCredential"})
 LOG_KEPT = 50  # changes: few, so that a watch can be too old
 
 
@@ -212,7 +213,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     """Return the API of an orchestrator whose loops do not run."""
     clock, cluster, runtime = FakeClock(), FakeCluster(), FakeRuntime()
     async with open_store("sqlite://", clock, log_kept=LOG_KEPT) as store:
-        backend = Backend(store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock)
+        backend = Backend(
+            store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock, resolves=RESOLVED
+        )
         settings = Settings(data_dir=tmp_path, plugins=("builtin",), max_body_bytes=20_000)
         identity = Identity(cluster_id="3f0e2c1a-1111-4222-8333-444455556666", signing_key="k" * 64)
         orchestrator, _ = build(settings, backend, identity, load_plugins(settings.plugins))

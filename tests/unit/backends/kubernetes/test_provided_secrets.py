@@ -44,7 +44,7 @@ class FakeApi:
 class FakeSecrets:
     """Every name but `theirs` is one of our credentials."""
 
-    async def secret(self, project: str, name: str) -> Secret | None:
+    async def secret(self, project: str, name: str, author: str | None = None) -> Secret | None:
         return None if name == "theirs" else Secret(name=name, data={"k": f"{project}-{name}"})
 
 
