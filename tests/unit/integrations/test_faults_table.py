@@ -40,3 +40,8 @@ def test_every_fault_has_a_test_with_every_tool_or_a_reason(fault: str, tool: st
 
 def test_the_table_is_found() -> None:
     assert len(list(rows())) >= 11 * len(TOOLS)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_first_example_of_each_readme_is_run_as_a_test(tool: str) -> None:
+    assert "example_of_the_readme_runs" in names_for(tool)
