@@ -94,6 +94,54 @@ def test_projects_and_quota_come_down(world: World) -> None:
     wait_for("it goes", lambda: "team-a" not in [item["name"] for item in inner.get("/org-unit/projects")["projects"]])
 
 
+def test_a_workload_has_the_credential_that_was_made_just_before_it(world: World) -> None:
+    api, west = world.control_plane.api(), world.clusters["west"]
+    pairs = [{"key": "k", "value": "s3cr3t-over-the-link"}]
+    kept = api.post(
+        "/asset/credentials/generic-secret",
+        {"meta": {"name": "tok", "scope": "tenant"}, "spec": {"keyValuePairs": pairs}},
+    )
+    variable = {"name": "TOKEN", "secret": {"name": "tok", "key": "k"}}
+
+    uid = api.submit("with-secret", "sh -c 'printf %s $TOKEN | rev'", environmentVariables=[variable], backoffLimit=0)
+
+    assert api.wait(uid, "Completed", "Failed") == "Completed"
+    assert api.http.get(f"/api/v1/workloads/{uid}/logs").text == "knil-eht-revo-t3rc3s\n"
+    for folder in (west.data_dir, world.control_plane.data_dir):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert len(files) > 3
+        assert not [path for path in files if b"s3cr3t-over-the-link" in path.read_bytes()]
+    assert "s3cr3t-over-the-link" not in west.said() + world.control_plane.said()
+    assert api.http.delete(f"/api/v1/asset/credentials/generic-secret/{kept['meta']['id']}").status_code < 300
+    wait_for("it goes there too", lambda: not west.api().get("/asset/credentials")["credentials"])
+
+
+def test_workers_of_a_running_gang_join_and_leave_from_the_control_plane(world: World) -> None:
+    api = world.control_plane.api()
+    spec = {
+        "command": "sleep 600",
+        "maxReplicas": 3,
+        "annotations": [{"name": "run.ai/workers-on-demand", "value": "1"}],
+        "compute": {"gpuDevicesRequest": 1},
+    }
+    uid = api.post("/workloads/distributed", {"name": "gang", "projectId": "default", "spec": spec})["workloadId"]
+    wait_for("two pods run", lambda: running_pods(api, uid) == ["gang-1-0", "gang-1-1"])
+
+    api.post(f"/workloads/distributed/{uid}/scale", {"add": 1, "remove": []})
+    wait_for("another one runs", lambda: running_pods(api, uid) == ["gang-1-0", "gang-1-1", "gang-1-2"])
+    api.post(f"/workloads/distributed/{uid}/scale", {"add": 0, "remove": ["gang-1-1"]})
+    wait_for("it has left", lambda: running_pods(api, uid) == ["gang-1-0", "gang-1-2"])
+    refused = api.http.post(f"/api/v1/workloads/distributed/{uid}/scale", json={"add": 9, "remove": []})
+    assert refused.status_code == 400
+    assert "maxReplicas" in refused.text
+    assert api.http.delete(f"/api/v1/workloads/distributed/{uid}").status_code < 300
+
+
+def running_pods(api: Api, uid: str) -> list[str]:
+    pods = api.get(f"/workloads/{uid}/pods")["pods"]
+    return sorted(pod["name"] for pod in pods if pod["k8sPhase"] == "Running")
+
+
 def test_why_and_check_are_answered_by_the_cluster(world: World) -> None:
     api = world.control_plane.api()
     uid = api.submit("too-large", "true", compute={"gpuDevicesRequest": 8})

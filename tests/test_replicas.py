@@ -1,5 +1,7 @@
 """Two replicas of a control plane on one PostgreSQL: both answer, one may be killed, nothing is lost."""
 
+import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from tests.controlplanes import Api, ControlPlane, Trust, Wire, World, free_port, wait_for
 from tests.databases import postgres  # noqa: F401 - a fixture
@@ -105,6 +109,45 @@ def test_one_replica_is_killed_under_load_and_nothing_is_lost(replicas: Replicas
     replicas.first.start()
     again = replicas.first.api()
     assert again.workloads().keys() == two.workloads().keys()
+
+
+def test_what_only_the_cluster_knows_is_asked_through_whichever_replica_holds_its_link(replicas: Replicas) -> None:
+    one, two = replicas.first.api(), replicas.second.api()
+    talks = one.submit("talks", "sh -c 'echo from west; sleep 600'")
+    large = one.submit("large", "true", compute={"gpuDevicesRequest": 8})
+    one.wait(talks, "Running")
+
+    ask_for_all(replicas, two, replicas.second, talks, large)
+    replicas.first.kill()
+    replicas.wire.target = replicas.second.port
+    replicas.wire.cut()
+    replicas.first.start()
+    replicas.world.wait_connected("west", two)
+    ask_for_all(replicas, replicas.first.api(), replicas.first, talks, large)
+
+    address = f"wss://127.0.0.1:{replicas.first.port}/api/v1/link/relay?cluster={one.get('/clusters/west')['uuid']}"
+    for token in ("", one.http.headers["Authorization"].removeprefix("Bearer ")):
+        with pytest.raises(InvalidStatus) as refused:
+            dial(replicas, address, token).close()
+        assert refused.value.response.status_code == 401, "no token of a user lets anybody in"
+
+
+def ask_for_all(replicas: Replicas, api: Api, replica: ControlPlane, talks: str, large: str) -> None:
+    """Have a log, a command and a verdict from a replica."""
+    logs = wait_for("the log", lambda: api.http.get(f"/api/v1/workloads/{talks}/logs").raise_for_status().text)
+    assert logs == "from west\n"
+    assert wait_for("a verdict", lambda: api.get(f"/workloads/{large}/why")["verdict"])
+    address = f"wss://127.0.0.1:{replica.port}/api/v1/workloads/{talks}/exec?command=cat&stdin=true"
+    with dial(replicas, address, api.http.headers["Authorization"].removeprefix("Bearer ")) as socket:
+        socket.send(b"\x00over two links")
+        assert socket.recv(timeout=60) == b"\x01over two links"
+        socket.send(b"\x00")
+        assert json.loads(socket.recv(timeout=60)[1:]) == {"exitCode": 0}
+
+
+def dial(replicas: Replicas, address: str, token: str) -> ClientConnection:
+    context = ssl.create_default_context(cafile=str(replicas.world.trust.file))
+    return connect(address, ssl=context, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None)
 
 
 def all_completed(api: Api, names: dict[str, str]) -> dict[str, dict[str, object]]:

@@ -1,8 +1,6 @@
 """`runai control-plane`: serve tenants and their clusters. `runai agent`: connect a cluster to one."""
 
 import asyncio
-import os
-import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -63,30 +61,9 @@ def up(ctx: click.Context, /, tls_cert: str | None, tls_key: str | None, **given
         asyncio.run(_up(settings, listener, tls))
 
 
-def _config(app: Any, tls: tuple[Path, Path] | None) -> Any:
-    """Return how the server answers; a connection that is dead without being closed is found by its pings."""
-    import uvicorn
-
-    from runai_core.cli.serve import DRAIN, TRUSTED_PROXIES
-
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        proxy_headers=bool(os.environ.get(TRUSTED_PROXIES)),
-        timeout_graceful_shutdown=DRAIN,
-        ws_ping_interval=10.0,
-        ws_ping_timeout=10.0,
-        ssl_certfile=tls[0] if tls else None,
-        ssl_keyfile=tls[1] if tls else None,
-    )
-
-
 async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path] | None) -> None:
     from runai_core.bootstrap import Orchestrator
-    from runai_core.cli.serve import Server, fresh_credentials, stop
+    from runai_core.cli.serve import answer, fresh_credentials
     from runai_core.controlplane.tenants import open_tenants
     from runai_core.web.tenants import Dispatcher, Serving
 
@@ -106,11 +83,7 @@ async def _up(settings: Settings, listener: socket.socket, tls: tuple[Path, Path
         serving = asyncio.create_task(Serving(tenants, settings, dispatcher, opened).run(ready))
         try:
             await ready.wait()
-            server = Server(_config(dispatcher, tls), lambda: click.echo(f"Listening on {url}"))
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop, server)
-            await server.serve(sockets=[listener])
+            await answer(dispatcher, listener, lambda: click.echo(f"Listening on {url}"), tls)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)

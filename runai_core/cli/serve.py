@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,7 +33,13 @@ could otherwise pass for any address, and so for many guessers of passwords."""
 DRAIN = 2
 """Seconds that open streams get when the server stops."""
 
+PING = 10.0
+"""Seconds between pings of a WebSocket, and until one counts as unanswered."""
+
 Ready = Callable[[Running], None]
+
+Tls = tuple[Path, Path]
+"""Files of the certificate chain and its key, PEM."""
 
 
 def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,23 +145,36 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Ready) -> N
         open_orchestrator(settings, shutdown_pods=True, operator=_operator_of(settings)) as orchestrator,
         fresh_credentials(orchestrator, url),
     ):
-        config = uvicorn.Config(
-            create_app(orchestrator),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=bool(os.environ.get(TRUSTED_PROXIES)),
-            timeout_graceful_shutdown=DRAIN,
-        )
-        server = Server(config, lambda: ready(note_running(settings.data_dir, url)))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, server)
         try:
-            await server.serve(sockets=[listener])
+            await answer(create_app(orchestrator), listener, lambda: ready(note_running(settings.data_dir, url)))
         finally:
             note_stopped(settings.data_dir)
+
+
+async def answer(app: Any, listener: socket.socket, ready: Callable[[], None], tls: Tls | None = None) -> None:
+    """Answer what comes to a socket until SIGTERM or Ctrl-C; `ready` is called once it does."""
+    server = Server(_config(app, tls), ready)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, server)
+    await server.serve(sockets=[listener])
+
+
+def _config(app: Any, tls: Tls | None) -> uvicorn.Config:
+    """Return how the server answers; a WebSocket that is dead without being closed is found by its pings."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=bool(os.environ.get(TRUSTED_PROXIES)),
+        timeout_graceful_shutdown=DRAIN,
+        ws_ping_interval=PING,
+        ws_ping_timeout=PING,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
+    )
 
 
 def _operator_of(settings: Settings) -> Loop | None:

@@ -22,6 +22,9 @@ from runai_core.ports import Backend, Clock, ClusterChange, ExecSession, LogOpti
 NAME = "control-plane"
 OUTPUT = {1: "stdout", 2: "stderr"}
 
+THERE = frozenset({"secret", "configMap", "userCredential", "podFieldRef"})
+"""References in variables that clusters follow, or refuse."""
+
 NOT_HERE = "a control plane runs nothing itself: its clusters do"
 
 
@@ -197,6 +200,7 @@ async def open_tenant(data_dir: Path, database: str, door: Door, clock: Clock | 
             lease=AlwaysHeld(),
             clock=clock,
             name=NAME,
+            resolves=THERE,
             facts={"database": database.rpartition("@")[2], "data directory": str(data_dir)},
         )
 

@@ -81,20 +81,35 @@ class Feed:
         self._kind = kind
         self._render = render
         self._keeps_gone = keeps_gone  # objects are only added: nothing follows from one that is not told
+        self._reached: int | None = None  # version up to which the other side has kept all
+        self._news = asyncio.Event()
 
     async def run(self, since: int | None, send: Send) -> None:
         """Tell every change after the version, for ever; `since` None, or a version too old, means all of it first."""
         while True:
             if since is None:
                 since = await self._tell_all(send)
+            self._note(since)
             try:
                 async for changes in batches(self._store.watch(self._kind, since)):
                     await self._tell(changes, send)
                     since = changes[-1].version
+                    self._note(since)
             except WatchExpired:
                 since = None
             else:
                 raise Unavailable("the store is closed")
+
+    async def caught_up(self) -> None:
+        """Wait until the other side has kept all that there is now."""
+        newest = (await self._store.list(self._kind, Query(sort_by="meta.version", descending=True, limit=1))).items
+        while self._reached is None or (newest and self._reached < newest[0].meta.version):
+            await self._news.wait()
+
+    def _note(self, reached: int) -> None:
+        self._reached = reached
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _tell(self, changes: Sequence[Change[Any]], send: Send) -> None:
         told = [(change.type, change.version, await self._render(change.object)) for change in changes]

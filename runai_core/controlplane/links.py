@@ -6,12 +6,13 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from runai_core import wire
 from runai_core.controlplane.channels import Channel, Handler, Peer, Wire
-from runai_core.controlplane.downward import downward_feeds
-from runai_core.controlplane.feeding import Feed, from_message
+from runai_core.controlplane.downward import ORGANIZATION, downward_feeds
+from runai_core.controlplane.feeding import Delta, Feed, from_message
 from runai_core.controlplane.measurements import POSITION, Keeper, from_rows
 from runai_core.controlplane.mirror import KINDS, Mirror
 from runai_core.controlplane.projects import Projects
@@ -220,12 +221,19 @@ class Session:
                 log.info("cluster %s is connected", self._cluster.name)
                 positions = hello["positions"] if hello["positionsEpoch"] == self._epoch else {}
                 work.add(self._watch_for_silence(), self._until_ended())
-                for kind, feed in self._feeds(hello).items():
-                    work.add(feed.run(positions.get(kind), self.peer.deliver))
+                for kind, feed in (feeds := self._feeds(hello)).items():
+                    send = self.peer.deliver if kind in ORGANIZATION else partial(self._deliver_after, feeds)
+                    work.add(feed.run(positions.get(kind), send))
                 await work.until_first()
         finally:
             self._over.set()
             await self._end()
+
+    async def _deliver_after(self, feeds: Mapping[str, Feed], delta: Delta) -> None:
+        """Tell what is wanted of workloads after what they may need: their project, a credential."""
+        for kind in ORGANIZATION:
+            await feeds[kind].caught_up()
+        await self.peer.deliver(delta)
 
     def _feeds(self, hello: Mapping[str, Any]) -> dict[str, Feed]:
         vault = self._vault if hello.get("seals") else None
