@@ -22,6 +22,7 @@ from runai_core.client import Client, quota
 from runai_core.client.results import Workload
 from runai_core.client.transport import PAUSES
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
@@ -393,11 +394,16 @@ def test_each_bad_end_is_a_failed_task_with_a_sentence_and_nothing_left(
     assert [found.phase for found in left if found.phase != "Deleting"] == []
 
 
-def test_why_a_task_waits_is_in_its_log(run_dag: RunDag, capfd: Any) -> None:
+def test_why_a_task_waits_is_in_its_log(run_dag: RunDag, client: Client, capfd: Any) -> None:
     from runai_airflow import RunaiWorkloadOperator
 
-    with a_dag("waits") as dag:
-        RunaiWorkloadOperator(task_id="t", command="true", gpus=64, queue_timeout=timedelta(seconds=1), **QUICK)
+    class Judged(RunaiWorkloadOperator):
+        def wait_for(self, context: Any, uid: str, *, ranks: Any = ()) -> Any:
+            eventually(lambda: "64 GPUs" in client.get(uid).phase_message, lambda: client.get(uid))
+            return super().wait_for(context, uid, ranks=ranks)
+
+    with a_dag("waits") as dag:  # the time-out is for the first look at a workload that is judged already
+        Judged(task_id="t", command="true", gpus=64, queue_timeout=timedelta(seconds=10), **QUICK)
 
     run_dag(dag)
 

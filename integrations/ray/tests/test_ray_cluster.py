@@ -166,8 +166,9 @@ def _grows_and_shrinks(tools: Tools, file: Path) -> None:
     said = tools.run("ray", "exec", str(file), "cat ~/prepared ~/.runai-ray/dashboard")[1]
     assert "set up" in said
     dashboard = next(word for word in said.split() if word.startswith("http://"))
-    assert "ran on 2 nodes of default lab" in _job_at(tools, dashboard)
-    assert tools.workload("lab")["requestedPods"]["number"] == 3
+    job = _job_at(tools, dashboard)
+    tools.until(lambda: tools.workload("lab")["requestedPods"]["number"] == 3, 300)
+    assert "ran on 2 nodes of default lab" in job.communicate(timeout=300)[0]
 
     (tools.folder / "ask.py").write_text(ASK)
     assert tools.run("ray", "rsync-up", str(file), str(tools.folder / "ask.py"), "~/ask.py")[0] == 0
@@ -212,11 +213,11 @@ print(client.get_job_logs(name))
 """
 
 
-def _job_at(tools: Tools, dashboard: str) -> str:
-    """Run the job through Ray's own SDK; return its log."""
+def _job_at(tools: Tools, dashboard: str) -> "subprocess.Popen[str]":
+    """Run the job through Ray's own SDK; its log is printed when it has ended."""
     (tools.folder / "across.py").write_text(ACROSS_NODES)
     entrypoint = f"{sys.executable} {tools.folder / 'across.py'}"
-    return tools.run(sys.executable, "-c", JOB_BY_SDK, dashboard, entrypoint)[1]
+    return tools.start(sys.executable, "-c", JOB_BY_SDK, dashboard, entrypoint)
 
 
 def _seen(tools: Tools, file: Path, text: str) -> str:
