@@ -52,7 +52,8 @@ class Owners:
         chain = [pod]
         while (ref := controller_of(chain[-1])) is not None:
             if len(chain) > MAX_DEPTH:
-                raise Conflict(f"the owners of {_called(pod)} go in a circle, or are more than {MAX_DEPTH}")
+                message = f"the owners of {_called(pod)} go in a circle, or are more than {MAX_DEPTH}"
+                raise Conflict(f"{message}: mend its ownerReferences")
             owner = await self._owner(ref, pod["metadata"]["namespace"])
             if owner is None:
                 break
@@ -121,7 +122,9 @@ def controller_of(item: Object) -> Ref | None:
     controllers = [ref for ref in refs if ref.get("controller")]
     if len(controllers) != 1:
         names = ", ".join(f"{ref['kind']} {ref['name']}" for ref in refs)
-        raise Conflict(f"{_called(item)} has several owners and it is not said which controls it: {names}")
+        raise Conflict(
+            f"{_called(item)} has several owners and it is not said which controls it: {names}; mark one as controller"
+        )
     return dict(controllers[0])
 
 

@@ -125,7 +125,9 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise Unavailable(f"port {port} of {host} cannot be used: {error.strerror or error}") from None
+        raise Unavailable(
+            f"port {port} of {host} cannot be used: {error.strerror or error}; choose another one"
+        ) from None
     listener.listen(128)
     listener.setblocking(False)  # noqa: FBT003 - as the standard library has it
     return listener

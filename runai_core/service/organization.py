@@ -233,7 +233,9 @@ class OrganizationService:
             if pool.name in item.node_pools and item.phase not in TERMINAL
         ]
         if used:
-            raise Conflict(f"node pool {pool.name} is used by: {', '.join(used[:10])}")
+            raise Conflict(
+                f"node pool {pool.name} is used by: {', '.join(used[:10])}; delete them or move them to other pools"
+            )
 
     async def nodes(self, actor: Actor) -> Sequence[Node]:
         """Return all nodes."""

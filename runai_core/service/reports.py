@@ -158,8 +158,7 @@ class ReportService:
         """Return the table as CSV; raise Conflict while it is not ready."""
         found = await self.get(actor, ref)
         if found.status is not ReportStatus.READY:
-            why = f": {found.status_message}" if found.status_message else ""
-            raise Conflict(f"report {found.name} is {found.status}{why}; ask again when it is Ready")
+            raise Conflict(f"report {found.name} is {found.status}{_way_out(found)}")
         return found.csv
 
     async def delete(self, actor: Actor, ref: str) -> Report:
@@ -247,6 +246,13 @@ def _group(grouping: Grouping, name: str) -> tuple[str, str]:
         return name, name
     group, _, pool = name.partition("/")
     return group, pool
+
+
+def _way_out(report: Report) -> str:
+    """Return why a report has no table, and what to do."""
+    if report.status is ReportStatus.FAILED:
+        return f": {report.status_message}; delete it and ask for another one"
+    return "; ask again when it is Ready"
 
 
 def _check(report: Report) -> None:

@@ -157,3 +157,13 @@ async def test_a_wrong_report_names_the_field(changes: dict[str, Any], said: str
     async with a_service(0.01) as (service, _):
         with pytest.raises(InvalidRequest, match=said):
             await service.create(SYSTEM, replace(a_report(), **changes))
+
+
+@pytest.mark.asyncio
+async def test_a_report_that_failed_says_why_and_what_to_do() -> None:
+    async with a_service(0.01) as (service, store):
+        made = await service.create(SYSTEM, a_report())
+        await store.update(replace(made, status=ReportStatus.FAILED, status_message="no measurements"))
+
+        with pytest.raises(Conflict, match="usage is Failed: no measurements; delete it and ask for another one"):
+            await service.file(SYSTEM, made.meta.uid)
