@@ -17,7 +17,7 @@ from runai_core.lifecycle.seen import (
     Seen,
     succeeded,
 )
-from runai_core.lifecycle.vacancies import is_live, replaced_from, retry_at, surplus, wants_pods
+from runai_core.lifecycle.vacancies import is_live, not_yet, replaced_from, retry_at, surplus, wants_pods
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import TYPE_DEFAULTS, Phase, Pod, Workload, WorkloadType
 
@@ -78,9 +78,10 @@ def _gone(seen: Seen) -> Found:
 
 
 def _created(seen: Seen) -> Found:
-    if len(seen.last) < len(seen.shape.places) or (seen.workload.type == WorkloadType.EXTERNAL and not seen.pods):
+    places = len(seen.shape.places) - len(not_yet(seen.shape, seen.mine))
+    if len(seen.last) < places or (seen.workload.type == WorkloadType.EXTERNAL and not seen.pods):
         return None
-    return f"{_pods(len(seen.shape.places), 'is', 'are')} created; the workload waits in the queue."
+    return f"{_pods(places, 'is', 'are')} created; the workload waits in the queue."
 
 
 def _evicted(seen: Seen) -> Found:
@@ -220,6 +221,8 @@ def _scheduled(seen: Seen) -> Found:
 def _first_ready(seen: Seen) -> Found:
     """A pod that has a node is waited for; one that still has none is not."""
     if not seen.enough(seen.ready) or len(seen.ready) < len(seen.placed):
+        return None
+    if seen.shape.leader_first and not seen.is_whole:
         return None
     return f"{_pods(len(seen.ready), 'is', 'are')} ready."
 

@@ -40,6 +40,7 @@ class Shape:
     decider: str = ""  # role whose success is the workload's; empty: all pods, or the runs
     runs: int | None = None  # successful pods that complete it; None: each place once
     serves: bool = False  # it never completes by itself
+    leader_first: bool = False  # the others of a sub-group are made when its leader is ready
 
     def minimum_of(self, sub_group: str) -> int:
         """Return how many pods of a sub-group the gang needs."""
@@ -130,23 +131,42 @@ def _workers(spec: WorkloadSpec, framework: DistributedFramework) -> tuple[int, 
 
 
 def _inference(workload: Workload) -> Shape:
-    """Independent replicas behind one address."""
+    """Independent replicas behind one address; as many as an autoscaler keeps, where one does."""
     scaling = workload.spec.autoscaling
+    if workload.members is not None:
+        kept = len(workload.members.ranks)
+        fewest = 1 if scaling is None or scaling.min_replicas is None else scaling.min_replicas
+        return _servers(kept, healthy=min(kept, max(fewest, 1)))
     replicas = 1 if scaling is None else _replicas(scaling.initial_replicas, scaling.min_replicas)
     if scaling is not None and scaling.max_replicas is not None and replicas > scaling.max_replicas:
         message = f"must be at least the replicas at the start, which are {replicas}"
         raise InvalidRequest.of(FieldError("spec.autoscaling.maxReplicas", message, scaling.max_replicas))
+    return _servers(replicas, healthy=replicas)
+
+
+def _servers(replicas: int, *, healthy: int) -> Shape:
     places = tuple(Place(rank=rank) for rank in range(_allowed(replicas)))
-    return Shape(places=places, min_members=min(replicas, 1), healthy=replicas, replaces=True, serves=True)
+    return Shape(places=places, min_members=min(replicas, 1), healthy=healthy, replaces=True, serves=True)
 
 
 def _replicas(initial: int | None, minimum: int | None) -> int:
     return initial if initial is not None else minimum or 1
 
 
+STARTUP_POLICIES = ("LeaderCreated", "LeaderReady")
+"""When the workers of a group are made: with its leader, or when that is ready (LeaderWorkerSet)."""
+
+
 def _distributed_inference(workload: Workload) -> Shape:
-    """Groups of one leader and its workers; each group is placed whole, and all groups together."""
+    """Groups of one leader and its workers; each group is placed whole, and all groups together.
+
+    Where workers come after their leader, only leaders can be waited for.
+    """
     spec = workload.spec
+    if spec.startup_policy not in (None, *STARTUP_POLICIES):
+        message = f"must be {' or '.join(STARTUP_POLICIES)}"
+        raise InvalidRequest.of(FieldError("spec.startupPolicy", message, spec.startup_policy))
+    late = spec.startup_policy == STARTUP_POLICIES[1]
     replicas = 1 if spec.replicas is None else spec.replicas
     size = 1 + (spec.workers or 0)
     _allowed(replicas * size)
@@ -160,8 +180,16 @@ def _distributed_inference(workload: Workload) -> Shape:
         for replica in range(replicas)
         for member in range(size)
     )
-    groups = tuple(SubGroup(name=f"replica-{replica}", min_members=size) for replica in range(replicas))
-    return Shape(places=places, min_members=len(places), sub_groups=groups, healthy=len(places), serves=True)
+    least = 1 if late else size
+    groups = tuple(SubGroup(name=f"replica-{replica}", min_members=least) for replica in range(replicas))
+    return Shape(
+        places=places,
+        min_members=replicas * least,
+        sub_groups=groups,
+        healthy=len(places),
+        serves=True,
+        leader_first=late,
+    )
 
 
 def _external(workload: Workload) -> Shape:

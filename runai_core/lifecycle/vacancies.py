@@ -51,21 +51,35 @@ def vacancies(workload: Workload, shape: Shape, pods: Iterable[Pod]) -> tuple[Pl
 
     A place is vacant when it never had a pod, when its pod was taken away by
     the system, and, where pods are replaced alone, when its pod failed and the
-    failure is counted, or when it succeeded and more runs are wanted.
+    failure is counted, or when it succeeded and more runs are wanted; but not
+    yet where it waits for its leader.
     """
     mine = present(workload, pods)
     last = {pod.spec.rank: pod for pod in mine}
     uncounted = sum(map(has_failed, mine)) > workload.failures - workload.failures_before
     open_runs = _open_runs(workload, shape, mine, last)
-    vacant = []
+    vacant, late = [], not_yet(shape, mine)
     for place in shape.places:
-        if not _needs_pod(last.get(place.rank), shape, may_retry=not uncounted):
+        if place.rank in late or not _needs_pod(last.get(place.rank), shape, may_retry=not uncounted):
             continue
         if open_runs is not None and open_runs <= 0:
             break
         open_runs = None if open_runs is None else open_runs - 1
         vacant.append(place)
     return tuple(vacant)
+
+
+def not_yet(shape: Shape, mine: Sequence[Pod]) -> frozenset[int]:
+    """Return the places that have had no pod of the attempt, and get one when their leader is ready."""
+    if not shape.leader_first:
+        return frozenset()
+    had = {pod.spec.rank for pod in mine}
+    led = {pod.spec.sub_group for pod in mine if pod.spec.leader and pod.status.ready and is_live(pod)}
+    return frozenset(
+        place.rank
+        for place in shape.places
+        if not place.leader and place.rank not in had and place.sub_group not in led
+    )
 
 
 def _open_runs(workload: Workload, shape: Shape, mine: Sequence[Pod], last: Mapping[int, Pod]) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runai_core.lifecycle.gang import RunContext, argv_of, gang_of
+from runai_core.lifecycle.vacancies import wants_pods
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import (
@@ -38,7 +39,7 @@ from runai_core.model.spec import (
     TolerationSpec,
     WorkloadSpec,
 )
-from runai_core.model.workload import Gang, Workload, WorkloadType
+from runai_core.model.workload import Gang, PodStatus, Workload, WorkloadType
 
 HERE = RunContext(master_address="10.0.0.1", master_port=4000, created_at=50.0)
 
@@ -253,6 +254,7 @@ BAD: list[tuple[str, WorkloadType, dict[str, Any], str]] = [
         {"master": WorkloadSpec(compute=Compute(cpu_core_request=-1))},
         "masterSpec.compute.cpuCoreRequest",
     ),
+    ("an unknown startup policy", DI, {"startup_policy": "Sometime"}, "spec.startupPolicy"),
     (
         "more pods than a workload may have",
         DI,
@@ -435,6 +437,22 @@ def test_pods_that_exist_are_kept_and_lost_ones_are_replaced() -> None:
     assert [pod.name for pod in made.pods] == ["job-1-0", "job-1-1-1", "job-1-2"]
     assert made.pods[0] is running[0]
     assert (made.pods[1].replacement, made.pods[1].spec.environment["RANK"]) == (1, "1")
+
+
+def test_workers_come_when_their_leader_is_ready() -> None:
+    workload = a_workload(DI, replicas=2, workers=2, startup_policy="LeaderReady")
+    made = gang_of(workload, run_context=HERE)
+    first = made.pods
+    ready = replace(first[0], status=PodStatus(state=PodState.RUNNING, ready=True))
+
+    later = gang_of(workload, run_context=HERE, existing=(ready, first[1]))
+
+    assert [(pod.spec.rank, pod.spec.role) for pod in first] == [(0, "leader"), (3, "leader")]
+    assert (made.group.min_members, [part.min_members for part in made.group.sub_groups]) == (2, [1, 1])
+    assert [pod.spec.rank for pod in later.pods] == [0, 1, 2, 3]
+    assert later.pods[1].spec.environment["LWS_LEADER_ADDRESS"] == later.pods[0].spec.environment["LWS_LEADER_ADDRESS"]
+    assert wants_pods(workload, (ready, first[1]), 1.0)
+    assert not wants_pods(workload, first, 1.0)
 
 
 def test_pods_of_an_older_attempt_do_not_count() -> None:

@@ -30,6 +30,11 @@ SPECS = {
     "workers": (WorkloadType.DISTRIBUTED, WorkloadSpec(num_workers=2, backoff_limit=2), False),
     "elastic": (WorkloadType.DISTRIBUTED, WorkloadSpec(min_replicas=1, max_replicas=3, backoff_limit=2), True),
     "replicas": (WorkloadType.INFERENCE, WorkloadSpec(autoscaling=Autoscaling(min_replicas=2), backoff_limit=2), True),
+    "leaders": (
+        WorkloadType.DISTRIBUTED_INFERENCE,
+        WorkloadSpec(replicas=2, workers=2, startup_policy="LeaderReady", backoff_limit=2),
+        True,
+    ),
     "groups": (WorkloadType.DISTRIBUTED_INFERENCE, WorkloadSpec(replicas=2, workers=1, backoff_limit=2), True),
 }
 

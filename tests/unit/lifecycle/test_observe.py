@@ -50,6 +50,7 @@ class Case:
     count: int = 1
 
 
+LATE = {"workers": 1, "startup_policy": "LeaderReady"}
 TWO = {"num_workers": 1}  # a master and a worker
 PAIR = {"parallelism": 2}
 TWO_REPLICAS = {"autoscaling": Autoscaling(min_replicas=2)}
@@ -61,6 +62,12 @@ CASES = [
     Case("nothing is there yet", T, "Creating", [None], None),
     Case("the pods exist", D, "Creating", [WAITING, WAITING], "PodsCreated", "Its 2 pods are created", TWO),
     Case("a part of the pods exists", D, "Creating", [WAITING, None], None, spec=TWO),
+    Case("the leader exists, and its worker is not made yet", DI, "Creating", [WAITING, None], "PodsCreated", "", LATE),
+    Case("a leader is missing", DI, "Creating", [None, None], None, spec=LATE),
+    Case("the leader is placed", DI, "Pending", [BOUND, None], "AllScheduled", "", LATE),
+    Case("the leader is ready, and its worker is still to come", DI, "Initializing", [READY, None], None, spec=LATE),
+    Case("the worker comes after its leader", DI, "Initializing", [READY, BOUND], None, spec=LATE),
+    Case("the worker is ready after its leader", DI, "Initializing", [READY, READY], "AllReady", "", LATE),
     Case("the pods exist again", T, "Resuming", [WAITING], "PodsCreated"),
     Case("the whole gang waits", D, "Pending", [WAITING, WAITING], None, spec=TWO),
     Case("a part of the gang is placed", D, "Pending", [BOUND, WAITING], None, spec=TWO),
@@ -335,7 +342,8 @@ def the_pods(workload: Workload, states: Sequence[PodStatus | None]) -> list[Pod
         bare = Pod(meta=Meta(name="x"), workload="job", pod_group="g", spec=PodSpec())
         made = [replace(bare, meta=Meta(name=f"x{rank}"), spec=PodSpec(rank=rank)) for rank in range(len(states))]
     else:
-        made = list(gang_of(replace(workload, failures=0), run_context=RunContext()).pods)
+        whole = replace(workload, failures=0, spec=replace(workload.spec, startup_policy=None))
+        made = list(gang_of(whole, run_context=RunContext()).pods)
         assert len(made) == len(states), "the table names one state for each place"
     return [replace(pod, status=state) for pod, state in zip(made, states, strict=True) if state is not None]
 
