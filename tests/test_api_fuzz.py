@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     from schemathesis.core.result import Ok
     from schemathesis.generation import GenerationMode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXAMPLES = int(os.environ.get("RUNAI_FUZZ_EXAMPLES", "2"))
 """Requests for each operation that fit its description, and as many that do not.
@@ -30,7 +30,7 @@ Hundreds find more: RUNAI_FUZZ_EXAMPLES=200, some time and patience.
 LEFT_OUT = ("/logout", "/watch", "/api/v1/link")
 """Parts of paths: what would end our own session, what never ends, and what clusters alone use."""
 
-TIMEOUT = 20
+TIMEOUT = 90
 """Seconds in which every answer must come."""
 
 
