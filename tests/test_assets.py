@@ -173,7 +173,7 @@ def runai(orchestrator: OrchestratorProcess, *words: str, code: int = 0, given: 
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert done.returncode == code, (done.stdout, done.stderr)

@@ -69,7 +69,7 @@ def runai(folder: Path, *words: str, **environ: str) -> "subprocess.CompletedPro
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("RUNAI", "XDG"))}
     environment = {**clean, "HOME": str(folder), "RUNAI_DATA_DIR": str(folder / "data"), **environ}
     return subprocess.run(
-        [*RUNAI, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        [*RUNAI, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=150, check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
