@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
+from runai_core.operator.install.deployments import link_digest
 from runai_core.operator.install.manifests import manifests, to_yaml
-from runai_core.operator.install.names import DATABASE_SECRET
+from runai_core.operator.install.names import DATABASE_SECRET, LINK_SECRET
 from runai_core.operator.install.options import DEFAULT_IMAGE, Options
 from runai_core.plugins.builtin import KINDS
 
@@ -26,6 +27,7 @@ CHART = Path(__file__).parent.parent / "deploy" / "helm" / "runai"
 NAMESPACE, IMAGE, POLICY, HOSTS, LEVEL = "mark-namespace", "mark-image", "mark-policy", "mark-hosts", "mark-level"
 SECRET, SELECTOR, TOLERATION = "mark-secret", "mark-selector", "mark-toleration"
 DATABASE, URL, SIZE, CLASS = "mark-database", "mark-url", "mark-size", "mark-class"
+LINK, TOKEN, AUTHORITY = "mark-link", "mark-token", "mark-authority"
 REPLICAS, API_REPLICAS = 987651, 987652
 
 MARKED = Options(
@@ -41,6 +43,9 @@ MARKED = Options(
     log_level=LEVEL,
     storage_size=SIZE,
     storage_class=CLASS,
+    control_plane_url=LINK,
+    join_token=TOKEN,
+    control_plane_ca=AUTHORITY,
 )
 
 WITH_DATABASE = replace(MARKED, database_secret=DATABASE)
@@ -54,6 +59,12 @@ EXPRESSIONS: Mapping[str, str] = {
     LEVEL: "{{ .Values.logLevel }}",
     DATABASE: f'{{{{ .Values.database.existingSecret | default "{DATABASE_SECRET}" }}}}',
     base64.b64encode(URL.encode()).decode(): "{{ .Values.database.url | b64enc }}",
+    **{
+        base64.b64encode(mark.encode()).decode(): f"{{{{ .Values.controlPlane.{value} | b64enc }}}}"
+        for mark, value in ((LINK, "url"), (TOKEN, "joinToken"), (AUTHORITY, "ca"))
+    },
+    link_digest(MARKED): "{{ with .Values.controlPlane }}"
+    '{{ printf "%s%s%s" .url .joinToken .ca | sha256sum | trunc 16 | quote }}{{ end }}',
     SIZE: "{{ .Values.database.storage.size }}",
     str(REPLICAS): "{{ .Values.replicas }}",
     str(API_REPLICAS): "{{ .Values.api.replicas }}",
@@ -115,6 +126,14 @@ database:
     size: 5Gi
     # The cluster's default class when left empty.
     className: ""
+# Links the cluster to a control plane; kept in the Secret {LINK_SECRET}, which may be made by hand instead.
+controlPlane:
+  # For example https://runai.example.com:8443.
+  url: ""
+  # What `runai control-plane cluster install-info` gave; needed once.
+  joinToken: ""
+  # PEM of the authorities that may sign its certificate; the usual ones when left empty.
+  ca: ""
 # Of scheduler and operator: one leads, the others wait.
 replicas: 1
 api:
@@ -239,6 +258,11 @@ def _schema() -> dict[str, Any]:
             },
             "additionalProperties": False,
         },
+        "controlPlane": {
+            "type": "object",
+            "properties": {"url": {"type": "string", "pattern": "^$|^https://"}, "joinToken": text, "ca": text},
+            "additionalProperties": False,
+        },
         "replicas": number,
         "api": {"type": "object", "properties": {"replicas": number}, "additionalProperties": False},
         "allowedHosts": texts,
@@ -280,7 +304,16 @@ def _template(item: dict[str, Any]) -> str:
         text = f'{{{{- if ne .Values.namespace "{SYSTEM_NAMESPACE}" }}}}\n{text}{{{{- end }}}}\n'
     if item["kind"] == "Service" and item["metadata"]["name"] == "runai-webhook":
         text = f"{{{{- if .Values.webhooks }}}}\n{text}{{{{- end }}}}\n"
+    if item["metadata"]["name"] == LINK_SECRET:
+        text = f"{{{{- if .Values.controlPlane.url }}}}\n{_LINK_MEMBER.sub(_if_given, text)}{{{{- end }}}}\n"
     return _arguments(text)
+
+
+_LINK_MEMBER = re.compile(r"^  (?:token|ca\.pem): \{\{ (\.Values\.controlPlane\.\w+) .*\n", flags=re.MULTILINE)
+
+
+def _if_given(found: re.Match[str]) -> str:
+    return f"  {{{{- if {found[1]} }}}}\n{found[0]}  {{{{- end }}}}\n"
 
 
 def _block(text: str, member: str, value: str) -> str:

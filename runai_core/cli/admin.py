@@ -55,6 +55,15 @@ def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--database-url", default="", help="That URL, or @FILE, or @- for standard input: kept in a Secret."
         ),
+        click.option("--control-plane-url", default="", help="https://... of a control plane to link the cluster to."),
+        click.option(
+            "--join-token-file",
+            type=click.Path(path_type=Path),
+            help="Token that it gave for this cluster; needed for the first connection.",
+        ),
+        click.option(
+            "--control-plane-ca", type=click.Path(path_type=Path), help="Authorities that may sign its certificate."
+        ),
         click.option("--api-replicas", type=click.IntRange(1, 100), default=1, show_default=True),
         click.option(
             "--replicas",
@@ -189,7 +198,30 @@ def _options(given: dict[str, Any]) -> "Options":
         allowed_hosts=tuple(given["allowed_host"]),
         log_level=given["log_level"],
         **_database(given),
+        **_link(given),
     )
+
+
+def _link(given: dict[str, Any]) -> dict[str, Any]:
+    """Return which control plane the cluster is to be linked to."""
+    url = given["control_plane_url"]
+    if url and not url.startswith("https://"):
+        raise InvalidRequest.of(FieldError("--control-plane-url", "must begin with https://", url))
+    for option, name in (("--join-token-file", "join_token_file"), ("--control-plane-ca", "control_plane_ca")):
+        if given[name] and not url:
+            raise InvalidRequest.of(FieldError(option, "is given together with --control-plane-url"))
+    return {
+        "control_plane_url": url,
+        "join_token": _text("--join-token-file", given["join_token_file"]).strip(),
+        "control_plane_ca": _text("--control-plane-ca", given["control_plane_ca"]),
+    }
+
+
+def _text(option: str, path: Path | None) -> str:
+    try:
+        return path.read_text() if path else ""
+    except (OSError, ValueError) as error:
+        raise InvalidRequest.of(FieldError(option, f"cannot be read: {error}", str(path))) from None
 
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?([KMGTP]i?|k)?")

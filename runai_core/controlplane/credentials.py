@@ -115,8 +115,12 @@ def trust(upward: Upward) -> ssl.SSLContext | None:
         return None
     if url.scheme != "https" or not url.host:
         raise InvalidRequest(f"the control plane must be https://<name>, not {upward.url[:80]}")
+    ca_file = upward.ca_file
+    if ca_file is not None and not ca_file.exists():  # in a pod, it is there only where it is needed
+        log.debug("%s is not there: the authorities of this machine are trusted", ca_file)
+        ca_file = None
     try:
-        return ssl.create_default_context(cafile=upward.ca_file)
+        return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Unavailable(f"the authorities in {upward.ca_file} cannot be read: {error}") from None
 

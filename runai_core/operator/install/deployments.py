@@ -1,5 +1,6 @@
 """Our processes on the cluster: Deployments, their ports, and who may reach them."""
 
+import hashlib
 from typing import Any
 
 from runai_core.backends.kubernetes.devices import TEMPLATE_NAME
@@ -10,6 +11,7 @@ from runai_core.operator.install.names import (
     COMPONENTS,
     HEALTH_PORT,
     IDENTITY_SECRET,
+    LINK_SECRET,
     NAME_LABEL,
     PART_OF_LABEL,
     RECORDS_CLAIM,
@@ -36,6 +38,11 @@ RECORDS = "/var/lib/runai-records"
 
 KEYS = "/etc/runai/secrets"
 """Where the API finds the keys of credentials."""
+
+LINK = "/etc/runai/link"
+"""Where the operator finds what it needs to join a control plane."""
+
+LINK_ANNOTATION = "run.ai/link"
 
 RECORDING = frozenset({"operator", "api"})
 """Processes that keep records; the scheduler keeps none."""
@@ -158,9 +165,14 @@ def _deployment(component: Component, options: Options) -> Manifest:
         "spec": {
             "replicas": options.api_replicas if is_api else options.replicas,
             "selector": {"matchLabels": _selector(component.name)},
-            "template": {"metadata": {"labels": labels_of(component.name)}, "spec": pod},
+            "template": {"metadata": _pod_meta(component, options), "spec": pod},
         },
     }
+
+
+def _pod_meta(component: Component, options: Options) -> Manifest:
+    notes = {"annotations": {LINK_ANNOTATION: link_digest(options)}} if component.name == "operator" else {}
+    return {"labels": labels_of(component.name), **notes}
 
 
 def _container(component: Component, options: Options) -> Manifest:
@@ -212,6 +224,7 @@ def _environment(component: Component, options: Options) -> list[Manifest]:
         {"name": "RUNAI_ALLOWED_HOSTS", "value": ",".join(["runai-api", *hosts, *options.allowed_hosts])},
         *([_database(options)] if component.name in RECORDING else []),
         *([{"name": "RUNAI_SECRETS_KEY_FILE", "value": f"{KEYS}/{KEY_FILE}"}] if component.name == "api" else []),
+        *(_link() if component.name == "operator" else []),
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
     ]
@@ -224,6 +237,22 @@ def _database(options: Options) -> Manifest:
     return {"name": "RUNAI_DATABASE_URL", "valueFrom": source}
 
 
+def _link() -> list[Manifest]:
+    """Return how the operator learns of a control plane; without the Secret there is none."""
+    url = {"secretKeyRef": {"name": LINK_SECRET, "key": "url", "optional": True}}
+    return [
+        {"name": "RUNAI_CONTROL_PLANE_URL", "valueFrom": url},
+        {"name": "RUNAI_JOIN_TOKEN_FILE", "value": f"{LINK}/token"},
+        {"name": "RUNAI_CONTROL_PLANE_CA", "value": f"{LINK}/ca.pem"},
+    ]
+
+
+def link_digest(options: Options) -> str:
+    """Return what is another one for another control plane: the operator starts anew then."""
+    text = f"{options.control_plane_url}{options.join_token}{options.control_plane_ca}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _mounts(component: Component, options: Options) -> list[Manifest]:
     found: list[Manifest] = [
         {"name": "data", "mountPath": DATA},
@@ -232,6 +261,8 @@ def _mounts(component: Component, options: Options) -> list[Manifest]:
     if component.name == "api":
         found.append({"name": "identity", "mountPath": f"{DATA}/{IDENTITY_FILE}", "subPath": IDENTITY_FILE})
         found.append({"name": "secrets", "mountPath": KEYS, "readOnly": True})
+    if component.name == "operator":
+        found.append({"name": "link", "mountPath": LINK, "readOnly": True})
     if _on_claim(component, options):
         found.append({"name": "records", "mountPath": RECORDS})
     return found
@@ -243,6 +274,9 @@ def _volumes(component: Component, options: Options) -> list[Manifest]:
         # Both are made by the operator at its first start; the pod waits for them.
         found.append({"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}})
         found.append({"name": "secrets", "secret": {"secretName": SECRETS_KEY_SECRET, "defaultMode": 0o440}})
+    if component.name == "operator":
+        link = {"secretName": LINK_SECRET, "defaultMode": 0o440, "optional": True}
+        found.append({"name": "link", "secret": link})
     if _on_claim(component, options):
         found.append({"name": "records", "persistentVolumeClaim": {"claimName": RECORDS_CLAIM}})
     return found

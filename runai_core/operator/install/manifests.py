@@ -18,7 +18,7 @@ from runai_core.operator.install.deployments import (
 from runai_core.operator.install.names import labels_of
 from runai_core.operator.install.options import Options
 from runai_core.operator.install.rbac import roles
-from runai_core.operator.install.records import records
+from runai_core.operator.install.records import link, records
 from runai_core.operator.install.webhooks import configurations
 from runai_core.plugins.types import WorkloadKind
 
@@ -32,7 +32,7 @@ def manifests(options: Options, kinds: Sequence[WorkloadKind]) -> list[Manifest]
         found += configurations(options)
     if options.workloads:
         found += [*services(options), *network_policies(options), reservation_template(options)]
-        found += [*records(options), *deployments(options)]
+        found += [*records(options), *link(options), *deployments(options)]
     return found
 
 

@@ -21,6 +21,9 @@ CERTIFICATE_SECRET = "runai-webhook-certificate"  # noqa: S105 - a name
 IDENTITY_SECRET = "runai-identity"  # noqa: S105 - a name
 DATABASE_SECRET = "runai-database"  # noqa: S105 - a name
 SECRETS_KEY_SECRET = "runai-secrets-key"  # noqa: S105 - a name
+LINK_SECRET = "runai-link"  # noqa: S105 - a name
+"""Says which control plane the cluster is linked to: `url`, `token` to join once, `ca.pem` if it is needed."""
+
 RECORDS_CLAIM = "runai-records"
 """The volume of the records, where no database is given."""
 

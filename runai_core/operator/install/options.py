@@ -31,6 +31,9 @@ class Options:
     database_secret: str = ""  # a Secret that is there, with the URL as `url`; neither: SQLite on a claim
     storage_size: str = "5Gi"  # of that claim
     storage_class: str = ""  # of that claim; empty: the cluster's default
+    control_plane_url: str = ""  # of the control plane to link to; empty: as it is
+    join_token: str = ""  # which it gave for this cluster
+    control_plane_ca: str = ""  # PEM of the authorities that may sign its certificate; empty: the usual ones
 
     @property
     def database(self) -> str:

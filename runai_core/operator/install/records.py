@@ -1,4 +1,4 @@
-"""What our processes share besides the cluster: the records, in a database or on a volume.
+"""What our processes share besides the cluster: the records, in a database or on a volume; and their control plane.
 
 The keys of credentials and the identity are Secrets that the operator makes at
 its first start (`operator.shared`): a manifest that is kept in git or applied
@@ -12,7 +12,7 @@ from typing import Any
 from runai_core.backends.kubernetes.api import Api
 from runai_core.backends.kubernetes.resources import SECRETS
 from runai_core.model.errors import NotFound
-from runai_core.operator.install.names import DATABASE_SECRET, RECORDS_CLAIM, labels_of
+from runai_core.operator.install.names import DATABASE_SECRET, LINK_SECRET, RECORDS_CLAIM, labels_of
 from runai_core.operator.install.options import Options
 
 Manifest = dict[str, Any]
@@ -32,6 +32,15 @@ def records(options: Options) -> list[Manifest]:
         "resources": {"requests": {"storage": options.storage_size}},
     }
     return [{**_named("PersistentVolumeClaim", RECORDS_CLAIM, options), "spec": spec}]
+
+
+def link(options: Options) -> list[Manifest]:
+    """Return the Secret that says which control plane the cluster is linked to; none: what is there stays."""
+    if not options.control_plane_url:
+        return []
+    given = {"url": options.control_plane_url, "token": options.join_token, "ca.pem": options.control_plane_ca}
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in given.items() if text}
+    return [{**_named("Secret", LINK_SECRET, options), "type": "Opaque", "data": data}]
 
 
 async def with_known_database(api: Api, options: Options) -> Options:

@@ -265,6 +265,37 @@ def test_the_api_reads_the_keys_of_credentials_from_the_secret_that_the_operator
     assert not [item for item in found if item["kind"] == "Secret"], "no manifest may hold a key"
 
 
+COMPONENT_NAMES = ("scheduler", "operator", "api")
+LINKED: dict[str, Any] = {"control_plane_url": "https://runai.example:8443", "join_token": "west.Kxyzzy9"}
+
+
+def test_only_the_operator_learns_of_a_control_plane_and_from_a_secret() -> None:
+    found = objects(Options(image="x", **LINKED))
+
+    [secret] = [item for item in found if item["kind"] == "Secret"]
+    data = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+    assert data == {"url": "https://runai.example:8443", "token": "west.Kxyzzy9"}
+    source = variables("operator", found)["RUNAI_CONTROL_PLANE_URL"]["valueFrom"]["secretKeyRef"]
+    assert source == {"name": "runai-link", "key": "url", "optional": True}
+    mounted = volumes("operator", found)["link"]["secret"]
+    assert (mounted["secretName"], mounted["optional"]) == ("runai-link", True)
+    assert variables("operator", found)["RUNAI_JOIN_TOKEN_FILE"]["value"] == "/etc/runai/link/token"
+    for component in ("api", "scheduler"):
+        assert "RUNAI_CONTROL_PLANE_URL" not in variables(component, found)
+        assert "link" not in volumes(component, found)
+    assert "Kxyzzy9" not in to_yaml(found)
+
+
+def test_another_control_plane_starts_the_operator_anew_and_no_other_process() -> None:
+    def templates(options: Options) -> dict[str, object]:
+        found = objects(options)
+        return {name: named("Deployment", f"runai-{name}", found)["spec"]["template"] for name in COMPONENT_NAMES}
+
+    before, after = templates(Options(image="x")), templates(Options(image="x", **LINKED))
+
+    assert {name for name in COMPONENT_NAMES if before[name] != after[name]} == {"operator"}
+
+
 def test_nothing_runs_in_the_cluster_where_processes_are_elsewhere() -> None:
     found = objects(Options(image="x", workloads=False, webhook_url="https://127.0.0.1:9443"))
 
@@ -373,6 +404,16 @@ def test_the_chart_takes_a_database(value: str, options: dict[str, str]) -> None
     wanted = objects(Options(image=f"runai-core:{version('runai-core')}", **options))  # type: ignore[arg-type]
 
     assert by_key(rendered(value)) == by_key(wanted)
+
+
+@pytest.mark.parametrize("authority", ["", "PEM"])
+def test_the_chart_links_to_a_control_plane(authority: str) -> None:
+    from importlib.metadata import version
+
+    wanted = objects(Options(image=f"runai-core:{version('runai-core')}", **LINKED, control_plane_ca=authority))
+    values = f"controlPlane.url={LINKED['control_plane_url']},controlPlane.joinToken={LINKED['join_token']}"
+
+    assert by_key(rendered(values, f"controlPlane.ca={authority}")) == by_key(wanted)
 
 
 def test_the_chart_refuses_values_that_it_does_not_know() -> None:
