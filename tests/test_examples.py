@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,14 +16,12 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 pytest.importorskip("sklearn", reason="scikit-learn, which ships the pictures, is not installed")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def start(script: str, *arguments: object, **environment: object) -> subprocess.Popen[str]:
@@ -39,7 +36,7 @@ def gang(size: int, *arguments: object) -> list[subprocess.Popen[str]]:
 
 
 def output_of(processes: list[subprocess.Popen[str]]) -> list[str]:
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
     return outputs
 
@@ -73,14 +70,13 @@ def test_a_gang_resumes_where_it_was_and_learns_to_read(tmp_path: Path) -> None:
 def test_the_others_end_when_a_member_is_lost(tmp_path: Path) -> None:
     processes = gang(3, "--epochs", 1000, "--step-delay", 0.01, "--checkpoints", tmp_path)
     lost = processes.pop()
-    while not (tmp_path / "checkpoint.npz").exists():
-        time.sleep(0.05)
+    eventually((tmp_path / "checkpoint.npz").exists, "a checkpoint")
 
     lost.kill()
     lost.communicate()
 
     for process in processes:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 1
         assert "a member of the gang is gone" in output or "Connection reset" in output or "Broken pipe" in output
         assert "Traceback" not in output
@@ -88,12 +84,11 @@ def test_the_others_end_when_a_member_is_lost(tmp_path: Path) -> None:
 
 def test_a_process_that_is_asked_to_stop_says_so(tmp_path: Path) -> None:
     process = start("train_digits.py", "--epochs", 1000, "--step-delay", 0.01, "--checkpoints", tmp_path)
-    while not (tmp_path / "checkpoint.npz").exists():
-        time.sleep(0.05)
+    eventually((tmp_path / "checkpoint.npz").exists, "a checkpoint")
 
     process.send_signal(signal.SIGTERM)
 
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
     assert "the last checkpoint is kept" in output
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".tmp"] == ["checkpoint.npz"]
@@ -104,21 +99,24 @@ def server(folder: Path) -> Iterator[int]:
     port = free_port()
     process = start("serve_digits.py", "--port", port, "--checkpoints", folder)
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.05)
+        eventually(lambda: _listens(port), "a server that listens")
         yield port
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE):
+        return True
+    return False
 
 
 def answer(port: int, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=data, timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=data, timeout=PATIENCE) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -131,8 +129,7 @@ def test_a_server_is_ready_once_there_is_a_checkpoint(tmp_path: Path) -> None:
         assert answer(port, "/predict?sample=1")[0] == 400
 
         output_of([start("train_digits.py", "--epochs", 8, "--checkpoints", tmp_path)])
-        while answer(port, "/healthz")[0] != 200:
-            time.sleep(0.05)
+        eventually(lambda: answer(port, "/healthz")[0] == 200, "a server that is ready")
 
         read = [answer(port, f"/predict?sample={index}")[1] for index in range(20)]
         assert sum(one["digit"] == one["truth"] for one in read) >= 17
@@ -150,8 +147,7 @@ WRONG = {
 def test_a_server_says_what_is_wrong_with_a_request(tmp_path: Path) -> None:
     output_of([start("train_digits.py", "--epochs", 1, "--checkpoints", tmp_path)])
     with server(tmp_path) as port:
-        while answer(port, "/healthz")[0] != 200:
-            time.sleep(0.05)
+        eventually(lambda: answer(port, "/healthz")[0] == 200, "a server that is ready")
         for path, body, status, message in WRONG.values():
             code, text = answer(port, path, body)
             assert (code, message in text["error"]) == (status, True), (path, text)

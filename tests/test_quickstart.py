@@ -41,7 +41,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     programs = str(Path(sys.executable).parent)
     values = os.environ | {"RUNAI_DATA_DIR": str(tmp_path / "data"), "PATH": f"{programs}:{os.environ['PATH']}"}
     yield values
-    subprocess.run(["runai", "down"], env=values, check=False, capture_output=True, timeout=60)
+    subprocess.run(["runai", "down"], env=values, check=False, capture_output=True, timeout=150)
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_the_quick_start_works_as_it_is_written(environment: dict[str, str], tmp
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
         )
 
         what = f"$ {command}\n{textwrap.indent(done.stdout + done.stderr, '  ')}\nshown: {shown!r}"

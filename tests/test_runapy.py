@@ -5,16 +5,16 @@ what each field must be, read them here as well.
 """
 
 import json
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its docstrings hold escapes that Python warns of
@@ -102,7 +102,7 @@ def project(client: RunaiClient, cluster: str) -> Iterator[str]:
     yield created["id"]
     for item in client.workloads.workloads.get_workloads(filter_by=[f"projectId=={created['id']}"]).data["workloads"]:
         client.workloads.workloads_batch.batch_workloads({"action": "delete", "ids": [item["id"]]})
-        _wait(partial(_is_gone, client, item["id"]))
+        eventually(partial(_is_gone, client, item["id"]))
     client.organizations.projects.delete_project(project_id=created["id"])
 
 
@@ -138,15 +138,15 @@ def test_a_training_is_created_stopped_run_again_and_deleted(client: RunaiClient
 
     created = trainings.create_training1(training_creation_request=request)
     uid = created.data["workloadId"]
-    _wait(lambda: _phase(client, uid) == "Running")
+    eventually(lambda: _phase(client, uid) == "Running")
     listed = client.workloads.workloads.get_workloads(filter_by=[f"projectId=={project}", "type==Training"])
     trainings.suspend_training(workload_id=uid)
-    _wait(lambda: _phase(client, uid) == "Stopped")
+    eventually(lambda: _phase(client, uid) == "Stopped")
     trainings.resume_training(workload_id=uid)
-    _wait(lambda: _phase(client, uid) == "Running")
+    eventually(lambda: _phase(client, uid) == "Running")
     read = parsed(Training1, trainings.get_training(workload_id=uid).data)
     trainings.delete_training(workload_id=uid)
-    _wait(partial(_is_gone, client, uid))
+    eventually(partial(_is_gone, client, uid))
 
     assert created.status_code == 202
     assert [item.name for item in parsed(GetWorkloads200Response, listed.data).workloads] == ["t"]
@@ -155,7 +155,7 @@ def test_a_training_is_created_stopped_run_again_and_deleted(client: RunaiClient
 
 def test_a_row_of_the_list_is_read_by_runapys_model(client: RunaiClient, cluster: str, project: str) -> None:
     uid = client.workloads.trainings.create_training1(body_of("row", project, cluster)).data["workloadId"]
-    _wait(lambda: _phase(client, uid) == "Running")
+    eventually(lambda: _phase(client, uid) == "Running")
 
     row = parsed(Workload, client.workloads.workloads.get_workload(workload_id=uid).data)
 
@@ -184,7 +184,7 @@ def test_other_types_are_created_and_deleted(
     create = getattr(api, "create_distributed" if kind == "distributed" else f"create_{kind}1")
 
     uid = create(body_of(f"w-{kind}", project, cluster, **spec)).data["workloadId"]
-    _wait(lambda: _phase(client, uid) == "Running")
+    eventually(lambda: _phase(client, uid) == "Running")
     read = parsed(model, getattr(api, f"get_{kind}")(workload_id=uid).data)
     getattr(api, f"delete_{kind}")(workload_id=uid)
 
@@ -195,13 +195,13 @@ def test_pods_history_events_and_metrics_are_parsed(client: RunaiClient, cluster
     uid = client.workloads.trainings.create_training1(
         body_of("told", project, cluster, compute={"gpuDevicesRequest": 1})
     ).data["workloadId"]
-    _wait(lambda: _phase(client, uid) == "Running")
+    eventually(lambda: _phase(client, uid) == "Running")
 
     pods = parsed(ListPods200Response, client.workloads.pods.get_workload_pods(workload_id=uid).data)
     every = parsed(ListPods200Response, client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
     history = parsed(GetWorkloadHistory200Response, client.workloads.events.get_workload_history(uid).data)
     events = parsed(GetWorkloadEvents200Response, client.workloads.events.get_workload_events(uid).data)
-    _wait(lambda: bool(_metrics(client, uid)["CPU_MEMORY_USAGE_BYTES"]))  # the next sample has it
+    eventually(lambda: bool(_metrics(client, uid)["CPU_MEMORY_USAGE_BYTES"]))  # the next sample has it
     metrics = _metrics(client, uid)
 
     assert [pod.workload_id for pod in pods.pods] == [pod.workload_id for pod in every.pods] == [uid]
@@ -358,11 +358,3 @@ def _metrics(client: RunaiClient, uid: str) -> dict[str, Any]:
 
 def _is_gone(client: RunaiClient, uid: str) -> bool:
     return client.workloads.workloads.get_workload(workload_id=uid).data["deletedAt"] is not None
-
-
-def _wait(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until it holds: a server process has a clock of its own."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.02)

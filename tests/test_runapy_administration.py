@@ -1,7 +1,6 @@
 """The package runapy from PyPI, unmodified: identities, rights, clusters, assets, templates, older paths, lists."""
 
 import json
-import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its docstrings hold escapes that Python warns of
@@ -245,7 +245,7 @@ def test_a_user_is_created_listed_and_deleted(client: RunaiClient) -> None:
 def test_the_audit_log_tells_what_was_done(client: RunaiClient) -> None:
     client.organizations.departments.create_department({"name": "audited", "clusterId": None, "resources": []})
 
-    _wait(lambda: "audited" in json.dumps(audit_log(client)))
+    eventually(lambda: "audited" in json.dumps(audit_log(client)))
 
 
 def test_the_audit_log_knows_credentials_and_not_what_is_secret_in_them(client: RunaiClient) -> None:
@@ -255,7 +255,7 @@ def test_the_audit_log_knows_credentials_and_not_what_is_secret_in_them(client: 
     api.update_password(uid, {"meta": {"description": "x"}, "spec": {"password": "never-in-a-log-2"}})
     api.delete_password(uid)
 
-    _wait(lambda: json.dumps(audit_log(client)).count("for-audit") >= 3)
+    eventually(lambda: json.dumps(audit_log(client)).count("for-audit") >= 3)
     told = json.dumps(audit_log(client))
 
     assert "never-in-a-log" not in told
@@ -287,10 +287,3 @@ def test_the_older_paths_are_understood(client: RunaiClient, cluster: str) -> No
     assert created["deservedGpus"] == 1
     assert "old-style" in {item["name"] for item in listed}
     assert [item["name"] for item in pools.get_node_pools(cluster).data] == ["default"]
-
-
-def _wait(holds: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.1)
