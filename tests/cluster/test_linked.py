@@ -8,6 +8,7 @@ import shlex
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -111,12 +112,15 @@ def test_a_training_submitted_at_the_control_plane_runs_as_pods_and_is_told_from
     west = linked.api.get("/clusters/west")["uuid"]
     assert {pod["clusterId"] for pod in pods} == {west}
     assert linked.api.wait(uid, "Completed", "Failed") == "Completed"
-    records = linked.api.get(f"/workloads/{uid}/history", limit=500)["records"]
-    phases = [item["spec"]["phaseUpdate"]["phase"] for item in records if item["meta"]["type"] == "PhaseUpdate"]
-    assert phases[-1] == "Completed"
+    phases = wait_for("its whole story", lambda: found if (found := _phases(linked, uid))[-1:] == ["Completed"] else [])
     assert phases.index("Pending") < phases.index("Running")
     assert len(phases) == len(set(phases)), "each is told once"
     linked.end(uid)
+
+
+def _phases(linked: Linked, uid: str) -> list[str]:
+    records = linked.api.get(f"/workloads/{uid}/history", limit=500)["records"]
+    return [item["spec"]["phaseUpdate"]["phase"] for item in records if item["meta"]["type"] == "PhaseUpdate"]
 
 
 def _running(linked: Linked, uid: str) -> list[dict[str, Any]]:
@@ -190,7 +194,7 @@ def test_while_the_link_is_cut_both_sides_go_on_and_are_reconciled(linked: Linke
     api.wait(waits, "Running")
     api.wait(stops, "Stopped")
     for name, uid in (("stays", stays), ("waits", waits)):
-        pods = wait_for("its pod is told", lambda uid=uid: _running(linked, uid))
+        pods = wait_for("its pod is told", partial(_running, linked, uid))
         assert [pod["name"] for pod in pods] == [pod["metadata"]["name"] for pod in linked.pods(name)]
     for uid in (stays, stops, waits):
         linked.end(uid)
@@ -224,11 +228,11 @@ def test_logs_and_commands_in_containers_pass_the_link(linked: Linked, real_node
     spec = real_at_rest(["/bin/sh", "-c", "echo from a container; sleep 600"])
     uid = linked.api.submit("speaks", spec.pop("command"), project="vision", **spec)
     linked.api.wait(uid, "Running")
-    assert [pod["nodeName"] for pod in linked.api.get(f"/workloads/{uid}/pods")["pods"]] == [real_node]
+    pods = wait_for("its pod is told", lambda: _running(linked, uid))
+    assert [pod["nodeName"] for pod in pods] == [real_node]
 
-    log = wait_for("a line", lambda: linked.api.http.get(f"/api/v1/workloads/{uid}/logs").text)
-
-    assert log == "from a container\n"
+    path = f"/api/v1/workloads/{uid}/logs"
+    wait_for("its line", lambda: linked.api.http.get(path).text == "from a container\n")
     context = ssl.create_default_context(cafile=str(linked.world.trust.file))
     port = linked.world.control_plane.port
     address = f"wss://127.0.0.1:{port}/api/v1/workloads/{uid}/exec?command=/bin/cat&stdin=true"
