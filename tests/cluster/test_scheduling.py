@@ -273,7 +273,7 @@ def test_a_leader_that_stops_hands_over_at_once(place: Scheduling) -> None:
     holder = place.kube.wait(lease, lambda item: item.get("spec", {}).get("holderIdentity"), seconds=LIMIT)
     assert f"_{first.pid}_" in holder["spec"]["holderIdentity"]
     first.terminate()
-    assert first.wait(30) == 0
+    assert first.wait(120) == 0
     place.kube.wait(
         lease,
         lambda item: f"_{place.processes[1].pid}_" in item.get("spec", {}).get("holderIdentity", ""),
