@@ -231,10 +231,7 @@ class KnowsReplicas(Protocol):
     """Capability of a `Cluster`: somebody else may decide how many replicas a server has, by what they have to do."""
 
     async def replicas(self, workload: Workload, pods: Sequence[Pod]) -> int | None:
-        """Return how many it has now; None where its specification says, or nobody can tell yet.
-
-        `pods` are those that exist.
-        """
+        """Return how many it has, as far as is known; None where its specification says. `pods` are all there are."""
 
 
 @runtime_checkable

@@ -31,6 +31,19 @@ kubeconfig_option = click.option(
 context_option = click.option("--context", default="", help="Its context; the current one when left out.")
 
 
+RECORDS_OPTIONS = (
+    click.option("--storage-class", default="", help="Of the volume of the records; the cluster's own if left out."),
+    click.option("--storage-size", default="5Gi", show_default=True, help="Of the volume of the records."),
+    click.option(
+        "--database-secret",
+        default="",
+        help="Secret with the URL of a PostgreSQL database as `url`; without a database, records are on a volume.",
+    ),
+    click.option("--database-url", default="", help="That URL, or @FILE, or @- for standard input: kept in a Secret."),
+)
+"""Where the records are kept."""
+
+
 def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what is installed."""
     for option in (
@@ -43,18 +56,7 @@ def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--crds-only", is_flag=True, help="Only the kinds."),
         click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Nodes for our pods; repeatable."),
-        click.option(
-            "--storage-class", default="", help="Of the volume of the records; the cluster's own if left out."
-        ),
-        click.option("--storage-size", default="5Gi", show_default=True, help="Of the volume of the records."),
-        click.option(
-            "--database-secret",
-            default="",
-            help="Secret with the URL of a PostgreSQL database as `url`; without a database, records are on a volume.",
-        ),
-        click.option(
-            "--database-url", default="", help="That URL, or @FILE, or @- for standard input: kept in a Secret."
-        ),
+        *RECORDS_OPTIONS,
         click.option("--control-plane-url", default="", help="https://... of a control plane to link the cluster to."),
         click.option(
             "--join-token-file",

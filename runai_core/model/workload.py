@@ -124,7 +124,7 @@ GRACE_PERIOD = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """The workers of a workload whose workers come and go on demand, by rank; no rank is given twice."""
+    """The pods of a workload whose pods come and go, by rank. Of workers on demand no rank is given twice."""
 
     __pydantic_config__ = WIRE
     ranks: tuple[int, ...]
@@ -198,7 +198,7 @@ class Workload:
     failures_before: int = 0  # as it was when the present attempt began
     successes_before: int = 0
     node_pool: str = ""  # where its pods are, or are tried now
-    members: Members | None = None  # distributed, on demand: who is wanted now; None: as at the start
+    members: Members | None = None  # on demand, or by an autoscaler: who is wanted now; None: as at the start
     verdict: Verdict | None = None  # why it waits, while it does
     last_start: float | None = None  # when pods were last placed
     completed_at: float | None = None

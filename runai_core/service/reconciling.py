@@ -22,9 +22,9 @@ from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
-from runai_core.model.workload import TERMINAL, Gang, Phase, Pod, Workload, WorkloadType
+from runai_core.model.workload import TERMINAL, Gang, Members, Phase, Pod, Workload, WorkloadType
 from runai_core.plugins.registry import Registry
-from runai_core.ports import Backend, KnowsAddresses, Query, RemovesPods
+from runai_core.ports import Backend, KnowsAddresses, KnowsReplicas, Query, RemovesPods
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.witness import Witness
@@ -147,6 +147,7 @@ class Reconciler:
             await self._cluster.remove(workload, reason="Deleted")
             return
         pods = await self._cluster.pods(workload)
+        workload = await self._with_replicas(workload, pods)
         if await self._end_surplus(workload, pods):
             pods = await self._cluster.pods(workload)
         if wants_pods(workload, pods, self._clock.now()):
@@ -157,6 +158,14 @@ class Reconciler:
             del self._stuck[uid]
             workload = await self._move(workload)
         await self._follow(workload, pods)
+
+    async def _with_replicas(self, workload: Workload, pods: Sequence[Pod]) -> Workload:
+        """Return the workload with as many replicas as an autoscaler keeps, where one does."""
+        if workload.type is not WorkloadType.INFERENCE or not isinstance(self._cluster, KnowsReplicas):
+            return workload
+        count = await self._cluster.replicas(workload, pods)
+        kept = None if count is None else Members(ranks=tuple(range(count)), next_rank=count)
+        return workload if workload.members == kept else await self._store.update(replace(workload, members=kept))
 
     async def _move(self, workload: Workload) -> Workload:
         """Take a waiting workload to the first of its other node pools where it would start now.

@@ -10,6 +10,8 @@ from runai_core.model.assets import CREDENTIALS, Asset, AssetKind
 from runai_core.model.errors import NotFound
 from runai_core.model.identity import User
 from runai_core.model.organization import SYSTEM, AccessRule
+from runai_core.operator.install.rbac import roles
+from runai_core.plugins.builtin import KINDS
 from runai_core.service.assets import AssetDraft
 from runai_core.service.rules import NewRule
 from tests.cluster.cluster import Cluster
@@ -23,15 +25,19 @@ ANN, TEAM = "ann@example.org", "runai-test:team"
 """A user of the cluster whom nothing allows anything, and her group."""
 
 RESEARCHER, VIEWER = "L1 researcher", "Viewer"
+CLUSTER_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 WAIT = 90.0
 
 
 @pytest.fixture(scope="module")
 def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """An orchestrator, a project, and a fake node."""
+    """An orchestrator, a project, the roles of people as they are installed, and a fake node."""
     nodes = add_fake_nodes(cluster, 1, prefix="rights")
     try:
         with running(cluster, tmp_path_factory.mktemp("orchestrator")) as found:
+            for role in roles(KINDS, "runai"):
+                if role["kind"] == "ClusterRole" and role["metadata"]["name"].startswith("runai-project-"):
+                    found.kube.patch(f"{CLUSTER_ROLES}/{role['metadata']['name']}", role, kind="apply")
             yield found
     finally:
         remove_nodes(cluster, nodes)

@@ -30,7 +30,7 @@ from runai_core.ports import Clock, ClusterChange, Secrets
 log = logging.getLogger(__name__)
 
 UNDER_WAY = 200
-"""Bindings, or evictions, under way from which the next cycle waits: they keep the API server busy meanwhile."""
+"""Bindings under way from which the next cycle waits: they keep the API server busy while it is computed."""
 
 HELD_UP = 0.5
 """Seconds that a cycle waits for them at most."""
@@ -72,6 +72,12 @@ class KubernetesCluster:
     def follow_workloads(self) -> None:
         """Tell of changes of workload objects as well."""
         self.changes_told.follow_workloads(tuple(self.world.crd(kind) for kind in kinds.WORKLOADS))
+        self.world.crd(kinds.KNATIVE_SERVICES).on_change(self._note_server)
+
+    def _note_server(self, _kind: str, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+        labels = ((new or old or {}).get("metadata") or {}).get("labels") or {}
+        if uid := labels.get(names.WORKLOAD_UID_LABEL):
+            self.changes_told.tell(ClusterChange(workload_uid=uid, schedules=False))
 
     def follow_rows(self, rows: ExternalRows) -> None:
         """Know the workloads that others' controllers make: their pods, and when one changes."""
@@ -101,7 +107,6 @@ class KubernetesCluster:
     async def snapshot(self, pool: NodePool) -> Snapshot:
         """Return all that the engine may know about one node pool now."""
         await self.binder.under_way.few(UNDER_WAY, HELD_UP)
-        await self.evictor.under_way.few(UNDER_WAY, HELD_UP)
         found = self.snapshots.snapshot(pool, self._clock.now())
         if due := self._places.due(found):  # they came after their places were found
             self.binder.bind(due)
@@ -152,6 +157,11 @@ class KubernetesCluster:
         if self._rows is not None and workload.type is WorkloadType.EXTERNAL:
             return tuple(self._rows.members(workload.meta.uid))
         return tuple(await _workload_pods().pods(self.api, self.world, workload))
+
+    async def replicas(self, workload: Workload, pods: Sequence[Pod]) -> int | None:
+        """Return how many replicas of a server Knative keeps, as far as is known; None where it does not scale it."""
+        found: int | None = await _workload_pods().replicas(self.api, self.world, workload, pods)
+        return found
 
     async def rendezvous(self, workload: Workload) -> tuple[str, int]:
         """Return the address and port where the first pod of the next attempt can be found by the others."""

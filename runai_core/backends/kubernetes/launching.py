@@ -4,7 +4,6 @@ Order: what pods need to start (services, config, claims), the pod group, the po
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
@@ -15,13 +14,11 @@ from runai_core.backends.kubernetes.codec.mounts import mounts_of
 from runai_core.backends.kubernetes.codec.places import Place, labels_of
 from runai_core.backends.kubernetes.codec.pod_groups import group_object, topology_object
 from runai_core.backends.kubernetes.codec.services import services_of
-from runai_core.backends.kubernetes.codec.values import rfc3339
 from runai_core.backends.kubernetes.codec.workloads import RESOURCES
 from runai_core.backends.kubernetes.copies import BY_ID
 from runai_core.backends.kubernetes.names import WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import (
     CONFIG_MAPS,
-    EVENTS,
     POD_GROUPS,
     PODS,
     PVCS,
@@ -31,17 +28,15 @@ from runai_core.backends.kubernetes.resources import (
     Resource,
 )
 from runai_core.backends.kubernetes.rollouts import roll_out
+from runai_core.backends.kubernetes.servers import is_scaled, serve
+from runai_core.backends.kubernetes.telling import warn
 from runai_core.backends.kubernetes.world import World
 from runai_core.lifecycle.overlay import overlay
-from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, RunaiError
+from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from runai_core.model.workload import Gang, Pod, Workload
-
-log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """Pods that are created side by side."""
-
-REPORTER = "runai-operator"
 
 
 def object_of(world: World, workload: Workload) -> Object:
@@ -76,15 +71,18 @@ async def launch(api: Api, world: World, workload: Workload, gang: Gang) -> None
         return
     try:
         pods = [] if workload.type in ROLLED else [pod_object(workload, gang, pod, place) for pod in missing]
-        await _supplies(api, world, workload, gang, place)
+        scaled = workload.type in ROLLED and await is_scaled(api, world, workload, place)
+        await _supplies(api, world, workload, gang, place, scaled=scaled)
         pool = missing[0].node_pool or workload.node_pool
         await _ensure(api, world, POD_GROUPS, group_object(workload, gang.group, place, pool))
-        if workload.type in ROLLED:
+        if scaled:
+            await serve(api, world, workload, gang, missing[0], place)
+        elif workload.type in ROLLED:
             await roll_out(api, workload, gang, missing[0], place)
         else:
             await _create_pods(api, world, workload, pods)
     except InvalidRequest as error:
-        await _tell(api, workload, place, error)
+        await warn(api, workload, place, "FailedCreate", error.message)
         raise
 
 
@@ -118,9 +116,12 @@ async def _create_pods(api: Api, world: World, workload: Workload, pods: Sequenc
             raise failure
 
 
-async def _supplies(api: Api, world: World, workload: Workload, gang: Gang, place: Place) -> None:
+async def _supplies(
+    api: Api, world: World, workload: Workload, gang: Gang, place: Place, *, scaled: bool = False
+) -> None:
     for service in services_of(workload, place):
-        await _ensure_service(api, world, service)
+        if not scaled or service["metadata"]["name"] != workload.name:  # Knative makes the one of that name
+            await _ensure_service(api, world, service)
     for claim in _claims(workload, place):
         await _ensure(api, world, PVCS, claim)
     if gang.group.topology is not None:
@@ -195,27 +196,3 @@ def _keys(workload: Workload, place: Place) -> Object:
         },
         "stringData": {"ssh-privatekey": private.decode(), "ssh-publickey": public.decode() + "\n"},
     }
-
-
-async def _tell(api: Api, workload: Workload, place: Place, error: RunaiError) -> None:
-    """Say on the workload's object why its pods cannot be made; once for each attempt."""
-    now = rfc3339(workload.phase_updated_at)
-    event = {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{place.owner['name']}.{workload.attempt}.failed-create", "namespace": place.namespace},
-        "involvedObject": {**place.owner, "namespace": place.namespace},
-        "reason": "FailedCreate",
-        "message": error.message[:1000],
-        "type": "Warning",
-        "source": {"component": REPORTER},
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
-    try:
-        await api.create(EVENTS, event)
-    except AlreadyExists:
-        return
-    except RunaiError as trouble:
-        log.warning("event on %s: %s", workload.key, trouble.message)

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from runai_core.backends.kubernetes import servers
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
 from runai_core.backends.kubernetes.codec.deployments import EXHAUSTED, ROLLED, given_up, is_rolled, ranked
@@ -82,7 +83,9 @@ async def remove(
     ]
     if workload.type in ROLLED:
         with contextlib.suppress(NotFound):  # without its object, everything is the garbage collector's
-            chosen = await wind_down(api, workload, place_of(world, workload), chosen)
+            place = place_of(world, workload)
+            through = wind_down if servers.server_of(world, workload, place) is None else servers.end
+            chosen = await through(api, workload, place, chosen)
     if keep_finished:
         chosen = [item for item in chosen if (item.get("status") or {}).get("phase") not in ENDED]
     await _delete(api, chosen, reason)
@@ -94,6 +97,17 @@ async def remove_pods(api: Api, world: World, workload: Workload, uids: Collecti
     if any(map(is_rolled, chosen)):
         await scale_in(api, workload, place_of(world, workload))
     await _delete(api, [item for item in chosen if not is_rolled(item)], reason)
+
+
+async def replicas(api: Api, world: World, workload: Workload, pods: Sequence[Pod]) -> int | None:
+    """Return how many replicas somebody else's autoscaler keeps, as far as is known; None where there is none."""
+    if workload.type not in ROLLED:
+        return None
+    try:
+        place = place_of(world, workload)
+    except NotFound:
+        return None
+    return await servers.replicas(api, world, workload, place, pods)
 
 
 def rolls_out(type_: WorkloadType) -> bool:
@@ -191,5 +205,6 @@ __all__ = [
     "remove",
     "remove_pods",
     "rendezvous",
+    "replicas",
     "rolls_out",
 ]

@@ -50,7 +50,7 @@ def deployment_object(workload: Workload, gang: Gang, pod: Pod, place: Place) ->
     meta = template["metadata"]
     labels = {name: value for name, value in meta["labels"].items() if name not in _OF_ONE_POD}
     for container in template["spec"]["containers"]:
-        container["env"] = _of_any_pod(container["env"], workload)
+        container["env"] = of_any_pod(container["env"], workload)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -74,7 +74,7 @@ def deployment_object(workload: Workload, gang: Gang, pod: Pod, place: Place) ->
     }
 
 
-def _of_any_pod(variables: Sequence[Object], workload: Workload) -> list[Object]:
+def of_any_pod(variables: Sequence[Object], workload: Workload) -> list[Object]:
     """Return the variables of a template; what the user sets stays."""
     own = {variable.name for variable in workload.spec.environment_variables}
     found = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runai_core.backends.kubernetes.secrets import provide
+from runai_core.backends.kubernetes.secrets import follow, provide, secret_object
 from runai_core.model.errors import NotFound
 from runai_core.model.meta import Meta
 from runai_core.model.spec import (
@@ -93,3 +93,65 @@ async def test_a_secret_of_ours_gets_its_present_content() -> None:
     await provide(api, FakeSecrets(), a_workload(spec), "runai-team")
 
     assert base64.b64decode(api.kept["one"]["data"]["k"]) == b"team-one"
+
+
+# -- from then on
+
+
+class Kept(FakeApi):
+    """Also lists and deletes; what was deleted is remembered."""
+
+    def __init__(self, *items: Any) -> None:
+        super().__init__({item["metadata"]["name"]: item for item in items})
+        self.gone: list[str] = []
+
+    async def list(self, _resource: Any, _namespace: str, *, labels: str) -> Any:
+        wanted = [part.partition("=") for part in labels.split(",")]
+
+        def chosen(have: dict[str, str]) -> bool:
+            return all(key in have and (have[key] == value or not equals) for key, equals, value in wanted)
+
+        found = [item for item in self.kept.values() if chosen(item["metadata"]["labels"])]
+        return found, "1"
+
+    async def delete(self, _resource: Any, name: str, _namespace: str, *, uid: str) -> None:
+        assert self.kept[name]["metadata"]["uid"] == uid
+        del self.kept[name]
+        self.gone.append(name)
+
+
+def ours(name: str, value: str = "", **changed: Any) -> Any:
+    """A secret that we made for the project `team`; its content is the present one unless told otherwise."""
+    item: Any = secret_object(Secret(name=name, data={"k": value or f"team-{name}"}), "runai-team")
+    item["metadata"]["uid"] = f"uid-{name}"
+    return {**item, **changed}
+
+
+async def test_a_secret_follows_its_credential() -> None:
+    api: Any = Kept(ours("same"), ours("changed", "old"), ours("theirs"))
+
+    await follow(api, FakeSecrets(), "team", "runai-team")
+
+    assert api.gone == ["theirs"], "its credential is no longer there"
+    assert base64.b64decode(api.kept["changed"]["data"]["k"]) == b"team-changed"
+    assert "uid" in api.kept["same"]["metadata"], "what is right already is not written"
+
+
+async def test_a_secret_whose_type_changed_is_made_anew() -> None:
+    api: Any = Kept(ours("one", type="kubernetes.io/basic-auth"))
+
+    await follow(api, FakeSecrets(), "team", "runai-team")
+
+    assert api.gone == ["one"]
+    assert api.kept["one"]["type"] == "Opaque"
+
+
+async def test_secrets_that_we_did_not_make_are_not_looked_at() -> None:
+    stranger = {"metadata": {"name": "theirs", "uid": "u", "labels": {"run.ai/name": "theirs"}}, "data": {}}
+    copy = ours("theirs")
+    copy["metadata"]["name"] = "a-copy"
+    api: Any = Kept(stranger, copy)
+
+    await follow(api, FakeSecrets(), "team", "runai-team")
+
+    assert sorted(api.kept) == ["a-copy", "theirs"]
