@@ -35,7 +35,7 @@ from runai_core.model.organization import Department, Project
 from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Query, Store, samples_of
-from runai_core.service.clusters import lost_nodes
+from runai_core.service.clusters import lost_nodes, missing_prerequisites
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Conversation:
         told: list[dict[str, Any]] | None = None
         while True:
             nodes = await self._site.backend.cluster.nodes()
-            conditions = [*lost_nodes(nodes), *self._problems()]
+            conditions = [*await missing_prerequisites(self._store), *lost_nodes(nodes), *self._problems()]
             await self._peer.send({"alive": {"conditions": [wire.encode(item) for item in conditions]}})
             seen = [wire.encode(node) for node in nodes]
             if seen != told:

@@ -64,6 +64,15 @@ class ClusterCondition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prerequisites:
+    """What a cluster lacks for our work, as its operator found it last. One exists in the cluster's own store."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta = field(default_factory=lambda: Meta(name="prerequisites"))
+    missing: tuple[ClusterCondition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
     """What a cluster says of itself when it connects."""
 

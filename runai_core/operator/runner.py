@@ -24,6 +24,7 @@ from runai_core.operator.credentials import Credentials
 from runai_core.operator.grouping import PodGrouper
 from runai_core.operator.news import told
 from runai_core.operator.organization import Organization
+from runai_core.operator.prerequisites import Looking
 from runai_core.operator.reservations import Reservations
 from runai_core.operator.serving import Certified, probes, serving, webhooks
 from runai_core.operator.shared import share
@@ -86,6 +87,7 @@ async def operate(orchestrator: Orchestrator) -> None:
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
         tasks.create_task(Reservations(api, world).run(), name="reservations")
         tasks.create_task(adoption.run(), name="adoption")
+        tasks.create_task(Looking(api, lambda: world.nodes, store).run(), name="prerequisites")
 
 
 def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:

@@ -17,13 +17,14 @@ from runai_core.model.clusters import (
     ClusterNodes,
     ClusterState,
     Intent,
+    Prerequisites,
 )
 from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, Unauthenticated, Unsupported
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node
 from runai_core.model.organization import Action, Actor, Project, Scope
 from runai_core.model.workload import HistoryRecord, Pod, Workload
-from runai_core.ports import Backend, Query
+from runai_core.ports import Backend, Query, Store
 from runai_core.service.access import AccessService
 
 RESOURCE, CONFIGURATION = "cluster", "cluster-config"
@@ -281,10 +282,10 @@ class ClusterService:
 
     async def _own_status(self, own: Own) -> ClusterStatus:
         nodes = tuple(await self._cluster.nodes())
-        conditions = lost_nodes(nodes)
+        conditions = (*await missing_prerequisites(self._store), *lost_nodes(nodes))
         return ClusterStatus(
             cluster=Cluster(meta=Meta(name=OWN_NAME, uid=own.uid, created_at=own.since)),
-            state=ClusterState.SERVICE_ISSUES if conditions else ClusterState.CONNECTED,
+            state=_well(conditions),
             last_liveness=self._clock.now(),
             facts=own.facts,
             conditions=conditions,
@@ -304,9 +305,22 @@ def state_of(link: ClusterLink, now: float) -> ClusterState:
         return ClusterState.WAITING
     if not link.connected or now - link.last_liveness > LOST_AFTER:
         return ClusterState.DISCONNECTED
-    if any(item.type == "prerequisite" for item in link.conditions):
+    return _well(link.conditions)
+
+
+def _well(conditions: Sequence[ClusterCondition]) -> ClusterState:
+    """Return the state of a cluster that answers, by what it says of itself."""
+    if any(item.type == "prerequisite" for item in conditions):
         return ClusterState.MISSING_PREREQUISITES
-    return ClusterState.SERVICE_ISSUES if link.conditions else ClusterState.CONNECTED
+    return ClusterState.SERVICE_ISSUES if conditions else ClusterState.CONNECTED
+
+
+async def missing_prerequisites(store: Store) -> tuple[ClusterCondition, ...]:
+    """Return what a cluster lacks, as its operator found it last."""
+    try:
+        return (await store.get(Prerequisites, Prerequisites().meta.name)).missing
+    except NotFound:
+        return ()
 
 
 def lost_nodes(nodes: Sequence[Node]) -> tuple[ClusterCondition, ...]:

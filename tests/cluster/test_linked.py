@@ -17,7 +17,7 @@ import yaml
 
 from tests.cluster import binaries, machine
 from tests.cluster.cluster import Cluster
-from tests.cluster.fakes import add_fake_nodes
+from tests.cluster.fakes import add_fake_nodes, remove_nodes
 from tests.cluster.images import HOST, a_container, host_volumes
 from tests.cluster.kube import Kube, Object
 from tests.cluster.running import fake, install
@@ -222,6 +222,20 @@ def test_another_process_of_the_cluster_goes_on_with_the_credential_that_the_clu
     api.post(f"/workloads/trainings/{runs}/suspend")
     api.wait(runs, "Stopped")
     linked.end(runs)
+
+
+def test_what_the_cluster_lacks_is_said_at_the_control_plane(linked: Linked) -> None:
+    labels = {"nvidia.com/gpu.present": "true"}
+    names = add_fake_nodes(linked.cluster, 1, prefix="bare", gpus=0, labels=labels)
+
+    def state() -> str:
+        return str(linked.api.get("/clusters/west")["status"]["state"])
+
+    wait_for("it is missed", lambda: state() == "MissingPrerequisites", 120)
+    conditions = linked.api.get("/clusters/west")["status"]["conditions"]
+    assert [item["message"].partition(" have GPUs")[0] for item in conditions if "GPU" in item["type"]] == names
+    remove_nodes(linked.cluster, names)
+    wait_for("nothing is missing", lambda: state() == "Connected", 120)
 
 
 def test_logs_and_commands_in_containers_pass_the_link(linked: Linked, real_node: str) -> None:
