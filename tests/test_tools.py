@@ -15,8 +15,9 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.ports import free_port
 
-PORT = 18_741
+PORT = free_port()
 
 PROGRAM = f"""
 import json
