@@ -16,11 +16,12 @@ import yaml
 
 from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.resources import resource_of
+from runai_core.client import Client, quota
 from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import AddNodes
 from tests.cluster.kube import Kube
 from tests.cluster.operating import stand_in
-from tests.cluster.running import install, make_project
+from tests.cluster.running import install
 from tests.orchestrators import OrchestratorProcess
 from tests.transcripts import keep, runai
 from tests.waiting import eventually
@@ -44,13 +45,19 @@ def orchestrator(
     monkeypatch.setenv("RUNAI_KUBECONFIG", str(cluster.kubeconfig()))
     found = OrchestratorProcess(tmp_path / "data")
     found.start()
-    namespace = make_project(kube, PROJECT, 4)
+    client = Client.from_env({"RUNAI_DATA_DIR": str(found.data_dir)})
+    client.departments.create("serving", resources=[quota(gpus=4)])  # servers are not preemptible: they need a quota
+    client.projects.create(PROJECT, department="serving", resources=[quota(gpus=4)])
+    account = f"/api/v1/namespaces/runai-{PROJECT}/serviceaccounts/default"
+    kube.wait(account, bool, seconds=60)
     try:
         yield found
     finally:
-        kube.delete(f"/apis/run.ai/v1/projects/{PROJECT}")
-        kube.delete(f"/api/v1/namespaces/{namespace}")
-        kube.delete(f"/api/v1/namespaces/{namespace}/pods", grace=0)
+        kube.delete(f"/api/v1/namespaces/runai-{PROJECT}")
+        kube.delete(f"/api/v1/namespaces/runai-{PROJECT}/pods", grace=0)
+        client.projects.delete(PROJECT)
+        client.departments.delete("serving")
+        client.close()
         found.stop()
 
 
