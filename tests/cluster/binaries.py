@@ -111,7 +111,7 @@ def _is_usable(path: Path, program: Program, with_it: Path | None) -> bool:
         return False
     if program.together:
         return with_it is not None and with_it.parent == path.parent
-    answer = subprocess.run([path, *program.version], capture_output=True, text=True, check=False, timeout=30)
+    answer = subprocess.run([path, *program.version], capture_output=True, text=True, check=False, timeout=120)
     numbers = re.search(r"(\d+)\.(\d+)", answer.stdout)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= program.oldest
 

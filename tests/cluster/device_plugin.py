@@ -80,7 +80,7 @@ class Plugin:
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=self.types["Empty"].FromString,
             )
-            call(self.types["RegisterRequest"](version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE), timeout=5)
+            call(self.types["RegisterRequest"](version="v1beta1", endpoint=SOCKET, resource_name=RESOURCE), timeout=60)
 
     def stop(self) -> None:
         """End the streams."""

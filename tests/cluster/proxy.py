@@ -55,13 +55,13 @@ class Proxy:
         started = threading.Event()
         thread = threading.Thread(target=self._run, args=(started,), daemon=True)
         thread.start()
-        started.wait(10)
+        started.wait(60)
         try:
             yield self
         finally:
             self.allow()
             self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join(10)
+            thread.join(60)
             self._loop.close()
 
     async def listen(self, host: str, port: int) -> asyncio.Server:

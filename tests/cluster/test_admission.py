@@ -56,7 +56,7 @@ class Operator:
 
     def get(self, path: str, *, quiet: bool = False) -> str:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.health}{path}", trust_env=False, timeout=20).text
+            return httpx.get(f"http://127.0.0.1:{self.health}{path}", trust_env=False, timeout=60).text
         except httpx.HTTPError:
             if quiet:
                 return ""
