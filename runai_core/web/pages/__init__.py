@@ -17,6 +17,7 @@ from runai_core.web.pages import (
     details,
     forms,
     frame,
+    framework_form,
     nodes,
     organization,
     overview,
@@ -34,6 +35,7 @@ def routers() -> tuple[APIRouter, ...]:
     """Return the routes of all pages, in the order in which they are tried."""
     return (
         frame.router,
+        framework_form.router,
         forms.router,
         organization.router,
         nodes.router,

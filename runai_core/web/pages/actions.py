@@ -32,8 +32,15 @@ FORMS: Mapping[WorkloadType, str] = {
     WorkloadType.TRAINING: "training",
     WorkloadType.DISTRIBUTED: "distributed",
     WorkloadType.INFERENCE: "inference",
+    WorkloadType.DISTRIBUTED_INFERENCE: "distributed-inference",
 }
-"""Types that have a form, by its part of the path."""
+"""Native types, and the part of the path of their form."""
+
+
+def form_of(workload: Workload) -> str:
+    """Return the form that makes such a workload: what was an object of a framework is made of one again."""
+    return "framework" if workload.manifest is not None else FORMS.get(workload.type, "")
+
 
 LEAVES = frozenset({Phase.DELETING, Phase.TERMINATING})
 
@@ -209,8 +216,8 @@ def to_details(workload: Workload) -> tuple[str, str]:
 
 def to_clone(workload: Workload) -> tuple[str, str]:
     """Return the form that is filled in as the workload was."""
-    form = FORMS.get(workload.type)
-    if form is None:
+    form = form_of(workload)
+    if not form:
         return to_details(workload)[0] + "?tab=copy", f"{workload.type} workloads have no form: take the call below."
     return f"/workloads/new/{form}?clone={workload.meta.uid}", ""
 

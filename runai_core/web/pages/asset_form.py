@@ -17,7 +17,8 @@ from runai_core.policy.fields import ValueType
 from runai_core.policy.tree import copied, drop_at, get_at, set_at
 from runai_core.service.secrets import SECRET_MEMBERS
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, rows_of, text_of, with_rows
-from runai_core.web.pages.workload_form import MORE, pruned, read_value, text_of_value, yaml_of, yaml_text
+from runai_core.web.pages.values import pruned, read_value, text_of_value, yaml_of, yaml_text
+from runai_core.web.pages.workload_form import MORE
 
 KINDS: Mapping[AssetKind, str] = {
     AssetKind.ENVIRONMENT: "environment",

@@ -117,7 +117,7 @@ async def _state(door: Orchestrator, actor: Actor, workload: Workload) -> dict[s
         "why": explanation,
         "sentence": _sentence(workload, explanation),
         "offers": offers,
-        "form": actions.FORMS.get(workload.type, "") if "clone" in allowed else "",
+        "form": actions.form_of(workload) if "clone" in allowed else "",
         "may_connect": "connect" in allowed,
         "refresh": REFRESH,
     }

@@ -1,5 +1,6 @@
 """New Workload: forms for the native types, tried out before they are submitted, and filled in from a copy."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,27 +21,31 @@ from runai_core.policy.scheduling_rules import FAMILIES
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
-from runai_core.web.pages import editing, start_from
+from runai_core.web.pages import editing, framework_form, start_from
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
 from runai_core.web.pages.rights import may_somewhere
 from runai_core.web.pages.unit_rules import rules_of
-from runai_core.web.pages.workload_fields import OTHER, rows_for
+from runai_core.web.pages.values import pruned
+from runai_core.web.pages.workload_fields import DATA, rows_for
 from runai_core.web.pages.workload_form import (
     MASTER,
     Surroundings,
+    master_of,
+    master_section,
+    of_master,
+    posted_master,
     sections_of,
     spec_of,
     started,
     table_of,
     without_policies,
-    yaml_of,
-    yaml_text,
 )
 from runai_core.web.routes.typed import PATHS, TypedPaths
 from runai_core.web.submissions import submission_of
+from runai_core.web.views.workloads import joined_groups
 
 MOST_PROJECTS = 1000
 """Projects in the list of choices."""
@@ -59,11 +64,17 @@ class FormKind:
     title: str
     text: str
     paths: TypedPaths
+    leads: str = ""  # of gangs with a pod that leads: title of the section for where it differs
 
     @property
     def label(self) -> str:
         """The title as a menu has it."""
         return self.title[:1].upper() + self.title[1:]
+
+    @property
+    def resource(self) -> str:
+        """The resource type of the right to submit it."""
+        return resource_of(self.paths.kind)
 
     @property
     def policy(self) -> PolicyType:
@@ -93,12 +104,20 @@ KINDS: Mapping[str, FormKind] = {
             title="distributed training",
             text="A program on several pods that start together or not at all.",
             paths=_TYPED[WorkloadType.DISTRIBUTED],
+            leads="Where the master differs",
         ),
         FormKind(
             path="inference",
             title="inference",
             text="A model that answers requests, with as many replicas as they need.",
             paths=_TYPED[WorkloadType.INFERENCE],
+        ),
+        FormKind(
+            path="distributed-inference",
+            title="distributed inference",
+            text="A model too large for one pod: each replica is a leader with its workers.",
+            paths=_TYPED[WorkloadType.DISTRIBUTED_INFERENCE],
+            leads="Where the leader differs",
         ),
     )
 }
@@ -126,7 +145,7 @@ async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Respons
     """Show an empty form (``?project=``), or one filled in as another workload (``?clone=``), or for a template."""
     project, clone, template = (request.query_params.get(name, "") for name in ("project", "clone", "template"))
     form = _kind(kind)
-    await door.access.require_anywhere(actor, Action.CREATE, resource_of(form.paths.kind))
+    await door.access.require_anywhere(actor, Action.CREATE, form.resource)
     source = await door.workloads.get(actor, clone) if clone else None
     if source is not None and source.type is not form.paths.kind:
         raise NotFound(f"{source.key} is a {source.type} workload, not {form.paths.kind}")
@@ -142,10 +161,12 @@ async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Respons
 @router.get("/{kind}/row")
 async def row(request: Request, kind: str, _actor: Viewer, path: str) -> Response:
     """Return one more empty row of a table."""
-    found = next((item for item in rows_for(_kind(kind).policy) if item.path == path and item.members), None)
+    wanted = path.removeprefix(f"{MASTER}.")
+    found = next((item for item in rows_for(_kind(kind).policy) if item.path == wanted and item.members), None)
     if found is None:
         raise NotFound("there is no such table")
-    return page(request, "form_row.html", cells=table_of(found).columns)
+    table = table_of(found)
+    return page(request, "form_row.html", cells=(table if wanted == path else of_master(table)).columns)
 
 
 @router.post("/{kind}/refresh")
@@ -159,7 +180,11 @@ async def refresh(request: Request, kind: str, door: Door, actor: Viewer) -> Res
         return page(request, "new_no_project.html")
     spec, unread = spec_of(form.policy, posted, before.around)
     kept = {error.field: posted[error.field] for error in unread if error.field in posted}
-    own = {name: posted[name] for name in ("name", MASTER, "hasMaster", *start_from.NAMES) if name in posted}
+    own = {
+        name: values
+        for name, values in posted.items()
+        if name in ("name", "hasMaster", *start_from.NAMES) or name.startswith(f"{MASTER}.")
+    }
     return _shown(
         request,
         form,
@@ -179,7 +204,7 @@ async def check(request: Request, kind: str, door: Door, actor: Viewer) -> Respo
     async def act() -> Preview:
         return await door.workloads.check(actor, _submission(form, body, place.project))
 
-    preview, refusal = await editing.tried(unread, act)
+    preview, refusal = await editing.tried(unread, act, moved=_at_inputs)
     errors = refusal.errors if preview is None else preview.violations
     _, problems = with_errors(_sections(form, posted, place), errors, PREFIXES)
     return page(request, "new_check.html", preview=preview, problems=problems, filled=_filled(preview))
@@ -194,7 +219,7 @@ async def submit(request: Request, kind: str, door: Door, actor: Viewer) -> Resp
     async def act() -> Workload:
         return await door.workloads.submit(actor, _submission(form, body, place.project))
 
-    created, refusal = await editing.tried(errors, act, name="name")
+    created, refusal = await editing.tried(errors, act, name="name", moved=_at_inputs)
     if created is None:
         return _shown(request, form, posted, place, refusal)
     return go_to(request, f"/workloads/{created.meta.uid}", f"{created.key} is submitted.")
@@ -204,15 +229,16 @@ def _copied(source: Workload) -> dict[str, list[str]]:
     """Return what the form of a copy has besides the specification."""
     posted = {"name": [f"{source.name[:58]}-copy"]}
     if source.master_spec is not None:
-        posted[MASTER] = [yaml_text(wire.encode(source.master_spec))]
+        posted |= posted_master(POLICY_TYPES[source.type], pruned(wire.encode(source.master_spec)))
     if not source.has_master:
         posted["hasMaster"] = ["false"]
     return posted
 
 
-def offered(request: Request) -> list[FormKind]:
+def offered(request: Request) -> list[FormKind | framework_form.FrameworkForm]:
     """Return the forms that who looks may submit somewhere."""
-    return [form for form in KINDS.values() if may_somewhere(request, Action.CREATE, resource_of(form.paths.kind))]
+    forms: list[FormKind | framework_form.FrameworkForm] = [*KINDS.values(), framework_form.FORM]
+    return [form for form in forms if may_somewhere(request, Action.CREATE, form.resource)]
 
 
 def _kind(name: str) -> FormKind:
@@ -235,7 +261,7 @@ async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) ->
 
 async def _projects(door: Orchestrator, actor: Actor, form: FormKind) -> Sequence[Project]:
     """Return the projects in which the actor may submit such workloads."""
-    names = await door.access.visible(actor, Action.CREATE, resource_of(form.paths.kind))
+    names = await door.access.visible(actor, Action.CREATE, form.resource)
     query = Query(names=names, sort_by="meta.name", limit=MOST_PROJECTS)
     return (await door.organization.list_projects(actor, query)).items
 
@@ -274,12 +300,18 @@ async def _read(
     spec, errors = spec_of(form.policy, posted, place.around)
     body: dict[str, Any] = {"name": text_of(posted, "name"), "projectId": place.project.name, "spec": spec}
     start_from.add_to(body, posted)
-    if form.paths.kind is WorkloadType.DISTRIBUTED:
-        master, wrong = yaml_of(posted, MASTER)
+    if form.leads:
+        master, wrong = master_of(form.policy, posted)
         errors += wrong
-        body |= {"masterSpec": master} if master else {}
-        body |= {"hasMaster": False} if text_of(posted, "hasMaster") == "false" else {}
+        body |= _led(form, spec, master, has_master=text_of(posted, "hasMaster") != "false")
     return posted, place, body, errors
+
+
+def _led(form: FormKind, spec: Mapping[str, Any], master: Mapping[str, Any], *, has_master: bool) -> dict[str, Any]:
+    """Return what the API's body says of a gang's leading pod."""
+    if form.paths.kind is WorkloadType.DISTRIBUTED_INFERENCE:
+        return {"spec": joined_groups(spec, master)} if master else {}
+    return ({"masterSpec": master} if master else {}) | ({} if has_master else {"hasMaster": False})
 
 
 def _submission(form: FormKind, body: Mapping[str, Any], project: Project) -> Submission:
@@ -315,12 +347,13 @@ def _sections(form: FormKind, posted: Posted, place: Place) -> tuple[Section, ..
     head = Section(title="", inputs=(_name(posted), _project(place)))
     start = start_from.section_of(place.offers, posted)
     found = (head, *([start] if start.inputs else []), *sections_of(form.policy, posted, place.around))
-    if form.paths.kind is not WorkloadType.DISTRIBUTED:
+    if not form.leads:
         return found
-    return tuple(
-        replace(section, inputs=(*section.inputs, *_master(posted))) if section.title == OTHER else section
-        for section in found
-    )
+    led = [master_section(form.policy, posted, form.leads)]
+    if form.paths.kind is WorkloadType.DISTRIBUTED:
+        led[0] = replace(led[0], inputs=(_has_master(posted), *led[0].inputs))
+    at = next((index for index, section in enumerate(found) if section.title == DATA), len(found))
+    return (*found[:at], *led, *found[at:])
 
 
 def _name(posted: Posted) -> Input:
@@ -346,22 +379,22 @@ def _project(place: Place) -> Input:
     )
 
 
-def _master(posted: Posted) -> tuple[Input, ...]:
-    return (
-        Input(
-            name="hasMaster",
-            label="Master",
-            widget=Widget.SELECT,
-            value=text_of(posted, "hasMaster"),
-            options=(Option("true", "a pod of its own"), Option("false", "none: the first worker leads")),
-        ),
-        Input(
-            name=MASTER,
-            label="Where the master differs from the workers",
-            widget=Widget.CODE,
-            value=text_of(posted, MASTER),
-            help="YAML, for example `compute: {gpuDevicesRequest: 0}`.",
-        ),
+def _at_inputs(errors: Sequence[FieldError]) -> list[FieldError]:
+    """Return the errors at the form's inputs: those of a leader and of workers stand where the API has them apart."""
+    return [
+        replace(error, field=re.sub(r"^spec\.leader\.", f"{MASTER}.", re.sub(r"^spec\.worker\.", "", error.field)))
+        for error in errors
+    ]
+
+
+def _has_master(posted: Posted) -> Input:
+    return Input(
+        name="hasMaster",
+        label="Master",
+        widget=Widget.SELECT,
+        value=text_of(posted, "hasMaster") or "true",
+        required=True,
+        options=(Option("true", "a pod of its own"), Option("false", "none: the first worker leads")),
     )
 
 

@@ -36,7 +36,7 @@ from runai_core.web.pages.inputs import (
 )
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
-from runai_core.web.pages.workload_form import text_of_value, yaml_of, yaml_text
+from runai_core.web.pages.values import text_of_value, yaml_of, yaml_text
 from runai_core.web.schemas import without_nulls
 
 router = page_router("/policies")

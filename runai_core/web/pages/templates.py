@@ -21,7 +21,7 @@ from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import table_page
 from runai_core.web.pages.tables import Cell, Column
-from runai_core.web.pages.workload_form import yaml_of, yaml_text
+from runai_core.web.pages.values import yaml_of, yaml_text
 
 router = page_router("/templates")
 

@@ -4,8 +4,8 @@ Types, choices and which workload has a field are the policies' catalogue
 (`policy.fields`); help and limits are those of the model (`model.spec`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -28,6 +28,22 @@ SECTIONS = (ENVIRONMENT, COMPUTE, GANG, SERVING, DATA, PLACE, LIFE, TOOLS, SECUR
 CORES, SECONDS = "cores", "s"
 
 
+def list_of(value: Any) -> list[Any]:
+    """Return the entries of a field that is a list of them."""
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def expressions_of(affinity: Any) -> list[Any] | None:
+    """Return the expressions of a required node affinity that all must hold; None for one with alternatives."""
+    terms = (affinity or {}).get("nodeSelectorTerms") or []
+    return None if len(terms) > 1 else [item for term in terms for item in term.get("matchExpressions") or ()]
+
+
+def affinity_of(expressions: list[Any]) -> dict[str, Any]:
+    """Return the required node affinity in which all of the expressions hold."""
+    return {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormField:
     """One field as the form shows it. What is empty comes from the catalogue and the model."""
@@ -40,6 +56,10 @@ class FormField:
     help: str = ""
     options: tuple[str, ...] = ()
     members: tuple[tuple[str, str], ...] = ()  # a table: member and heading of each column
+    kinds: Mapping[str, ValueType] = field(default_factory=dict)  # of members that are no text and not the catalogue's
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of members
+    entries: Callable[[Any], list[Any] | None] = list_of  # value -> entries of the table; None: it cannot show them
+    value: Callable[[list[Any]], Any] = list  # entries -> value
 
     @property
     def entry(self) -> Field:
@@ -89,6 +109,9 @@ ROWS: tuple[FormField, ...] = (
     _row(GANG, "numWorkers", "Workers"),
     _row(GANG, "minReplicas", "Fewest workers"),
     _row(GANG, "maxReplicas", "Most workers"),
+    _row(GANG, "replicas", "Replicas"),
+    _row(GANG, "workers", "Workers of each replica"),
+    _row(GANG, "startupPolicy", "Workers start", options=("LeaderCreated", "LeaderReady")),
     _row(GANG, "slotsPerWorker", "Slots of each worker"),
     _row(GANG, "cleanPodPolicy", "Remove pods at the end"),
     _row(GANG, "mpiLauncherCreationPolicy", "Create the launcher", options=("AtStartup", "WaitForWorkersReady")),
@@ -145,6 +168,18 @@ ROWS: tuple[FormField, ...] = (
     _row(PLACE, "nodeType", "Node type"),
     _row(PLACE, "podAffinity.type", "Keep pods together", help="Required: or it waits. Preferred: if it can be."),
     _row(PLACE, "podAffinity.key", "in one", help="Key of the node label that names the domain."),
+    FormField(
+        path="nodeAffinityRequired",
+        label="Node labels that must match",
+        section=PLACE,
+        widget=Widget.ROWS,
+        members=(("key", "Label key"), ("operator", "Operator"), ("values", "Values, between commas")),
+        kinds={"values": ValueType.ARRAY},
+        choices={"operator": ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")},
+        entries=expressions_of,
+        value=affinity_of,
+        help="All of them must hold. Alternatives are written in More fields.",
+    ),
     _table(
         PLACE, "tolerations", "Tolerations", name="Name", key="Key", operator="Operator", value="Value", effect="Effect"
     ),
@@ -186,9 +221,6 @@ ROWS: tuple[FormField, ...] = (
     _table(OTHER, "annotations", "Annotations", name="Name", value="Value"),
 )
 
-ONLY_YAML = frozenset({"nodeAffinityRequired", "replicas", "workers", "startupPolicy"})
-"""Fields of the catalogue that have no input of their own: they are written in *More fields*, as YAML."""
-
 
 @cache
 def rows_for(kind: PolicyType) -> tuple[FormField, ...]:
@@ -196,9 +228,15 @@ def rows_for(kind: PolicyType) -> tuple[FormField, ...]:
     return tuple(row for row in ROWS if kind in row.entry.workloads)
 
 
+@cache
+def master_rows(kind: PolicyType) -> tuple[FormField, ...]:
+    """Return the fields in which a master or leader may differ from the workers."""
+    return tuple(row for row in rows_for(kind) if row.section in (ENVIRONMENT, COMPUTE))
+
+
 def types_of_members(row: FormField) -> Mapping[str, ValueType]:
     """Return the type of each cell of a table's row."""
-    return {**{name: ValueType.STRING for name, _ in row.members}, **row.entry.attributes}
+    return {**{name: ValueType.STRING for name, _ in row.members}, **row.entry.attributes, **row.kinds}
 
 
 @cache

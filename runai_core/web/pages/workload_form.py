@@ -5,12 +5,9 @@ value that is posted back unchanged is left out again, so that it stays the
 policy's; a value that may not be changed is shown and never posted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any
-
-import yaml
 
 from runai_core.model.errors import FieldError
 from runai_core.model.workload import PolicyType
@@ -22,23 +19,25 @@ from runai_core.policy.literals import shown
 from runai_core.policy.scopes import authority_of, name_of
 from runai_core.policy.tree import copied, drop_at, get_at, set_at
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, rows_of, text_of, with_rows
+from runai_core.web.pages.values import pruned, read_value, text_of_value, yaml_of, yaml_text
 from runai_core.web.pages.workload_fields import (
     OPEN,
     OTHER,
     SECTIONS,
     FormField,
+    master_rows,
     rows_for,
     said_of,
     types_of_members,
 )
 
 MORE = "more"
-"""Name of the input for the fields that have no input of their own, as YAML."""
+"""Name of the input for what has no input of its own, as YAML."""
+
+MORE_LABEL = "More fields"
 
 MASTER = "masterSpec"
-
-MAX_YAML = 100_000
-"""Characters of YAML that are read."""
+"""Beginning of the names of inputs that say where a master or leader differs from the workers."""
 
 YES_NO = (Option("true", "yes"), Option("false", "no"))
 
@@ -59,26 +58,29 @@ def posted_spec(kind: PolicyType, spec: Mapping[str, Any]) -> dict[str, list[str
     posted: dict[str, list[str]] = {}
     for row in rows_for(kind):
         value = get_at(spec, row.path)
-        if value is None:
+        entries = None if value is None else row.entries(value)
+        if entries is None:
             continue
         rest: list[Any] = []
         if row.widget is Widget.ROWS:
-            rest = _post_rows(posted, row, value)
+            rest = _post_rows(posted, row, entries)
         else:
             posted[row.path] = [text_of_value(value)]
         drop_at(left, row.path)
         if rest:
-            set_at(left, row.path, rest)
+            set_at(left, row.path, row.value(rest))
     left = pruned(left)
     if left:
         posted[MORE] = [yaml_text(left)]
     return posted
 
 
-def spec_of(kind: PolicyType, posted: Posted, around: Surroundings) -> tuple[dict[str, Any], list[FieldError]]:
-    """Return the specification that was written, and what could not be read."""
+def spec_of(
+    kind: PolicyType, posted: Posted, around: Surroundings, rows: Sequence[FormField] | None = None
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """Return the specification that was written, and what could not be read; without `rows` it has all of the type."""
     spec, errors = yaml_of(posted, MORE)
-    for row in rows_for(kind):
+    for row in rows_for(kind) if rows is None else rows:
         rules = around.effective.rules.get(row.path)
         if rules is not None and _locks(rules.value):
             continue
@@ -94,33 +96,6 @@ def spec_of(kind: PolicyType, posted: Posted, around: Surroundings) -> tuple[dic
     return spec, errors
 
 
-def yaml_of(posted: Posted, name: str) -> tuple[dict[str, Any], list[FieldError]]:
-    """Return the mapping that is written as YAML in an input, empty where nothing is; and what is wrong with it."""
-    text = text_of(posted, name)
-    if len(text) > MAX_YAML:
-        return {}, [FieldError(name, f"must be at most {MAX_YAML} characters")]
-    try:
-        value = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError as error:
-        return {}, [FieldError(name, f"is not YAML: {_yaml_problem(error)}")]
-    if not isinstance(value, Mapping):
-        return {}, [FieldError(name, "must be fields with values, for example `replicas: 2`")]
-    return copied(value), []
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None:
-        return " ".join(str(error).split())[:200]
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def yaml_text(value: Mapping[str, Any]) -> str:
-    """Return a mapping as an input for YAML shows it."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    return text
-
-
 def sections_of(kind: PolicyType, posted: Posted, around: Surroundings) -> tuple[Section, ...]:
     """Return the sections of the form with what was posted in them; errors are added by `with_errors`."""
     inputs: dict[str, list[Input]] = {}
@@ -132,6 +107,42 @@ def sections_of(kind: PolicyType, posted: Posted, around: Surroundings) -> tuple
         for title in SECTIONS
         if title in inputs
     )
+
+
+def posted_master(kind: PolicyType, spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what a browser would post for where a master differs."""
+    return {f"{MASTER}.{name}": values for name, values in posted_spec(kind, spec).items()}
+
+
+def master_of(kind: PolicyType, posted: Posted) -> tuple[dict[str, Any], list[FieldError]]:
+    """Return where the master was said to differ, and what could not be read."""
+    spec, errors = spec_of(kind, _of_master(posted), Surroundings(), master_rows(kind))
+    return spec, [replace(error, field=f"{MASTER}.{error.field}") for error in errors]
+
+
+def master_section(kind: PolicyType, posted: Posted, title: str) -> Section:
+    """Return the inputs for where the master differs: what is left empty is as with the workers."""
+    inner = _of_master(posted)
+    inputs = [_input(row, inner, Surroundings()) for row in master_rows(kind)]
+    named = tuple(of_master(item) for item in (*inputs, _more(inner)))
+    return Section(
+        title=title, inputs=named, is_open=_is_used(named), help="What is left empty is as with the workers."
+    )
+
+
+def of_master(item: Input) -> Input:
+    """Return an input or table with the names of the master's."""
+    return replace(
+        item,
+        name=f"{MASTER}.{item.name}",
+        columns=tuple(of_master(cell) for cell in item.columns),
+        rows=tuple(tuple(of_master(cell) for cell in cells) for cells in item.rows),
+    )
+
+
+def _of_master(posted: Posted) -> dict[str, Sequence[str]]:
+    beginning = f"{MASTER}."
+    return {name.removeprefix(beginning): values for name, values in posted.items() if name.startswith(beginning)}
 
 
 def started(kind: PolicyType, spec: Mapping[str, Any], around: Surroundings) -> dict[str, list[str]]:
@@ -158,17 +169,6 @@ def without_policies(spec: Mapping[str, Any], origins: Mapping[str, str]) -> dic
             kept = [item for item in items if f"{row.path}.{item.get(key)}" not in origins]
             set_at(result, row.path, kept)
     return pruned(result)
-
-
-def text_of_value(value: Any) -> str:
-    """Return a value as an input shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return ", ".join(map(text_of_value, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _input(row: FormField, posted: Posted, around: Surroundings) -> Input:
@@ -249,13 +249,14 @@ def _locks(rules: FieldRules) -> bool:
 
 def table_of(row: FormField) -> Input:
     """Return the empty table of a field that takes several entries."""
-    kinds = types_of_members(row)
+    choices = {name: tuple(map(Option, options)) for name, options in row.choices.items()}
+    choices |= {name: YES_NO for name, kind in types_of_members(row).items() if kind is ValueType.BOOLEAN}
     columns = tuple(
         Input(
             name=f"{row.path}:{member}",
             label=heading,
-            widget=Widget.SELECT if kinds[member] is ValueType.BOOLEAN else Widget.TEXT,
-            options=YES_NO if kinds[member] is ValueType.BOOLEAN else (),
+            widget=Widget.SELECT if member in choices else Widget.TEXT,
+            options=choices.get(member, ()),
         )
         for member, heading in row.members
     )
@@ -270,6 +271,9 @@ def table_of(row: FormField) -> Input:
 
 def _table(row: FormField, posted: Posted, around: Surroundings) -> Input:
     rules = around.effective.item_rules.get(row.path)
+    whole = around.effective.rules.get(row.path)
+    if whole is not None and _locks(whole.value):
+        return _ruled(table_of(row), whole, around.effective)
     closed = rules is not None and not rules.value.can_add
     table = replace(table_of(row), note=" ".join(_items_of_policies(row, around)), locked=closed)
     if closed and rules is not None:
@@ -296,10 +300,10 @@ def _item_text(row: FormField, item: Mapping[str, Any]) -> str:
 def _more(posted: Posted) -> Input:
     return Input(
         name=MORE,
-        label="More fields",
+        label=MORE_LABEL,
         widget=Widget.CODE,
         value=text_of(posted, MORE),
-        help="Fields of the API that have no input here, as YAML, for example `nodeAffinityRequired: {...}`.",
+        help="What has no input here, as YAML with the API's field names.",
     )
 
 
@@ -338,56 +342,10 @@ def _add_rows(spec: dict[str, Any], row: FormField, posted: Posted, errors: list
             except ValueError as error:
                 errors.append(FieldError(f"{row.path}.{index}.{member}", str(error), text[:80]))
         items.append(item)
-    if items:
-        more = get_at(spec, row.path)
-        set_at(spec, row.path, [*items, *(more if isinstance(more, list) else [])])
-
-
-def pruned(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree without empty mappings and lists."""
-    inner = {key: pruned(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-    return {key: value for key, value in inner.items() if value not in ({}, [])}
-
-
-def read_value(kind: ValueType, text: str) -> Any:
-    """Return the value that a text stands for.
-
-    Raises:
-        ValueError: it stands for none of this type; the message says what is allowed.
-    """
-    return _READERS.get(kind, str)(text)
-
-
-def _whole(text: str) -> int:
-    number = _number(text)
-    if number != int(number):
-        raise ValueError("must be a whole number")
-    return int(number)
-
-
-def _number(text: str) -> float:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise ValueError("must be a number") from None
-    if not value.is_finite() or abs(value) > 10**15:
-        raise ValueError("must be a number below 1000000000000000")
-    return float(value)
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-_READERS: Mapping[ValueType, Callable[[str], Any]] = {
-    ValueType.INTEGER: _whole,
-    ValueType.NUMBER: _number,
-    ValueType.BOOLEAN: _truth,
-    ValueType.ARRAY: _list,
-}
+    if not items:
+        return
+    more = row.entries(get_at(spec, row.path))
+    if more is None:
+        errors.append(FieldError(row.path, f"is written under {MORE_LABEL} too: write all of it there"))
+        return
+    set_at(spec, row.path, row.value([*items, *more]))

@@ -2,17 +2,22 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import pytest
 
+from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.workload import Policy, PolicyType, Workload
+from runai_core.model.workload import Policy, PolicyType, Workload, WorkloadType
+from runai_core.plugins.types import Native, WorkloadKind
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
 from runai_core.policy.fields import FIELDS, fields_of
 from runai_core.web.pages.inputs import Input, Section, Widget, posted_of, with_errors
-from runai_core.web.pages.workload_fields import ONLY_YAML, ROWS, said_of
+from runai_core.web.pages.values import line_of
+from runai_core.web.pages.workload_fields import ROWS, said_of
 from runai_core.web.pages.workload_form import (
     MORE,
     Surroundings,
@@ -35,8 +40,8 @@ def inputs_of(kind: PolicyType, posted: Mapping[str, list[str]], around: Surroun
     return {item.name: item for section in sections_of(kind, posted, around) for item in section.inputs}
 
 
-def test_every_field_that_policies_know_has_an_input_or_is_named_as_yaml() -> None:
-    assert {row.path for row in ROWS} | ONLY_YAML == set(FIELDS)
+def test_every_field_that_policies_know_has_an_input() -> None:
+    assert {row.path for row in ROWS} == set(FIELDS)
     assert len({row.path for row in ROWS}) == len(ROWS)
 
 
@@ -48,7 +53,7 @@ def test_each_field_has_help_from_the_model(row: Any) -> None:
 
 @pytest.mark.parametrize("kind", PolicyType)
 def test_a_form_shows_the_fields_of_its_type_and_no_others(kind: PolicyType) -> None:
-    assert set(inputs_of(kind, {}, NOTHING)) == (set(fields_of(kind)) - ONLY_YAML) | {MORE}
+    assert set(inputs_of(kind, {}, NOTHING)) == set(fields_of(kind)) | {MORE}
 
 
 SPEC = {
@@ -67,8 +72,42 @@ def test_a_specification_survives_being_shown_and_sent_back() -> None:
 
     assert spec_of(PolicyType.TRAINING, posted, NOTHING) == (SPEC, [])
     assert posted["compute.gpuPortionRequest"] == ["0.5"]
-    assert "nodeAffinityRequired" in posted[MORE][0]
+    assert (posted["nodeAffinityRequired:key"], posted["nodeAffinityRequired:operator"]) == (["x"], ["Exists"])
     assert "seconds: 5" in posted[MORE][0], "an entry that has no column for a member is written as YAML"
+
+
+ALTERNATIVES = {
+    "nodeAffinityRequired": {
+        "nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]},
+            {"matchExpressions": [{"key": "zone", "operator": "DoesNotExist"}]},
+        ]
+    }
+}
+
+
+def test_node_labels_are_rows_and_what_rows_cannot_show_stays_yaml() -> None:
+    rows = {
+        "nodeAffinityRequired:key": ["zone", "gpu"],
+        "nodeAffinityRequired:operator": ["In", "Exists"],
+        "nodeAffinityRequired:values": ["a, b", ""],
+    }
+    spec, errors = spec_of(PolicyType.TRAINING, rows, NOTHING)
+
+    assert errors == []
+    assert spec["nodeAffinityRequired"]["nodeSelectorTerms"] == [
+        {
+            "matchExpressions": [
+                {"key": "zone", "operator": "In", "values": ["a", "b"]},
+                {"key": "gpu", "operator": "Exists"},
+            ]
+        }
+    ]
+    assert posted_spec(PolicyType.TRAINING, spec) == rows
+    alternatives = posted_spec(PolicyType.TRAINING, ALTERNATIVES)
+    assert spec_of(PolicyType.TRAINING, alternatives, NOTHING) == (ALTERNATIVES, [])
+    both = spec_of(PolicyType.TRAINING, {**alternatives, **rows}, NOTHING)[1]
+    assert [error.field for error in both] == ["nodeAffinityRequired"]
 
 
 def test_a_default_of_a_policy_is_filled_in_with_its_origin_and_stays_the_policy_s() -> None:
@@ -233,7 +272,11 @@ async def test_what_is_submitted_is_what_was_written(api: Any) -> None:
         "compute.gpuDevicesRequest": "1",
         "environmentVariables:name": ["A", ""],
         "environmentVariables:value": ["1", ""],
-        "masterSpec": "compute: {gpuDevicesRequest: 0}",
+        "masterSpec.compute.gpuDevicesRequest": "0",
+        "masterSpec.environmentVariables:name": ["ROLE"],
+        "masterSpec.environmentVariables:value": ["master"],
+        "nodeAffinityRequired:key": ["zone"],
+        "nodeAffinityRequired:operator": ["Exists"],
     }
     answer = await api.client.post("/workloads/new/distributed", data=data)
 
@@ -243,6 +286,122 @@ async def test_what_is_submitted_is_what_was_written(api: Any) -> None:
     assert (found.spec.command, found.spec.num_workers, found.spec.compute.gpu_devices_request) == ("sleep 5", 2, 1)
     assert [(item.name, item.value) for item in found.spec.environment_variables] == [("A", "1")]
     assert found.master_spec.compute.gpu_devices_request == 0
+    assert [(item.name, item.value) for item in found.master_spec.environment_variables] == [("ROLE", "master")]
+    (term,) = found.spec.node_affinity_required.node_selector_terms
+    assert [(item.key, item.operator) for item in term.match_expressions] == [("zone", "Exists")]
+    copy = (await api.client.get(f"/workloads/new/distributed?clone={uid}")).text
+    assert re.search(r'name="masterSpec.compute.gpuDevicesRequest"[^>]* value="0"', copy)
+    assert re.search(r'name="nodeAffinityRequired:key" value="zone"', copy)
+
+
+@pytest.mark.asyncio
+async def test_what_is_wrong_with_a_master_is_told_at_its_field(api: Any) -> None:
+    data = {"name": "mine", "project": "default", "command": "true", "distributedFramework": "PyTorch"}
+    data |= {"numWorkers": "1", "masterSpec.compute.cpuMemoryRequest": "lots"}
+    answer = await api.client.post("/workloads/new/distributed", data=data)
+
+    assert answer.status_code == 422
+    assert 'id="f-masterSpec-compute-cpuMemoryRequest-error"' in answer.text
+    row = await api.client.get("/workloads/new/distributed/row?path=masterSpec.environmentVariables")
+    assert 'name="masterSpec.environmentVariables:name"' in row.text
+
+
+@pytest.mark.asyncio
+async def test_a_distributed_inference_is_submitted_with_a_leader_of_its_own(api: Any) -> None:
+    data = {"name": "llm", "project": "default", "command": "serve", "replicas": "2", "workers": "3"}
+    data |= {"servingPort.container": "8000", "masterSpec.command": "lead", "compute.gpuDevicesRequest": "1"}
+    answer = await api.client.post("/workloads/new/distributed-inference", data=data)
+
+    assert answer.status_code == 303, answer.text
+    uid = answer.headers["location"].rpartition("/")[2]
+    found = await api.orchestrator.backend.store.get_by_uid(Workload, uid)
+    assert (found.spec.replicas, found.spec.workers, found.spec.command) == (2, 3, "serve")
+    assert found.master_spec.command == "lead"
+    wrong = await api.client.post("/workloads/new/distributed-inference", data=data | {"masterSpec.image": "x" * 5000})
+    assert wrong.status_code == 422
+    assert 'id="f-masterSpec-image-error"' in wrong.text
+
+
+OBJECT = """\
+apiVersion: example.com/v1
+kind: Poem
+metadata:
+  name: pasted
+spec:
+  words: 12
+"""
+
+
+class Poems:
+    """A framework whose objects run on one machine, and must not be too long."""
+
+    def pod_groups(self, manifest: Mapping[str, Any]) -> tuple[()]:
+        return ()
+
+    def native(self, manifest: Mapping[str, Any]) -> Native:
+        words = manifest["spec"]["words"]
+        if words > 100:
+            raise InvalidRequest.of(FieldError("manifest.spec.words", "must be at most 100", str(words)))
+        return Native(type=WorkloadType.TRAINING, spec={"command": f"echo {words}"})
+
+
+@pytest.fixture
+def poems(api: Any) -> None:
+    """Bring the framework."""
+    kind = WorkloadKind(api_version="example.com/v1", kind="Poem", adapter=Poems())
+    plugins = replace(api.orchestrator.plugins, kinds={kind.key: kind})
+    api.app.state.orchestrator = replace(api.orchestrator, plugins=plugins)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("poems")
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ("", "is required"),
+        ("kind: [Poem", "line 1"),
+        (OBJECT.replace("Poem", "Pome"), "line 2, kind: no plug-in understands Pome"),
+        (OBJECT.replace("example.com/v1", "''"), "line 1, apiVersion: must be text"),
+        (OBJECT.replace("name: pasted", "name: Not_A_Name"), "line 4, metadata.name: must be"),
+        (OBJECT.replace("12", "500"), "line 6, spec.words: must be at most 100"),
+    ],
+    ids=["nothing", "no YAML", "an unknown kind", "no version", "a wrong name", "a wrong field"],
+)
+async def test_what_is_wrong_with_an_object_is_told_with_its_line(api: Any, manifest: str, said: str) -> None:
+    data = {"project": "default", "manifest": manifest, "priority": "high"}
+    checked = await api.client.post("/workloads/new/framework/check", data=data)
+    answer = await api.client.post("/workloads/new/framework", data=data)
+
+    assert answer.status_code == 422
+    assert said in unescape(checked.text)
+    assert said in unescape(answer.text)
+    assert manifest.strip() in unescape(answer.text)
+    assert (await api.get("/api/v1/workloads/count"))["count"] == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("poems")
+async def test_an_object_of_a_framework_is_submitted_and_copied(api: Any) -> None:
+    data = {"project": "default", "manifest": OBJECT}
+    checked = await api.client.post("/workloads/new/framework/check", data=data)
+    assert "It would" in checked.text
+    assert "refused" not in checked.text
+    answer = await api.client.post("/workloads/new/framework", data=data)
+    assert answer.status_code == 303, answer.text
+    uid = answer.headers["location"].rpartition("/")[2]
+    found = await api.orchestrator.backend.store.get_by_uid(Workload, uid)
+    assert (found.name, found.kind, found.spec.command) == ("pasted", "Poem", "echo 12")
+    page = await api.client.get(f"/workloads/{uid}")
+    assert f"/workloads/new/framework?clone={uid}" in page.text
+    copy = await api.client.get(f"/workloads/new/framework?clone={uid}")
+    assert 'value="pasted-copy"' in copy.text
+    assert "words: 12" in copy.text
+
+
+def test_the_line_of_a_field_is_that_of_its_key_or_the_nearest_above() -> None:
+    text = "kind: A\nspec:\n  parts:\n    - image: x\n    - name: y\n      image: z\n"
+
+    assert [line_of(text, path) for path in ("kind", "spec.parts.1.image", "spec.parts.5", "spec.no")] == [1, 6, 3, 2]
 
 
 @pytest.mark.asyncio

@@ -98,11 +98,12 @@ RESEARCHER = {
     *VIEWER,
     *(f"/assets/new/{kind}" for kind in ("compute", "environment", *CREDENTIALS, *SOURCES)),
     *("/assets/{id}", "/assets/{id}/delete", "/templates/new", "/templates/{id}", "/templates/{id}/delete"),
-    *(f"/workloads/new/{kind}" for kind in ("workspace", "training", "distributed")),
+    *(f"/workloads/new/{kind}" for kind in ("workspace", "training", "distributed", "framework")),
 }
 ADMINISTRATOR = {
     *RESEARCHER,
     *("/access-rules/new", "/access-rules/{id}/delete", "/assets/new/registry", "/workloads/new/inference"),
+    "/workloads/new/distributed-inference",
     *(f"/{units}/{deed}" for units in ("projects", "departments") for deed in ("new", "{id}/edit", "{id}/delete")),
     *("/node-pools/new", "/node-pools/{id}/edit", "/policies/edit", "/policies/delete", "/users/new"),
     *(f"/users/{{id}}/{deed}" for deed in ("delete", "disable", "reset-password", "sign-out")),
