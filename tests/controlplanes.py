@@ -217,6 +217,7 @@ class Api:
 class ControlPlane(Process):
     """`runai control-plane up` on a data directory of its own, with TLS."""
 
+    host: str = "127.0.0.1"
     data_dir: Path = Path()
     trust: Trust | None = None
     certificate: tuple[Path, Path] = (Path(), Path())
@@ -224,6 +225,7 @@ class ControlPlane(Process):
     database: str = ""
     starts: int = 0  # how often it has said before that it listens
 
+        words += ["--host", self.host, "--allowed-hosts", self.host]
     def start(self) -> None:
         """Start it on its port, and wait until it answers."""
         self.starts = self.said().count("Listening on")

@@ -131,6 +131,36 @@ def fake(seconds: str = "", **spec: Any) -> Object:
     }
 
 
+def real_at_rest(command: list[str]) -> dict[str, Any]:
+    """A specification, as REST takes it, that runs a program of this machine in a container on a real node."""
+    container = a_container(command)
+    sources = {volume["name"]: volume["hostPath"]["path"] for volume in host_volumes()}
+    mounts = [
+        {"path": sources[mount["name"]], "mountPath": mount["mountPath"], "readOnly": True}
+        for mount in container["volumeMounts"]
+    ]
+    return {
+        **on_nodes("real"),
+        "image": HOST,
+        "imagePullPolicy": "Never",
+        "command": shlex.join(container["command"]),
+        "workingDir": container["workingDir"],
+        "environmentVariables": container["env"],
+        "storage": {"hostPath": mounts},
+        "terminationGracePeriodSeconds": 1,
+    }
+
+
+def on_nodes(kind: str) -> dict[str, Any]:
+    """A specification, as REST takes it, for nodes of a kind: kwok, or real."""
+    term = {"matchExpressions": [{"key": "type", "operator": "In", "values": [kind]}]}
+    return {
+        "image": "example/image",
+        "nodeAffinityRequired": {"nodeSelectorTerms": [term]},
+        "compute": {"gpuDevicesRequest": 1},
+    }
+
+
 def install(kube: Kube) -> None:
     """Make sure that the cluster has our kinds and namespaces."""
     for crd in crds():

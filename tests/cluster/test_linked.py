@@ -4,7 +4,6 @@ The control plane, and the orchestrator of the cluster, are processes of their o
 cut, and the cluster's end is the only one that connects.
 """
 
-import shlex
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ import yaml
 from tests.cluster import binaries, machine
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import add_fake_nodes, remove_nodes
-from tests.cluster.images import HOST, a_container, host_volumes
 from tests.cluster.kube import Kube, Object
-from tests.cluster.running import fake, install
+from tests.cluster.running import fake, install, on_nodes, real_at_rest
 from tests.controlplanes import Api, ClusterProcess, World, a_world, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -49,7 +47,7 @@ class Linked:
 
     def submit(self, name: str, **spec: Any) -> str:
         """Submit a training that runs on a node that KWOK plays, for ever unless an annotation says otherwise."""
-        return self.api.submit(name, "work", project="vision", **{**_on("kwok"), **spec})
+        return self.api.submit(name, "work", project="vision", **{**on_nodes("kwok"), **spec})
 
     def object(self, name: str) -> Object:
         """Return the cluster's own object of a workload."""
@@ -65,15 +63,6 @@ class Linked:
         assert self.api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
         wait_for("it is gone at the control plane", lambda: f"vision/{name}" not in self.api.workloads())
         self.kube.wait_gone(f"{WORKLOADS}/{name}", seconds=60)
-
-
-def _on(kind: str) -> dict[str, Any]:
-    term = {"matchExpressions": [{"key": "type", "operator": "In", "values": [kind]}]}
-    return {
-        "image": "example/image",
-        "nodeAffinityRequired": {"nodeSelectorTerms": [term]},
-        "compute": {"gpuDevicesRequest": 1},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -265,23 +254,3 @@ def real_node(linked: Linked) -> str:
         pytest.skip(str(reason))
     [name] = machine.add_real_nodes(linked.cluster, 1, gpus=4)
     return name
-
-
-def real_at_rest(command: list[str]) -> dict[str, Any]:
-    """A specification, as REST takes it, that runs a program of this machine in a container on a real node."""
-    container = a_container(command)
-    sources = {volume["name"]: volume["hostPath"]["path"] for volume in host_volumes()}
-    mounts = [
-        {"path": sources[mount["name"]], "mountPath": mount["mountPath"], "readOnly": True}
-        for mount in container["volumeMounts"]
-    ]
-    return {
-        **_on("real"),
-        "image": HOST,
-        "imagePullPolicy": "Never",
-        "command": shlex.join(container["command"]),
-        "workingDir": container["workingDir"],
-        "environmentVariables": container["env"],
-        "storage": {"hostPath": mounts},
-        "terminationGracePeriodSeconds": 1,
-    }
