@@ -51,6 +51,7 @@ from runai_core.service.sign_in import SignInService
 from runai_core.service.sso import SsoService
 from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
+from runai_core.service.tenant_settings import TenantSettingsService
 from runai_core.service.users import UserService
 from runai_core.service.workloads import Judge, WorkloadService
 from runai_core.settings import ROLES, Settings
@@ -81,6 +82,7 @@ class Orchestrator:
     accounts: AccountService
     rules: RuleService
     sso: SsoService
+    tenant_settings: TenantSettingsService
     sessions: SessionService
     sign_in: SignInService
     audit: AuditService
@@ -251,7 +253,7 @@ def build(
     store = NotingStore(backend.store)
     recorded, backend = backend, replace(backend, store=store)  # services write where it is noted
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
-    store.listen(access.places.forget)
+    store.listen(access.forget)
     clusters = _clusters(backend, access, identity, door)
     links = None if door is None else links_of(settings, recorded, identity, clusters, door, access.places.forget)
     judge: Judge = reconciler if links is None else LinkedJudge(links)
@@ -313,6 +315,7 @@ def _identities(
         "accounts": AccountService(backend, access),
         "rules": RuleService(backend, access),
         "sso": SsoService(backend, access, vault),
+        "tenant_settings": TenantSettingsService(backend, access),
         "sessions": SessionService(backend, access, signing_key),
         "sign_in": SignInService(backend, access, passwords),
         "audit": AuditService(recording, access),

@@ -35,9 +35,8 @@ WHY_NOT: Mapping[str, str] = {
     ),
     r"/storage-class": "storage classes are those of the cluster, and are not read from it",
     r"/v1/k8s/.*/metrics$": "older form of the metrics of clusters, departments and projects below /api/v1",
-    r"/v1/k8s/setting|/security/settings": "settings are read once at start-up, and cannot be changed by a request",
+    r"/v1/k8s/setting": "older form: security settings and the state of notifications have paths of their own",
     r"/slack/": "notifications go to webhooks and by e-mail",
-    r"/notification-state": "a subscription is deleted to end it",
     r"PUT /api/v2/workloads/\{\}": "a framework's object is changed in the cluster, or deleted and submitted again",
     r"/reports/available|/user-applications": "older form: use service accounts and access keys",
 }

@@ -73,6 +73,7 @@ class Session:
     subject_type: str
     expires_at: float
     refresh_hash: str = ""  # of the one refresh token that is good now
+    used_at: float = 0.0  # by a person, where sessions end that nobody uses
     spent: tuple[str, ...] = ()  # hashes of earlier ones: whoever shows one has stolen it, or was robbed
 
 
@@ -120,3 +121,18 @@ class IdentityProvider:
     def name(self) -> str:
         """The alias."""
         return self.meta.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSettings:
+    """What administrators set for the whole tenant while it runs. There is one, named `tenant`."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    idle_minutes: float | None = None  # after which a browser that nobody uses is signed out; None: only at the end
+    sso_redirect: bool = False  # /login goes straight to the identity provider
+    sso_alias: str = ""  # to which one; empty: the only one
+    logout_uri: str = ""  # where a browser goes that signed out; empty: the sign-in page
+    ownership_protection: bool = False  # only its author, or who has rights above the project, changes a workload
+    notifications: bool = True
+    email_notifications: bool = True

@@ -7,6 +7,7 @@ in a project may see its department, the node pools and the clusters.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from runai_core.model.errors import Forbidden, NotFound, RunaiError, Unauthenticated
 from runai_core.model.identity import SubjectType, User
@@ -22,9 +23,10 @@ from runai_core.model.organization import (
     Scope,
     ServiceAccount,
 )
-from runai_core.model.roles import ADMINISTRATOR, UNSCOPED, changes_of, resource_type, rights_of
+from runai_core.model.roles import ADMINISTRATOR, UNSCOPED, changes_of, resource_of, resource_type, rights_of
+from runai_core.model.workload import Workload
 from runai_core.ports import Backend
-from runai_core.service.places import Places
+from runai_core.service.places import CurrentSettings, Places
 from runai_core.service.tokens import TOKEN_SECONDS, Claims, Credentials, Token, Tokens
 
 __all__ = ["ADMINISTRATOR", "TOKEN_SECONDS", "AccessService", "Credentials", "Token"]
@@ -49,7 +51,13 @@ class AccessService:
     def __init__(self, backend: Backend, signing_key: str, cluster_id: str = "") -> None:
         self._store = backend.store
         self.places = Places(backend, cluster_id)
+        self.settings = CurrentSettings(backend)
         self.tokens = Tokens(backend, signing_key)
+
+    def forget(self, kind: type[Any]) -> None:
+        """Hear that an object of the kind was written here: what is remembered of it is read again."""
+        self.places.forget(kind)
+        self.settings.forget(kind)
 
     # -- who it is
 
@@ -131,6 +139,17 @@ class AccessService:
         if not await self.allows(actor, Action.READ, resource, scope):
             raise missing
         await self.require(actor, action, resource, scope)
+
+    async def require_author(self, actor: Actor, action: Action, workload: Workload) -> None:
+        """Raise Forbidden where workloads are protected, and the actor neither submitted it nor stands above it."""
+        if action is Action.READ or actor.kind == SYSTEM.kind or workload.meta.created_by in ("", actor.name):
+            return
+        above, resource = Scope("department", workload.department), resource_of(workload.type)
+        if (await self.settings.read()).ownership_protection and not await self.allows(actor, action, resource, above):
+            raise Forbidden(
+                f"{workload.key} belongs to {workload.meta.created_by}, and workloads are protected: ask its author, "
+                "or an administrator of the department"
+            )
 
     async def allows(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> bool:
         """Return whether one of the actor's grants allows the action on the resource in the scope."""

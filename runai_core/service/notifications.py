@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from runai_core.model.errors import FieldError, Forbidden, InvalidRequest, NotFound, RunaiError
+from runai_core.model.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, RunaiError
+from runai_core.model.identity import TenantSettings
 from runai_core.model.meta import Meta
 from runai_core.model.notices import NOTICE_TYPES, ChannelType, Notice, NotificationChannel, Subscription
 from runai_core.model.organization import Action, Actor, Scope
@@ -77,6 +78,16 @@ class NotificationService:
         self._access = access
         self._vault = vault
         self.senders: Mapping[ChannelType, Sender] = senders or {kind: made() for kind, made in SENDERS.items()}
+
+    async def settings(self) -> TenantSettings:
+        """Return what the tenant says of notifications now."""
+        return await self._access.settings.read()
+
+    async def require_on(self, channel: NotificationChannel) -> None:
+        """Raise Conflict while administrators have turned such notifications off."""
+        now = await self.settings()
+        if not now.notifications or (channel.type is ChannelType.EMAIL and not now.email_notifications):
+            raise Conflict("notifications are turned off: PATCH /api/v1/notification-state turns them on")
 
     # -- channels
 

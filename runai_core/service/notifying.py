@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from runai_core.model.errors import AlreadyExists, NotFound, RunaiError, WatchExpired
+from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, WatchExpired
 from runai_core.model.meta import Meta
 from runai_core.model.notices import (
     CATEGORY,
@@ -117,6 +117,8 @@ class Notifier:
         """Make the notices of one record; return how many are new."""
         types = types_of(record)
         wanted = [item for item in await self._subscribed() if types & set(item.types)] if types else []
+        if wanted and not (await self._notifications.settings()).notifications:
+            return 0
         if not wanted:
             return 0
         try:
@@ -183,10 +185,13 @@ class Notifier:
             now = self._clock.now()
             try:
                 channel = await self._store.get(NotificationChannel, notice.channel)
+                await self._notifications.require_on(channel)
                 secret = self._notifications.secret(channel)
                 await self._notifications.senders[channel.type].send(channel, secret, notice, now)
             except NotFound:
                 after = replace(notice, state=Delivery.FAILED, error="the channel was deleted")
+            except Conflict as error:
+                after = replace(notice, state=Delivery.FAILED, error=error.message)
             except (Undeliverable, RunaiError) as error:
                 after = _postponed(notice, str(error), now)
             else:

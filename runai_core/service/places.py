@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from runai_core.model.errors import NotFound
+from runai_core.model.identity import TenantSettings
+from runai_core.model.meta import Meta
 from runai_core.model.organization import AccessRule, Department, Project, Scope
 from runai_core.ports import Backend, Query
 
@@ -30,6 +33,32 @@ class _Units:
     departments: dict[str, Department] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
     read_at: float = float("-inf")
+
+
+class CurrentSettings:
+    """The tenant's settings, remembered for seconds where another process may change them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._store = backend.store
+        self._clock = backend.clock
+        self._known = TenantSettings(meta=Meta(name="tenant"))
+        self._read_at = float("-inf")
+
+    def forget(self, kind: type[Any]) -> None:
+        """Hear that an object of the kind was written here."""
+        if kind is TenantSettings:
+            self._read_at = float("-inf")
+
+    async def read(self) -> TenantSettings:
+        """Return them as they are now, or the defaults."""
+        now = self._clock.now()
+        if not self._read_at <= now < self._read_at + FRESH_RULES:
+            self._read_at = now  # first: what is written while we read makes us read again
+            try:
+                self._known = await self._store.get(TenantSettings, "tenant")
+            except NotFound:
+                self._known = TenantSettings(meta=Meta(name="tenant"))
+        return self._known
 
 
 class Places:

@@ -8,10 +8,10 @@ own and dies with the session.
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from runai_core.model.errors import FieldError, InvalidRequest, NotFound, Unauthenticated
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound, StaleVersion, Unauthenticated
 from runai_core.model.identity import Session, Ticket
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor
@@ -28,6 +28,9 @@ TICKET_SECONDS = 300.0
 
 CODE_SECONDS = 60.0
 """How long a program has to exchange a code for a token."""
+
+NOTE_USE_EVERY = 30.0
+"""Seconds between two notes that a session is used."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -64,14 +67,29 @@ class SessionService:
         await self._store.create(session)
         return Opened(cookie, int(SESSION_SECONDS))
 
-    async def find(self, cookie: str) -> Actor:
-        """Return who is signed in.
+    async def find(self, cookie: str, *, is_used: bool = False) -> Actor:
+        """Return who is signed in; `is_used` says that a person is there, and not only an open page.
 
         Raises:
-            Unauthenticated: the session is unknown, was closed, or has expired.
+            Unauthenticated: the session is unknown, was closed, has expired, or nobody used it for too long.
         """
         session = await self._session(cookie)
+        idle = (await self._access.settings.read()).idle_minutes
+        if idle is not None:
+            session = await self._kept_up(session, idle, is_used=is_used)
         return await self._access.actor(session.subject_type, session.subject)
+
+    async def _kept_up(self, session: Session, idle: float, *, is_used: bool) -> Session:
+        now = self._clock.now()
+        unused = now - max(session.used_at, session.meta.created_at)
+        if unused > idle * 60:
+            raise Unauthenticated(f"nobody used this browser for {idle:g} minutes: sign in again")
+        if not is_used or unused < min(NOTE_USE_EVERY, idle * 6):
+            return session
+        try:
+            return await self._store.update(replace(session, used_at=now))
+        except (StaleVersion, NotFound):  # another request of the same browser noted it, or signed out
+            return session
 
     async def close(self, cookie: str) -> None:
         """Sign out; a session that is not there is as good as closed."""

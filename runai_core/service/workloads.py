@@ -321,6 +321,7 @@ class WorkloadService:
         missing = NotFound(f"there is no Workload {uid[:80]}")
         resource = resource_of(workload.type)
         await self._access.require_seen(actor, action, resource, _in(workload.meta.project), missing)
+        await self._access.require_author(actor, action, workload)
         return workload
 
     async def _seen(self, actor: Actor, query: Query) -> Query:

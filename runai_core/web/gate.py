@@ -113,7 +113,7 @@ class Authenticate:
         if not cookie:
             raise Unauthenticated(NO_TOKEN)
         state = scope["state"]
-        state["actor"] = await self._sessions.find(cookie)
+        state["actor"] = await self._sessions.find(cookie, is_used=_is_used(scope))
         state["csrf"] = self._sessions.csrf(cookie)
         if scope["type"] == "websocket" or scope["method"] not in READING:
             _check_origin(scope)
@@ -123,6 +123,14 @@ class Authenticate:
         if not self._sessions.is_csrf(cookie, given):
             raise Forbidden(FORGED)
         return receive
+
+
+def _is_used(scope: Scope) -> bool:
+    """Return whether a request shows that a person is there: open pages ask for news of themselves."""
+    headers = Headers(scope=scope)
+    if scope["type"] == "websocket" or scope["method"] not in READING:
+        return True
+    return "text/html" in headers.get("accept", "") and "hx-request" not in headers
 
 
 def is_open(path: str) -> bool:

@@ -77,6 +77,7 @@ PREFIXES: Sequence[tuple[str, str | None]] = (
     ("/api/v1/workload-categories", "workload-properties"),
     ("/api/v1/notification-channels", "settings"),
     ("/api/v1/validate-notification-channel", "settings"),
+    ("/api/v1/notification-state", "settings"),
     ("/api/v1/notification-types", ANYBODY),
     ("/api/v1/subscriptions", ANYBODY),  # one's own
     ("/api/v1/plugins", "settings"),

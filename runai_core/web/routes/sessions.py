@@ -1,7 +1,7 @@
 """Signing in and out with a browser: by link, by password, through a provider; and for a program beside it."""
 
 from typing import Annotated
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
@@ -32,13 +32,25 @@ Fields = Annotated[dict[str, str], Depends(form)]
 
 
 @router.get("/login")
-async def show_login(request: Request, door: Door, ticket: Text = "", next: Text = "") -> Response:  # noqa: A002
-    """The form, or at once a session where the link has a ticket."""
+async def show_login(
+    request: Request,
+    door: Door,
+    ticket: Text = "",
+    next: Text = "",  # noqa: A002
+    local: bool = False,  # noqa: FBT001, FBT002  of the address
+) -> Response:
+    """The form, at once a session where the link has a ticket, or the provider where all sign in there.
+
+    `/login?local=true` is the form in any case: for those who have a password here.
+    """
     if ticket:
         try:
             return await _signed_in(request, door, await door.sessions.redeem(ticket), next)
         except Unauthenticated as error:
             return await _form(request, door, next, error=error)
+    if not local and (alias := await _straight_to(door)):
+        target = urlencode({"next": local_path(next)})
+        return RedirectResponse(f"/login/sso/{quote(alias, safe='')}?{target}", 303)
     return await _form(request, door, next)
 
 
@@ -104,7 +116,10 @@ async def arrive(
 async def sign_out(request: Request, door: Door) -> Response:
     """Close the session; the middleware has checked that the request is the user's own."""
     await door.sessions.close(cookie_of(request.scope, COOKIE))
-    response = RedirectResponse("/login", 303)
+    away = (await door.tenant_settings.current()).logout_uri
+    response: Response = RedirectResponse("/login?local=true", 303)
+    if away:  # on a page: the policy of our pages lets no form lead to another site
+        response = frame.page(request, "signed_in.html", target=away, said="You are signed out.")
     response.delete_cookie(COOKIE, path="/")
     return response
 
@@ -169,6 +184,17 @@ async def _signed_in(request: Request, door: Door, session: Opened, target: str)
     )
     response.delete_cookie(LOGIN_COOKIE, path="/login")
     return response
+
+
+async def _straight_to(door: Door) -> str:
+    """Return the provider to which the sign-in page goes at once; empty for none."""
+    settings = await door.tenant_settings.current()
+    if not settings.sso_redirect:
+        return ""
+    known = [alias for alias, _ in await door.sso.names()]
+    if settings.sso_alias:
+        return settings.sso_alias if settings.sso_alias in known else ""
+    return known[0] if len(known) == 1 else ""
 
 
 async def _form(

@@ -26,6 +26,7 @@ from runai_core.service.notifications import NotificationService, check_config
 from runai_core.service.notifying import DELAYS, LOOK_EVERY, Notifier
 from runai_core.service.secrets import Vault
 from runai_core.service.senders import EmailSender, Sender, WebhookSender, signature
+from runai_core.service.tenant_settings import TenantSettingsService
 from tests import waiting
 from tests.receivers import WebReceiver, a_mail_server, a_web_receiver
 
@@ -283,6 +284,36 @@ async def test_a_server_with_a_certificate_of_somebody_else_gets_no_mail(tmp_pat
     assert not trial.delivered
     assert "certificate" in trial.error.lower()
     assert server.mails == []
+
+
+@pytest.mark.asyncio
+async def test_what_happens_while_notifications_are_off_is_not_told_later(tmp_path: Path) -> None:
+    async with a_web_receiver() as receiver, a_desk(tmp_path) as desk:
+        await desk.webhook(receiver)
+        await desk.service.subscribe(ANNA, ["WorkloadFailed"], ["hook"])
+        turn = TenantSettingsService(desk.backend, AccessService(desk.backend, "k" * 64))
+        notifier, workload = desk.notifier(), await desk.workload()
+        records = [a_failure(workload, name) for name in ("before", "while-off", "after")]
+        assert await notifier.take(records[0]) == 1
+
+        await turn.change(SYSTEM, "notifications", notifications=False)
+        await desk.clock.advance(5.0)  # what the tenant says is remembered for seconds
+        assert await notifier.take(records[1]) == 0
+        await notifier.send_due()  # what was on its way is not sent either
+        (notice,) = await desk.notices()
+        assert notice.state is Delivery.FAILED
+        assert "turned off" in notice.error
+
+        await turn.change(SYSTEM, "notifications", notifications=True)
+        await desk.clock.advance(5.0)
+        assert await notifier.take(records[2]) == 1
+        await notifier.send_due()
+    assert len(receiver.got) == 1
+
+
+def a_failure(workload: Workload, name: str) -> HistoryRecord:
+    meta = Meta(name=name, uid=name, owner=workload.meta.uid, project=workload.meta.project)
+    return HistoryRecord(meta=meta, type=RecordType.PHASE_UPDATE, to_phase=Phase.FAILED, signal="Failed")
 
 
 @pytest.mark.asyncio
