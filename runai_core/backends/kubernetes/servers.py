@@ -104,7 +104,8 @@ async def replicas(api: Api, world: World, workload: Workload, place: Place, pod
         await warn(api, workload, place, NOT_READY, f"Knative says {reason or 'that it is not ready'}: {message}")
     if ready != "True":
         return before
-    return sum(is_live(pod) for pod in pods if pod.attempt == workload.attempt)
+    # Those that are ending stand beside one that stays, in the same place.
+    return len({pod.spec.rank for pod in pods if pod.attempt == workload.attempt and is_live(pod)})
 
 
 async def end(api: Api, workload: Workload, place: Place, items: Sequence[Object]) -> list[Object]:
