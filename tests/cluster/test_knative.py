@@ -11,17 +11,19 @@ from typing import Any, Self
 
 import pytest
 
+from runai_core.model.organization import SYSTEM
 from tests.cluster.cluster import Cluster
 from tests.cluster.fakes import add_fake_nodes, remove_nodes
 from tests.cluster.kube import Kube, Object, Refused
 from tests.cluster.running import Running, eventually, fake, running
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 INFERENCE = "InferenceWorkload"
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/services.serving.knative.dev"
 SCALING = "autoscaling.knative.dev/"
-WAIT = 90.0
+WAIT = 150.0
+"""Seconds. What belonged to a Service goes through the garbage collector, which looks for new kinds every 30 s."""
 FREE: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -68,11 +70,13 @@ class Controller:
             self._say(kube, item, {"status": "False", "reason": "RevisionMissing", "message": self.broken[name]})
             return
         notes = item["spec"]["template"]["metadata"]["annotations"]
-        wanted = self.scale.get(name, int(notes.get(SCALING + "initial-scale", notes[SCALING + "min-scale"]) or 0))
+        first = int(notes.get(SCALING + "initial-scale", 1))
+        wanted = self.scale.get(name, max(first, int(notes[SCALING + "min-scale"])))
         deployment = kube.patch(*_deployment(item, self._namespace, wanted), kind="apply")
         status = deployment.get("status", {})
         seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
-        ready = seen and status.get("availableReplicas", 0) >= min(wanted, 1)
+        # A revision that was ready once stays so, however it is scaled.
+        ready = _is_ready(item) or (seen and status.get("availableReplicas", 0) >= min(wanted, 1))
         self._say(kube, item, {"status": "True"} if ready else {"status": "Unknown", "reason": "Deploying"})
 
     def _say(self, kube: Kube, item: Object, ready: dict[str, str]) -> None:
@@ -80,6 +84,12 @@ class Controller:
         if item.get("status") != status:
             path = f"{services(self._namespace)}/{item['metadata']['name']}/status"
             kube.patch(path, {"status": status})
+
+
+def _is_ready(item: Object) -> bool:
+    status = item.get("status", {})
+    said = {each["type"]: each["status"] for each in status.get("conditions", ())}
+    return bool(status.get("observedGeneration") == item["metadata"]["generation"] and said.get("Ready") == "True")
 
 
 def _deployment(item: Object, namespace: str, replicas: int) -> tuple[str, Object]:
@@ -144,6 +154,7 @@ def knative(run: Running) -> Iterator[Controller]:
             run.kube.delete(f"{path}/{item['metadata']['name']}")
         run.kube.wait(path, lambda seen: not seen["items"], seconds=WAIT)
     run.kube.delete(CRD)
+    run.kube.wait_gone(CRD, seconds=WAIT)
     eventually(lambda: not is_known(run.kube), seconds=WAIT)
 
 
@@ -226,18 +237,18 @@ def test_a_change_of_scaling_alone_reaches_the_same_service(run: Running, knativ
 def test_a_server_is_stopped_runs_again_and_is_deleted(run: Running, knative: Controller, count: int) -> None:
     name = f"stops-{count}"
     path, there = server(run, name, minScale=0, initialScale=1, maxScale=2), f"{services(run.namespace)}/{name}"
-    run.kube.wait(path, has(1), seconds=WAIT)
+    uid = run.kube.wait(path, has(1), seconds=WAIT)["metadata"]["uid"]
     knative.scale[name] = count
     run.kube.wait(path, has(count), seconds=WAIT)
 
-    run.kube.patch(path, {"spec": {"active": {"value": False}}})
+    run.call(run.orchestrator.workloads.stop(SYSTEM, uid))
     run.reaches(path, "Stopped", seconds=WAIT)
     run.kube.wait_gone(there, seconds=WAIT)
     pods = f"/api/v1/namespaces/{run.namespace}/pods"
     run.kube.wait(pods, lambda seen: not seen["items"], seconds=WAIT, labelSelector=f"runai/workload={name}")
 
     del knative.scale[name]
-    run.kube.patch(path, {"spec": {"active": {"value": True}}})
+    run.call(run.orchestrator.workloads.resume(SYSTEM, uid))
     run.kube.wait(path, has(1), seconds=WAIT)
 
     run.kube.delete(path)
