@@ -199,13 +199,12 @@ def test_pods_history_events_and_metrics_are_parsed(client: RunaiClient, cluster
 
     pods = parsed(ListPods200Response, client.workloads.pods.get_workload_pods(workload_id=uid).data)
     every = parsed(ListPods200Response, client.workloads.pods.list_pods(filter_by=["workloadName==told"]).data)
-    history = parsed(GetWorkloadHistory200Response, client.workloads.events.get_workload_history(uid).data)
+    eventually(lambda: _phases(client, uid)[-1:] == ["Running"])  # it is written after the change that it tells of
     events = parsed(GetWorkloadEvents200Response, client.workloads.events.get_workload_events(uid).data)
     eventually(lambda: bool(_metrics(client, uid)["CPU_MEMORY_USAGE_BYTES"]))  # the next sample has it
     metrics = _metrics(client, uid)
 
     assert [pod.workload_id for pod in pods.pods] == [pod.workload_id for pod in every.pods] == [uid]
-    assert [record.spec.phase_update.phase for record in history.records if record.spec.phase_update][-1] == "Running"
     assert events.events is not None
     assert metrics["GPU_ALLOCATION"][-1].value == "1"
     assert float(metrics["CPU_MEMORY_USAGE_BYTES"][-1].value) > 0
@@ -354,6 +353,11 @@ def _metrics(client: RunaiClient, uid: str) -> dict[str, Any]:
         end="2100-01-01T00:00:00Z",
     )
     return {item.type: item.values for item in parsed(MetricsResponse, answer.data).measurements}
+
+
+def _phases(client: RunaiClient, uid: str) -> list[str]:
+    history = parsed(GetWorkloadHistory200Response, client.workloads.events.get_workload_history(uid).data)
+    return [record.spec.phase_update.phase for record in history.records if record.spec.phase_update]
 
 
 def _is_gone(client: RunaiClient, uid: str) -> bool:

@@ -99,7 +99,12 @@ def test_a_deployment_of_kubectl_is_a_workload_with_all_actions(run: Running) ->
     reaches(run, "web", Phase.STOPPED)
     run.call(services.resume(SYSTEM, row.meta.uid))
     again = reaches(run, "web", Phase.RUNNING)
-    story = run.phases("web", row.meta.uid)
+
+    def whole_story() -> list[str]:  # it is written after the changes that it tells of
+        found = run.phases("web", row.meta.uid)
+        return found if "Stopped" in found and found[-1] == "Running" else []
+
+    story = eventually(whole_story)
     run.call(services.delete(SYSTEM, row.meta.uid))
     eventually(lambda: gone(run, row.meta.uid))
 
@@ -117,7 +122,7 @@ def test_a_job_of_kubectl_runs_to_its_end(run: Running) -> None:
     done = reaches(run, "sum", Phase.COMPLETED)
 
     assert done.pods_running == 0
-    assert run.phases("sum", done.meta.uid)[-1] == "Completed"
+    eventually(lambda: run.phases("sum", done.meta.uid)[-1:] == ["Completed"])
     assert run.workload("sum").running_seconds > 0
 
 
