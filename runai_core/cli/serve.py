@@ -218,5 +218,7 @@ async def _credentials(settings: Settings, access: AccessService, account: str) 
         kept = Credentials(str(content["client_id"]), str(content["client_secret"]))
         return kept, await access.issue(kept.client_id, kept.client_secret)
     except (OSError, ValueError, KeyError, TypeError, Unauthenticated):
-        made = await access.create_service_account(account)
+        # Replicas on a cluster share their records: none may take the secret away that another one gave out.
+        shared = settings.backend == "kubernetes"
+        made = await (access.shared_account(account) if shared else access.create_service_account(account))
         return made, await access.issue(made.client_id, made.client_secret)

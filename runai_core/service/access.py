@@ -65,6 +65,10 @@ class AccessService:
         """Create a machine identity that has a role everywhere, or give an existing one a new secret."""
         return await self.tokens.create_service_account(name, role)
 
+    async def shared_account(self, name: str, role: str = ADMINISTRATOR) -> Credentials:
+        """Create a machine identity whose secret all replicas know, now and after a restart."""
+        return await self.tokens.shared_account(name, role)
+
     async def issue(self, client_id: str, client_secret: str, *, seconds: int = TOKEN_SECONDS) -> Token:
         """Exchange the id and secret of a service account or an access key for a token.
 

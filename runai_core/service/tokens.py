@@ -6,6 +6,7 @@ and dies with it; a refresh token renews it once, and shown a second time it
 ends the session, because then somebody has stolen it.
 """
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -15,7 +16,7 @@ from typing import Any
 
 import jwt
 
-from runai_core.model.errors import NotFound, StaleVersion, Unauthenticated
+from runai_core.model.errors import AlreadyExists, NotFound, StaleVersion, Unauthenticated
 from runai_core.model.identity import AccessKey, Session, SubjectType
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor, ServiceAccount
@@ -78,14 +79,25 @@ class Tokens:
     async def create_service_account(self, name: str, role: str) -> Credentials:
         """Create an account that has a role everywhere, or give an existing one a new secret."""
         secret = new_secret()
+        await self._give(name, role, secret)
+        return Credentials(name, secret)
+
+    async def shared_account(self, name: str, role: str) -> Credentials:
+        """Create an account whose secret all replicas know, now and after a restart: it follows from their one key."""
+        secret = hmac.new(self._key.encode(), f"account {name}".encode(), hashlib.sha256).hexdigest()
+        with contextlib.suppress(AlreadyExists, StaleVersion):  # another replica was faster, with the same secret
+            await self._give(name, role, secret)
+        return Credentials(name, secret)
+
+    async def _give(self, name: str, role: str, secret: str) -> None:
         try:
             old = await self._store.get(ServiceAccount, name)
         except NotFound:
             meta = Meta(name=name, labels={"role": role})
             await self._store.create(ServiceAccount(meta=meta, client_id=name, secret_hash=hash_of(secret)))
-        else:
+            return
+        if old.secret_hash != hash_of(secret):
             await self._store.update(replace(old, secret_hash=hash_of(secret), generation=old.generation + 1))
-        return Credentials(name, secret)
 
     async def issue(self, client_id: str, client_secret: str, *, seconds: int = TOKEN_SECONDS) -> Token:
         """Exchange an id and secret for a token; raise Unauthenticated."""
