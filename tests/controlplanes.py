@@ -18,29 +18,25 @@ from typing import Any
 import httpx
 
 from runai_core.operator.certificates import KeyPair, make_authority, make_certificate
+from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 HOSTS = ("127.0.0.1", "localhost")
 
 
-def wait_for(what: str, question: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Return the first answer that is not empty; fail with the last one after so many seconds."""
-    deadline, answer = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
+def wait_for(what: str, question: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Return the first answer that is not empty; fail with the last error after so many seconds."""
+    failed: list[Exception] = []
+
+    def answer() -> Any:
         try:
-            if answer := question():
-                return answer
+            return question()
         except (httpx.HTTPError, OSError, ValueError, KeyError, AssertionError) as error:
-            answer = error
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not in {seconds} s; last answer: {answer!r}")
+            failed[:] = [error]
+            return None
 
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return eventually(answer, lambda: f"{what}; last error: {failed}", seconds=seconds)
 
 
 @dataclass
@@ -105,7 +101,7 @@ class Wire:
                 inner.close()
                 continue
             try:
-                outer = socket.create_connection(("127.0.0.1", self.target), timeout=5)
+                outer = socket.create_connection(("127.0.0.1", self.target), timeout=60)
             except OSError:
                 inner.close()
                 continue
@@ -147,7 +143,7 @@ class Process:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=40)
+                self.process.wait(timeout=120)
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
@@ -165,7 +161,7 @@ class Api:
         headers = {"Authorization": f"Bearer {content['token']}"} | ({"Host": host} if host else {})
         limits = httpx.Limits(max_keepalive_connections=0)  # nothing is left open when a test ends
         self.http = httpx.Client(
-            base_url=content["url"], headers=headers, verify=verify, timeout=30.0, limits=limits, trust_env=False
+            base_url=content["url"], headers=headers, verify=verify, timeout=60.0, limits=limits, trust_env=False
         )
 
     def get(self, path: str, **query: Any) -> Any:
@@ -192,7 +188,7 @@ class Api:
         """Return the phase of a workload."""
         return str(self.get(f"/workloads/{uid}")["phase"])
 
-    def wait(self, uid: str, *phases: str, seconds: float = 60.0) -> str:
+    def wait(self, uid: str, *phases: str, seconds: float = PATIENCE) -> str:
         """Return the first of the phases that the workload is seen in."""
         return str(
             wait_for(
@@ -217,19 +213,19 @@ class Api:
 class ControlPlane(Process):
     """`runai control-plane up` on a data directory of its own, with TLS."""
 
-    host: str = "127.0.0.1"
     data_dir: Path = Path()
     trust: Trust | None = None
     certificate: tuple[Path, Path] = (Path(), Path())
     port: int = 0
+    host: str = "127.0.0.1"
     database: str = ""
     starts: int = 0  # how often it has said before that it listens
 
-        words += ["--host", self.host, "--allowed-hosts", self.host]
     def start(self) -> None:
         """Start it on its port, and wait until it answers."""
         self.starts = self.said().count("Listening on")
         words = ["control-plane", "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        words += ["--host", self.host, "--allowed-hosts", self.host]
         words += ["--tls-cert", str(self.certificate[0]), "--tls-key", str(self.certificate[1])]
         words += ["--database-url", self.database] if self.database else []
         self.run(words)
@@ -292,7 +288,7 @@ class ClusterProcess(Process):
         """Stop it with everything that runs in it."""
         self.stop()
         command = [sys.executable, "-m", "runai_core.cli.main", "down", "--data-dir", str(self.data_dir)]
-        subprocess.run(command, check=False, timeout=60, capture_output=True)
+        subprocess.run(command, check=False, timeout=120, capture_output=True)
 
 
 class World:
