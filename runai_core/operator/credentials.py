@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 RESYNC = 300.0
 """Seconds after which all are compared even if no credential changed."""
 
-AGAIN = 5.0
+AGAIN = 10.0
 """Seconds until what went wrong is tried again."""
 
 
