@@ -148,7 +148,7 @@ def play(stage: Stage) -> None:
     airflow = _start_airflow(stage, environ)
     try:
         _start_spark(stage)
-        now = stage.wait(
+        stage.wait(
             "team-b's Airflow or Spark runs, and the RayCluster has lost its place whole",
             lambda now: (
                 any(tool in now and now[tool].phase is Phase.RUNNING for tool in ends)
@@ -157,8 +157,12 @@ def play(stage: Stage) -> None:
                 and now["ray"].pods_running == 0
             ),
         )
-        verdict = now["ray"].verdict
-        stage.say(f"runai why: {verdict.message if verdict else now['ray'].phase_message}")
+        ray = stage.wait(
+            "it is said why the RayCluster waits",
+            lambda now: now["ray"].verdict is not None or now["ray"].phase is not Phase.PENDING,
+        )["ray"]
+        if ray.verdict:
+            stage.say(f"runai why: {ray.verdict.message}")
         stage.wait(
             "Airflow's task and Spark's application have completed",
             lambda now: all(tool in now and now[tool].phase is Phase.COMPLETED for tool in ends),

@@ -92,6 +92,7 @@ def airflow_environ(home: Path, project: str) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",  # Kubernetes' client alone may take half a minute of a busy core
         "AIRFLOW__RUNAI__SCHEDULE_PODS": "True",
         "AIRFLOW__RUNAI__PROJECT": project,
         "PYTHONPATH": str(ROOT),

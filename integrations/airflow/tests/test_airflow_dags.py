@@ -64,6 +64,7 @@ def airflow_home(new_home: Callable[[str], Path]) -> Path:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
     }
     return home

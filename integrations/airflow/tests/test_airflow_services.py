@@ -135,6 +135,7 @@ def airflow(client: Client, new_home: Callable[[str], Path]) -> Iterator[Airflow
         "API__HOST": "127.0.0.1",
         "API__WORKERS": "1",
         "API_AUTH__JWT_SECRET": "only-for-this-test-only-for-this-test-only-for-this-test-12345678",
+        "CORE__DAGBAG_IMPORT_TIMEOUT": "300",
         "CORE__DAGS_FOLDER": str(home / "dags"),
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "CORE__LOAD_EXAMPLES": "False",
@@ -143,6 +144,7 @@ def airflow(client: Client, new_home: Callable[[str], Path]) -> Iterator[Airflow
         # What a dead scheduler's workers did is taken up when it has been silent for half a minute. A scheduler that
         # starts sooner looks again after so many seconds; otherwise after five minutes.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "3",
+        "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
         "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
         "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
     }
