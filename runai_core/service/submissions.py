@@ -11,7 +11,7 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.lifecycle.gang import RunContext, gang_of
-from runai_core.lifecycle.secrets import with_private_names
+from runai_core.lifecycle.secrets import private_secrets, with_private_names
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta, to_camel
@@ -121,6 +121,10 @@ class Submissions:
         )
         await self._check_runnable(workload, judged.fields, submission.keeps)
         return workload, Preview(spec=judged.fields, origins=judged.origins, violations=judged.violations)
+
+    async def check_runnable(self, workload: Workload) -> None:
+        """Raise InvalidRequest for a workload, completed and judged elsewhere, that cannot run here."""
+        await self._check_runnable(workload, wire.encode(workload.spec), private_secrets(workload.spec))
 
     async def _judged(self, submission: Submission, project: Project) -> "_Judged":
         """Return the specification completed by policies, with what they impose."""

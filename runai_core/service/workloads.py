@@ -103,9 +103,10 @@ class WorkloadService:
         """Keep a workload that a control plane has completed and judged, under its id if this store can.
 
         Idempotent by the id. Raises:
-            AlreadyExists: the name is taken by another workload.
+            AlreadyExists: the name is taken by another workload. InvalidRequest: it cannot run here.
         """
         await self._access.require(actor, Action.CREATE, RESOURCE, Scope("project", workload.meta.project))
+        await self._submissions.check_runnable(workload)
         created = await self._store.create(workload)
         message = f"received from the control plane, where {workload.meta.created_by or actor.name} submitted it"
         await self._journal.event(created, "Received", message)

@@ -133,6 +133,15 @@ def test_stop_run_and_delete_reach_the_cluster(linked: Linked) -> None:
     assert linked.pods("long") == []
 
 
+def test_what_the_cluster_cannot_run_ends_with_its_reason(linked: Linked) -> None:
+    uid = linked.api.submit("no-image", "work", project="vision")
+
+    assert linked.api.wait(uid, "Failed") == "Failed"
+    found = linked.api.get(f"/workloads/{uid}")
+    assert "spec.image: is required on a cluster" in found["phaseMessage"]
+    assert linked.api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+
+
 def test_why_a_workload_waits_is_asked_of_the_cluster(linked: Linked) -> None:
     uid = linked.submit("large", compute={"gpuDevicesRequest": 8})
 
