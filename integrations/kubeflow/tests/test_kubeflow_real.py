@@ -22,7 +22,7 @@ from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.ecosystem,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("default"),  # the frameworks' own
 ]
 
