@@ -1,21 +1,27 @@
 """A replica asks a cluster that is connected to another one: whole conversations, and who is let in."""
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 import pytest_asyncio
+from websockets.asyncio.server import ServerConnection, serve
 
 from runai_core.backends.local.clock import SystemClock
 from runai_core.controlplane.channels import WINDOW, Channel, Peer, Wire
 from runai_core.controlplane.joining import relay_key
 from runai_core.controlplane.relaying import Relays, Replica, Way, pass_on, trust
+from runai_core.controlplane.sockets import ClientSocket
 from runai_core.model.clusters import ClusterLink
 from runai_core.model.errors import NotFound, Unauthenticated, Unavailable
 from runai_core.model.meta import Meta
+from tests.controlplanes import Trust
 from tests.pipes import Pipe, a_pipe, opened, two_peers
 from tests.waiting import soon, until
 
@@ -155,6 +161,39 @@ async def test_where_the_link_is_ours_or_its_replica_has_no_address_there_is_no_
 
     assert await relays.peer(replace(LINK, replica="https://one")) is None
     assert await relays.peer(replace(LINK, replica="")) is None
+
+
+@pytest.mark.asyncio
+async def test_the_other_replica_is_known_by_its_very_certificate_and_asked_for_the_tenant(
+    other: Other, tmp_path: Path
+) -> None:
+    (tmp_path / "tls").mkdir()
+    files = Trust(tmp_path / "tls").certificate(("neither.example",))
+    (tmp_path / "another").mkdir()
+    another = Trust(tmp_path / "another").certificate(("127.0.0.1",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    asked: list[tuple[str, str]] = []
+
+    async def answer(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked.append((connection.request.headers["Host"], connection.request.path))
+        other.relays.check(connection.request.headers["Authorization"].removeprefix("Bearer "), "west")
+        with contextlib.suppress(Unavailable):
+            await pass_on(ClientSocket(connection), other.cluster)  # type: ignore[arg-type]  # both ends are alike
+
+    relays = Relays(KEY, SystemClock(), Replica(url="https://one", host="tenant.example"))
+    async with serve(answer, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        there = replace(LINK, replica=f"https://127.0.0.1:{port}")
+        peer = await the_way(relays, replace(there, replica_certificate=files[0].read_text()))
+        with pytest.raises(NotFound, match="no such pod"):
+            await soon(peer.ask("why", {"fails": True}))
+        wrong = replace(there, session="s2", replica_certificate=another[0].read_text())
+        with pytest.raises(Unavailable, match="cannot be asked"):
+            await relays.peer(wrong)
+        await relays.close()
+    assert asked == [("tenant.example", "/api/v1/link/relay?cluster=west")]
 
 
 def _claims(**changes: Any) -> dict[str, Any]:
