@@ -20,6 +20,8 @@ def pod_count(workload: Workload) -> int:
     """Return how many pods the workload wants, also before they exist."""
     if workload.pods_requested:
         return workload.pods_requested
+    if workload.type is WorkloadType.INFERENCE and workload.members is not None:
+        return len(workload.members.ranks)  # also none, where an autoscaler keeps none
     spec = workload.spec
     if workload.type is WorkloadType.DISTRIBUTED:
         return (spec.num_workers or 1) + workload.has_master
