@@ -8,10 +8,8 @@ import contextlib
 import gzip
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.ports import free_port
+from tests.waiting import eventually
 
 PACKAGES = (
     "glewlwyd",
@@ -120,9 +121,7 @@ class Provider:
 def a_provider(folder: Path) -> Iterator[Provider]:
     """Run a provider until the context is left; skip the test where it cannot be had."""
     root = _unpacked()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://localhost:{port}"
     init = root / "usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz"
     with contextlib.closing(sqlite3.connect(folder / "provider.db")) as database:
@@ -136,14 +135,14 @@ def a_provider(folder: Path) -> Iterator[Provider]:
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
     process = subprocess.Popen([root / "usr/bin/glewlwyd", "-c", config], env=environment)
     try:
-        with httpx.Client(base_url=url, timeout=10) as admin:
+        with httpx.Client(base_url=url, timeout=60) as admin:
             _wait(admin, process)
             admin.post("/api/auth/", json={"username": "admin", "password": "password"}).raise_for_status()
             _configure(admin, url)
             yield Provider(url, admin)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _configure(admin: httpx.Client, url: str) -> None:
@@ -190,15 +189,14 @@ def _configure(admin: httpx.Client, url: str) -> None:
 
 
 def _wait(admin: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
+    def answers() -> bool:
         if process.poll() is not None:
-            break
+            raise RuntimeError("the identity provider does not start")
         with contextlib.suppress(httpx.HTTPError):
-            admin.get("/api/")
-            return
-        time.sleep(0.05)
-    raise RuntimeError("the identity provider does not start")
+            return bool(admin.get("/api/"))
+        return False
+
+    eventually(answers, "an answer of the identity provider")
 
 
 def _unpacked() -> Path:
