@@ -15,21 +15,20 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from demo_board import Board, key_of, node_table, project_table, story_table
+from demo_run import DemoFailed, run_in_a_folder
 
 from runai_core import Client
 from runai_core.client import quota
@@ -65,14 +64,6 @@ NODES = """\
 
 UNITS = {"research": {"vision": (1, 2), "language": (4, 1)}, "products": {"serving": (3, 1)}}
 """Department -> project -> (GPU quota, over-quota weight). Together as many as there are GPUs."""
-
-
-class DemoFailed(Exception):
-    """Something that the demo promises did not happen; names the workload whose log tells more."""
-
-    def __init__(self, message: str, workload: Workload | None = None) -> None:
-        super().__init__(message)
-        self.workload = workload
 
 
 @dataclass
@@ -128,26 +119,20 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Run the main job on this machine, in under a minute.")
     parser.add_argument("--plain", action="store_true", help="print lines, also on a terminal")
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _stop)
-    board = Board(plain=options.plain)
-    with tempfile.TemporaryDirectory(prefix="runai-demo-", ignore_cleanup_errors=True) as folder:
+    return run_in_a_folder(partial(play, Board(plain=options.plain)))
+
+
+def play(board: Board, folder: Path) -> None:
+    """Start an orchestrator and tell the story; raise SystemExit once a failure in the story has been reported."""
+    with _orchestrator(folder, board) as client, board:
+        demo = Demo(folder, board, client)
         try:
-            with _orchestrator(Path(folder), board) as client, board:
-                demo = Demo(Path(folder), board, client)
-                try:
-                    run(demo)
-                except (DemoFailed, RunaiError, OSError) as error:
-                    board.finish()
-                    _report(demo, error)
-                    return 1
-            board.say(f"done in {board.seconds:.0f} s; nothing is left running")
-        except DemoFailed as error:
-            print(f"The demo failed: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nInterrupted; everything that the demo started has been stopped.", file=sys.stderr)
-            return 130
-    return 0
+            run(demo)
+        except (DemoFailed, RunaiError, OSError) as error:
+            board.finish()
+            _report(demo, error)
+            raise SystemExit(1) from None
+    board.say(f"done in {board.seconds:.0f} s; nothing is left running")
 
 
 def run(demo: Demo) -> None:
@@ -385,10 +370,6 @@ def _free_port() -> int:
 def _require(holds: bool, message: str, workload: Workload | None = None) -> None:  # noqa: FBT001 - the condition itself
     if not holds:
         raise DemoFailed(message, workload)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+
+from demo_run import DemoFailed, run_in_a_folder
 
 from runai_core import Client
 from runai_core.client import quota
@@ -126,10 +126,6 @@ Holds = Callable[[Mapping[str, Workload]], bool]
 """Something that should be true of the tools' workloads."""
 
 
-class DemoFailed(Exception):
-    """Something that the demo promises did not happen."""
-
-
 @dataclass
 class Tool:
     """One tool at work: its process, and the name by which its workload is known."""
@@ -228,19 +224,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Five tools compete for eight GPUs of one orchestrator.")
     parser.add_argument("--kubeflow-python", default=sys.executable, help="Python that has kfp and runai-kubeflow")
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _stop)
-    with tempfile.TemporaryDirectory(prefix="runai-demo-", ignore_cleanup_errors=True) as folder:
-        try:
-            with _stage(Path(folder), options.kubeflow_python) as stage:
-                run(stage)
-                stage.say("done; nothing is left running")
-        except DemoFailed as error:
-            print(f"The demo failed: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nInterrupted; everything that the demo started has been stopped.", file=sys.stderr)
-            return 130
-    return 0
+    return run_in_a_folder(partial(play, options.kubeflow_python))
+
+
+def play(kubeflow: str, folder: Path) -> None:
+    """Start an orchestrator and tell the story."""
+    with _stage(folder, kubeflow) as stage:
+        run(stage)
+    stage.say("done; nothing is left running")
 
 
 def run(stage: Stage) -> None:
@@ -381,10 +372,6 @@ def _end(tool: Tool) -> None:
             os.killpg(tool.process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             tool.process.wait(seconds)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

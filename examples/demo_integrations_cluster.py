@@ -11,20 +11,18 @@ was seen to happen. Needs root, and on the first run some minutes to build Kuber
 
 import asyncio
 import contextlib
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the test cluster is in the checkout, not in a package
+
+from demo_run import DemoFailed, run_in_a_folder
 
 from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.resources import resource_of
@@ -55,10 +53,6 @@ from tests.cluster.frameworks import a_pod_task
 with DAG("nightly", schedule=None, start_date=datetime(2025, 1, 1)):
     a_pod_task("report", "import time; time.sleep(20)", namespace={namespace!r}, kubeconfig={kubeconfig!r})
 """
-
-
-class DemoFailed(Exception):
-    """Something that the demo promises did not happen."""
 
 
 @dataclass
@@ -108,30 +102,22 @@ class Stage:
 
 def main() -> int:
     """Run the demo; return the exit status."""
-    signal.signal(signal.SIGTERM, _stop)
-    with tempfile.TemporaryDirectory(prefix="runai-demo-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster.up(Path(folder) / "cluster")
-        try:
-            add_real_nodes(cluster, 2, gpus=4)
-            asyncio.run(_install_kinds(cluster))
-            data = Path(folder) / "data"
-            with running(cluster, data, project="team-a", gpus=4) as run, ThreadPoolExecutor() as threads:
-                stage = Stage(run, make_project(run.kube, "team-b", 4), Path(folder), threads)
-                with _controllers(stage):
-                    play(stage)
-        except DemoFailed as error:
-            print(f"The demo failed: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nInterrupted; everything that the demo started has been stopped.", file=sys.stderr)
-            return 130
-        finally:
-            cluster.down()
-    return 0
+    return run_in_a_folder(on_a_cluster)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def on_a_cluster(folder: Path) -> None:
+    """Start a cluster and an orchestrator, play, and stop both."""
+    cluster = Cluster.up(folder / "cluster")
+    try:
+        add_real_nodes(cluster, 2, gpus=4)
+        asyncio.run(_install_kinds(cluster))
+        data = folder / "data"
+        with running(cluster, data, project="team-a", gpus=4) as run, ThreadPoolExecutor() as threads:
+            stage = Stage(run, make_project(run.kube, "team-b", 4), folder, threads)
+            with _controllers(stage):
+                play(stage)
+    finally:
+        cluster.down()
 
 
 def play(stage: Stage) -> None:
