@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar, overload
 
 PATIENCE = 60.0
@@ -19,11 +19,11 @@ def eventually(look: Callable[[], T | None], what: object = "it", *, seconds: fl
         AssertionError: It found nothing in time; says `what`, which may be a function that describes how things are.
 
     """
-    deadline = time.monotonic() + seconds
+    deadline, pauses = time.monotonic() + seconds, _pauses()
     while not (found := look()):
         if time.monotonic() > deadline:
             raise AssertionError(_not_seen(what, found, seconds))
-        time.sleep(0.02)
+        time.sleep(next(pauses))
     return found
 
 
@@ -39,11 +39,11 @@ async def until(look: Callable[[], T | None], what: object = "it", *, seconds: f
 
 async def until(look: Callable[[], Any], what: object = "it", *, seconds: float = PATIENCE) -> Any:
     """Do as `eventually`, and let others work meanwhile; `look` may be a coroutine function."""
-    deadline = time.monotonic() + seconds
+    deadline, pauses = time.monotonic() + seconds, _pauses()
     while not (found := await _value_of(look())):
         if time.monotonic() > deadline:
             raise AssertionError(_not_seen(what, found, seconds))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(next(pauses))
     return found
 
 
@@ -51,6 +51,14 @@ async def soon(awaited: Awaitable[T]) -> T:
     """Return what is awaited; fail when it does not come at all."""
     async with asyncio.timeout(PATIENCE):
         return await awaited
+
+
+def _pauses() -> Iterator[float]:
+    """Yield seconds between two looks: soon at first, then rarer, so that looking does not hold up what is awaited."""
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(pause * 1.2, 0.1)
 
 
 async def _value_of(found: object) -> object:
