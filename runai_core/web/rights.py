@@ -127,7 +127,7 @@ OPERATIONS: Mapping[str, Right] = {
     "POST /api/v1/users/{user_id}/logout": (Action.UPDATE, "users"),
     "POST /api/v1/users/{user_id}/password": (Action.UPDATE, "users"),
     "POST /api/v1/service-accounts/{account_id}/secret": (Action.UPDATE, "service-account"),
-    "POST /api/v1/apps/{app_id}/secret": (Action.UPDATE, "apps"),
+    "POST /api/v1/apps/{account_id}/secret": (Action.UPDATE, "apps"),
     "POST /api/v1/authorization/access-rules/batch": (Action.DELETE, "access_rules"),
     # Reports are numbers of what one may read.
     "POST /api/v1/org-unit/reports": (Action.READ, "dashboards-consumption"),

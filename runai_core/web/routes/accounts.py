@@ -1,103 +1,129 @@
 """Service accounts, applications, and access keys: identities of programs."""
 
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, get_type_hints
 
 from fastapi import APIRouter, Query
 
 from runai_core.model.identity import SubjectType
+from runai_core.model.organization import ServiceAccount
 from runai_core.ports import Query as StoreQuery
 from runai_core.web import listing
 from runai_core.web.answers import identity as answers
+from runai_core.web.answers.base import Answer
 from runai_core.web.context import Door, Who
 from runai_core.web.identity_bodies import AccessKeyCreate, EnabledPatch, NamedAccount
 from runai_core.web.views.identity import account_item, key_item
 from runai_core.web.views.units import iso
 
-ACCOUNT, APP = SubjectType.SERVICE_ACCOUNT.value, SubjectType.APP.value
-
-accounts = APIRouter(prefix="/api/v1/service-accounts", tags=["service accounts"])
-apps = APIRouter(prefix="/api/v1/apps", tags=["service accounts"])
 keys = APIRouter(prefix="/api/v1", tags=["access keys"])
 
 Given = Annotated[listing.ListQuery, Query()]
 
 
-@accounts.get("", summary="List service accounts")
-async def list_accounts(door: Door, actor: Who, given: Given) -> tuple[answers.AccountItem, ...]:
-    """Without their secrets, which nobody has."""
-    page = await door.accounts.list(actor, ACCOUNT, listing.query_of(given, listing.COMMON))
-    return tuple(account_item(item) for item in page.items)
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """One kind of identity of programs: its paths, and how its secret is shown."""
+
+    kind: str
+    path: str
+    plural: str
+    word: str
+    made: Callable[[ServiceAccount, str], Answer]
+    renewed: Callable[[ServiceAccount, str], Answer]
 
 
-@accounts.post("", status_code=201, summary="Create a service account")
-async def create_account(door: Door, actor: Who, body: NamedAccount) -> answers.AccountCreated:
-    """The secret is shown this once. It may do nothing until an access rule says so."""
-    made, secret = await door.accounts.create(actor, ACCOUNT, body.name)
+def account_made(made: ServiceAccount, secret: str) -> answers.AccountCreated:
+    """Return a new service account with its secret."""
     return answers.AccountCreated(id=made.meta.uid, name=made.meta.name, client_id=made.client_id, client_secret=secret)
 
 
-@accounts.get("/{account_id}", summary="Get a service account")
-async def get_account(account_id: str, door: Door, actor: Who) -> answers.AccountItem:
-    """By id or client id."""
-    return account_item(await door.accounts.get(actor, ACCOUNT, account_id))
-
-
-@accounts.patch("/{account_id}", summary="Enable or disable a service account")
-async def patch_account(account_id: str, door: Door, actor: Who, body: EnabledPatch) -> answers.AccountItem:
-    """Its tokens are worthless at once."""
-    return account_item(await door.accounts.enable(actor, ACCOUNT, account_id, enabled=body.enabled))
-
-
-@accounts.delete("/{account_id}", status_code=204, summary="Delete a service account")
-async def delete_account(account_id: str, door: Door, actor: Who) -> None:
-    """With its access rules and keys."""
-    await door.accounts.delete(actor, ACCOUNT, account_id)
-
-
-@accounts.post("/{account_id}/secret", summary="Give a service account a new secret")
-async def new_account_secret(account_id: str, door: Door, actor: Who) -> answers.ClientSecret:
-    """The old one and its tokens are worthless at once."""
-    _, secret = await door.accounts.new_secret(actor, ACCOUNT, account_id)
+def account_renewed(_made: ServiceAccount, secret: str) -> answers.ClientSecret:
+    """Return the new secret of a service account."""
     return answers.ClientSecret(client_secret=secret)
 
 
-@apps.get("", summary="List applications")
-async def list_apps(door: Door, actor: Who, given: Given) -> tuple[answers.AccountItem, ...]:
-    """What service accounts were called first."""
-    page = await door.accounts.list(actor, APP, listing.query_of(given, listing.COMMON))
-    return tuple(account_item(item) for item in page.items)
-
-
-@apps.post("", status_code=201, summary="Create an application")
-async def create_app(door: Door, actor: Who, body: NamedAccount) -> answers.AppCreated:
-    """The secret is shown this once."""
-    made, secret = await door.accounts.create(actor, APP, body.name)
+def app_made(made: ServiceAccount, secret: str) -> answers.AppCreated:
+    """Return an application with its secret."""
     return answers.AppCreated(id=made.meta.uid, name=made.meta.name, client_id=made.client_id, secret=secret)
 
 
-@apps.get("/{app_id}", summary="Get an application")
-async def get_app(app_id: str, door: Door, actor: Who) -> answers.AccountItem:
-    """By id or client id."""
-    return account_item(await door.accounts.get(actor, APP, app_id))
+MACHINES = (
+    Machines(
+        SubjectType.SERVICE_ACCOUNT.value,
+        "service-accounts",
+        "service accounts",
+        "a service account",
+        account_made,
+        account_renewed,
+    ),
+    Machines(
+        SubjectType.APP.value, "apps", "applications", "an application", app_made, app_made
+    ),  # what they were called first
+)
 
 
-@apps.patch("/{app_id}", summary="Enable or disable an application")
-async def patch_app(app_id: str, door: Door, actor: Who, body: EnabledPatch) -> answers.AccountItem:
-    """Its tokens are worthless at once."""
-    return account_item(await door.accounts.enable(actor, APP, app_id, enabled=body.enabled))
+def routers() -> list[APIRouter]:
+    """Return the routes of every kind of identity, and of access keys."""
+    return [*(_router(row) for row in MACHINES), keys]
 
 
-@apps.delete("/{app_id}", status_code=204, summary="Delete an application")
-async def delete_app(app_id: str, door: Door, actor: Who) -> None:
-    """With its access rules."""
-    await door.accounts.delete(actor, APP, app_id)
+def _router(row: Machines) -> APIRouter:
+    router = APIRouter(prefix=f"/api/v1/{row.path}", tags=["service accounts"])
+    _add_reading(router, row)
+    _add_changes(router, row)
+    return router
 
 
-@apps.post("/{app_id}/secret", summary="Give an application a new secret")
-async def new_app_secret(app_id: str, door: Door, actor: Who) -> answers.AppCreated:
-    """The old one and its tokens are worthless at once."""
-    made, secret = await door.accounts.new_secret(actor, APP, app_id)
-    return answers.AppCreated(id=made.meta.uid, name=made.meta.name, client_id=made.client_id, secret=secret)
+def _add_reading(router: APIRouter, row: Machines) -> None:
+    key = row.kind.replace("-", "_")
+
+    @router.get("", summary=f"List {row.plural}", operation_id=f"list_{key}s")
+    async def listed(door: Door, actor: Who, given: Given) -> tuple[answers.AccountItem, ...]:
+        """Without their secrets, which nobody has."""
+        page = await door.accounts.list(actor, row.kind, listing.query_of(given, listing.COMMON))
+        return tuple(account_item(item) for item in page.items)
+
+    @router.get("/{account_id}", summary=f"Get {row.word}", operation_id=f"get_{key}")
+    async def get(account_id: str, door: Door, actor: Who) -> answers.AccountItem:
+        """By id or client id."""
+        return account_item(await door.accounts.get(actor, row.kind, account_id))
+
+
+def _add_changes(router: APIRouter, row: Machines) -> None:
+    key, shown, renewed = row.kind.replace("-", "_"), _answer_of(row.made), _answer_of(row.renewed)
+
+    @router.post("", status_code=201, summary=f"Create {row.word}", operation_id=f"create_{key}", response_model=shown)
+    async def create(door: Door, actor: Who, body: NamedAccount) -> Answer:
+        """The secret is shown this once. It may do nothing until an access rule says so."""
+        return row.made(*await door.accounts.create(actor, row.kind, body.name))
+
+    @router.patch("/{account_id}", summary=f"Enable or disable {row.word}", operation_id=f"update_{key}")
+    async def patch(account_id: str, door: Door, actor: Who, body: EnabledPatch) -> answers.AccountItem:
+        """Its tokens are worthless at once."""
+        return account_item(await door.accounts.enable(actor, row.kind, account_id, enabled=body.enabled))
+
+    @router.delete("/{account_id}", status_code=204, summary=f"Delete {row.word}", operation_id=f"delete_{key}")
+    async def delete(account_id: str, door: Door, actor: Who) -> None:
+        """With its access rules, keys and private credentials."""
+        await door.accounts.delete(actor, row.kind, account_id)
+
+    @router.post(
+        "/{account_id}/secret",
+        summary=f"Give {row.word} a new secret",
+        operation_id=f"renew_{key}",
+        response_model=renewed,
+    )
+    async def renew(account_id: str, door: Door, actor: Who) -> Answer:
+        """The old one and its tokens are worthless at once."""
+        return row.renewed(*await door.accounts.new_secret(actor, row.kind, account_id))
+
+
+def _answer_of(made: Callable[[ServiceAccount, str], Answer]) -> type[Answer]:
+    """Return the model of what a function answers."""
+    found: type[Answer] = get_type_hints(made)["return"]
+    return found
 
 
 @keys.get("/access-keys", summary="List one's own access keys")
