@@ -38,6 +38,7 @@ from runai_core.service.organization import OrganizationService
 from runai_core.service.own_identity import Identity, load_identity, write_private
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
+from runai_core.service.preferences import PreferenceService
 from runai_core.service.private_credentials import PrivateCredentialService
 from runai_core.service.prometheus import PrometheusServer, meters_for
 from runai_core.service.reconciling import Reconciler
@@ -53,6 +54,7 @@ from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
 from runai_core.service.tenant_settings import TenantSettingsService
 from runai_core.service.users import UserService
+from runai_core.service.waiting import WaitingService
 from runai_core.service.workloads import Judge, WorkloadService
 from runai_core.settings import ROLES, Settings
 
@@ -94,6 +96,8 @@ class Orchestrator:
     notifications: NotificationService
     notifier: Notifier
     reports: ReportService
+    preferences: PreferenceService
+    waiting: WaitingService
     plugins: Registry
     started_at: float
     clusters: ClusterService
@@ -319,6 +323,7 @@ def _identities(
         "sessions": SessionService(backend, access, signing_key),
         "sign_in": SignInService(backend, access, passwords),
         "audit": AuditService(recording, access),
+        "preferences": PreferenceService(recording.store),  # no change of the organization: not for the audit log
     }
 
 
@@ -342,6 +347,7 @@ def _tellers(backend: Backend, access: AccessService, vault: Vault) -> dict[str,
         "notifications": notifications,
         "notifier": Notifier(backend, notifications),
         "reports": ReportService(backend, access),
+        "waiting": WaitingService(backend.store, access),
     }
 
 

@@ -157,6 +157,15 @@ def samples_of(store: Store) -> SampleStore | None:
     return store.samples if isinstance(store, KeepsSamples) else None
 
 
+@runtime_checkable
+class Tallies(Protocol):
+    """Capability of a `Store`: it counts objects by the values of a field without reading them."""
+
+    async def tally(self, kind: type[T], field: str, query: Query) -> Mapping[str, int]:
+        """Return how many objects match, for each value of a field of text."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterChange:
     """Something happened that the service should look at."""

@@ -5,7 +5,7 @@ store; what clusters report is written below it (`mirror`).
 """
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -49,6 +49,10 @@ class TenantStore:
     async def list(self, kind: type[T], query: Query = EVERYTHING) -> Page[T]:
         """Return the objects that match; raise InvalidRequest for a field that is not there."""
         return await self._inner.list(kind, query)
+
+    async def tally(self, kind: type[T], field: str, query: Query) -> Mapping[str, int]:
+        """Return how many objects match, for each value of a field of text."""
+        return await self._inner.tally(kind, field, query)
 
     async def create(self, item: T) -> T:
         """Keep a new object; a workload with the intent that takes it to its cluster. Raise AlreadyExists."""

@@ -44,6 +44,15 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What somebody chose of how pages look to them. The name is kind and name of the account."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    columns: tuple[str, ...] = ()  # of the Workloads table; none: the usual ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
     """A key with which programs act as its owner (Run:ai: access key, earlier user application)."""
 

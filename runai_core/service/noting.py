@@ -5,13 +5,15 @@ audit log has what was there before and after. A record is open in the context
 of one request only; loops that run by themselves write into none.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from runai_core.model.errors import NotFound
-from runai_core.ports import Change, Page, Query, SampleStore, Store, Stored, samples_of
+from runai_core.ports import Change, Page, Query, SampleStore, Store, Stored, Tallies, samples_of
 
 T = TypeVar("T", bound=Stored)
 
@@ -46,6 +48,14 @@ class Notes:
             self.written.append(Written(before, after))
 
 
+async def tally_of(store: Store, kind: type[T], field: str, query: Query) -> Mapping[str, int]:
+    """Return how many objects match, for each value of a field of text; counted here where the store cannot."""
+    if isinstance(store, Tallies):
+        return await store.tally(kind, field, query)
+    found = await store.list(kind, replace(query, offset=0, limit=None))
+    return Counter(str(attrgetter(field)(item)) for item in found.items)
+
+
 NOTES: ContextVar[Notes | None] = ContextVar("NOTES", default=None)
 """The notes of the request under way; None in loops, and while nothing is to be noted."""
 
@@ -77,6 +87,10 @@ class NotingStore:
     async def list(self, kind: type[T], query: Query = EVERYTHING) -> Page[T]:
         """Return the objects that match; raise InvalidRequest for a field that is not there."""
         return await self._store.list(kind, query)
+
+    async def tally(self, kind: type[T], field: str, query: Query) -> Mapping[str, int]:
+        """Return how many objects match, for each value of a field of text."""
+        return await tally_of(self._store, kind, field, query)
 
     async def create(self, item: T) -> T:
         """Keep a new object, and note it."""

@@ -114,7 +114,9 @@ def test_columns_are_chosen_and_kept(visitor: Visitor, crowd: OrchestratorProces
     assert "User" not in heads
     assert "sort=name" in page.url
 
-    again = visitor.open()
+    visitor.context.clear_cookies()  # as in another browser
+    visitor.sign_in()
+    again = visitor.page
     again.goto(visitor.base + "/workloads")
     assert again.locator("#list th").all_inner_texts() != []
     assert "Image" in again.locator("#list th").all_inner_texts()

@@ -67,6 +67,13 @@ def ordering(kind: type[Any], query: Query, dialect: str) -> Sequence[ColumnElem
     return value, OBJECTS.c.uid.desc() if query.descending else OBJECTS.c.uid
 
 
+def value_of(kind: type[Any], field: str, dialect: str) -> ColumnElement[Any]:
+    """Return the SQL value of a field; raise InvalidRequest for one that the kind does not have."""
+    path = resolve(kind, field)
+    column = COLUMNS.get(field)
+    return _value(path, dialect) if column is None else column
+
+
 def resolve(kind: type[Any], dotted: str) -> Path:
     """Return where the field is, in our own names; below a mapping, the rest of the path is one key.
 

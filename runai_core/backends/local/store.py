@@ -5,7 +5,7 @@ writes locks first: the order of versions is the order of commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, bindparam, func, select
 
 from runai_core.backends.local.database import is_memory, open_engine, translated
-from runai_core.backends.local.filters import conditions, ordering
+from runai_core.backends.local.filters import conditions, ordering, value_of
 from runai_core.backends.local.recent import Recent
 from runai_core.backends.local.samples import LocalSamples
 from runai_core.backends.local.tables import CHANGES, COUNTERS, LIVE, OBJECTS, PRUNED, VERSION
@@ -120,6 +120,13 @@ class LocalStore:
 
         rows, total, version = await self._read(read)
         return Page(tuple(restored(kind, row) for row in rows), total, version)
+
+    async def tally(self, kind: type[T], field: str, query: Query) -> Mapping[str, int]:
+        """Return how many objects match, for each value of a field of text."""
+        where, value = conditions(kind, kind_name(kind), query, self._dialect), value_of(kind, field, self._dialect)
+        counted = select(value.label("value"), func.count()).where(where).group_by("value")
+        rows = await self._read(lambda connection: connection.execute(counted).all())
+        return {str(value): count for value, count in rows}
 
     async def create(self, item: T) -> T:
         """Keep a new object: uid (unless given), version and times are set. Raise AlreadyExists."""

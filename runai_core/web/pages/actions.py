@@ -17,6 +17,7 @@ from runai_core.model.roles import WORKLOADS, resource_of
 from runai_core.model.workload import TERMINAL, TYPE_DEFAULTS, Phase, Workload, WorkloadType
 from runai_core.web.context import Door
 from runai_core.web.pages import frame, phases
+from runai_core.web.pages.form_kinds import form_of
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.listed import back_to_list
 from runai_core.web.pages.rights import deeds_on, may_somewhere
@@ -26,21 +27,6 @@ router = frame.page_router()
 
 MOST = 500
 """Workloads of one action."""
-
-FORMS: Mapping[WorkloadType, str] = {
-    WorkloadType.WORKSPACE: "workspace",
-    WorkloadType.TRAINING: "training",
-    WorkloadType.DISTRIBUTED: "distributed",
-    WorkloadType.INFERENCE: "inference",
-    WorkloadType.DISTRIBUTED_INFERENCE: "distributed-inference",
-}
-"""Native types, and the part of the path of their form."""
-
-
-def form_of(workload: Workload) -> str:
-    """Return the form that makes such a workload: what was an object of a framework is made of one again."""
-    return "framework" if workload.manifest is not None else FORMS.get(workload.type, "")
-
 
 LEAVES = frozenset({Phase.DELETING, Phase.TERMINATING})
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -26,6 +26,17 @@ FILTERS: Mapping[str, tuple[str, Op]] = {
 }
 """Name in the address -> field of an entry, and how it is compared."""
 
+FIELDS: Mapping[str, str] = {
+    "time": "meta.created_at",
+    "subject": "subject",
+    "action": "action",
+    "entity": "entity_type",
+    "name": "entity_name",
+    "result": "result",
+    "address": "source_ip",
+}
+"""Column -> the field that it is sorted by."""
+
 COLUMNS = (
     Column("time", "When"),
     Column("subject", "Who"),
@@ -40,6 +51,9 @@ COLUMNS = (
     Column("status", "Status", number=True),
     Column("message", "Message"),
 )
+
+SHOWN = (*(column for column in COLUMNS if column.key in FIELDS), Column("changes", "Before and after"))
+"""Columns of the page; a CSV file has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +72,19 @@ async def audit(request: Request, door: Door, actor: Viewer) -> Response:
     given = {name: request.query_params.get(name, "").strip()[:253] for name in FILTERS}
     filters = tuple(Filter(FILTERS[name][0], FILTERS[name][1], value) for name, value in given.items() if value)
     offset, limit = (0, MOST_CSV_ROWS) if choice.as_csv else ((choice.page - 1) * PAGE_ROWS, PAGE_ROWS)
-    found = await door.audit.list(actor, Query(filters=filters, descending=True, offset=offset, limit=limit))
+    if choice.sort not in FIELDS:
+        choice = replace(choice, sort="time", descending=True)
+    query = Query(
+        filters=filters, sort_by=FIELDS[choice.sort], descending=choice.descending, offset=offset, limit=limit
+    )
+    found = await door.audit.list(actor, query)
     if choice.as_csv:
         return csv_response(csv_of(_table([_row(item) for item in found.items], choice, found.total)), "audit")
     return page(
         request,
         "audit.html",
-        table=_table([], choice, found.total),
+        table=replace(_table([], choice, found.total), columns=SHOWN),
+        sortable=FIELDS,
         entries=[(item, differences(item)) for item in found.items],
         given=given,
         actions=tuple(AuditAction),

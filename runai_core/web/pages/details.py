@@ -18,6 +18,7 @@ from runai_core.service.workloads import Explanation
 from runai_core.web.context import Door
 from runai_core.web.lasting import only_while
 from runai_core.web.pages import actions, again, frame, lines, phases, story
+from runai_core.web.pages.form_kinds import form_of
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.tools import tools_of
 from runai_core.web.streaming import begun, pieces
@@ -117,7 +118,7 @@ async def _state(door: Orchestrator, actor: Actor, workload: Workload) -> dict[s
         "why": explanation,
         "sentence": _sentence(workload, explanation),
         "offers": offers,
-        "form": actions.form_of(workload) if "clone" in allowed else "",
+        "form": form_of(workload) if "clone" in allowed else "",
         "may_connect": "connect" in allowed,
         "refresh": REFRESH,
     }

@@ -13,20 +13,19 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError, Forbidden, NotFound
 from runai_core.model.nodes import DEFAULT_NODE_POOL
 from runai_core.model.organization import Action, Actor, Project
-from runai_core.model.roles import resource_of
-from runai_core.model.workload import POLICY_TYPES, PolicyType, Workload, WorkloadType
+from runai_core.model.workload import POLICY_TYPES, Workload, WorkloadType
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
 from runai_core.policy.scheduling_rules import FAMILIES
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
-from runai_core.web.pages import editing, framework_form, start_from
+from runai_core.web.pages import editing, start_from
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Refusal
+from runai_core.web.pages.form_kinds import NATIVE, FormKind, offered
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
-from runai_core.web.pages.rights import may_somewhere
 from runai_core.web.pages.unit_rules import rules_of
 from runai_core.web.pages.values import pruned
 from runai_core.web.pages.workload_fields import DATA, rows_for
@@ -43,7 +42,6 @@ from runai_core.web.pages.workload_form import (
     table_of,
     without_policies,
 )
-from runai_core.web.routes.typed import PATHS, TypedPaths
 from runai_core.web.submissions import submission_of
 from runai_core.web.views.workloads import joined_groups
 
@@ -54,74 +52,6 @@ PREFIXES = ("spec.",)
 """Beginnings of paths in errors that inputs do not have."""
 
 router = page_router("/workloads/new")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormKind:
-    """One form: its part of the path, and what a newcomer should know."""
-
-    path: str
-    title: str
-    text: str
-    paths: TypedPaths
-    leads: str = ""  # of gangs with a pod that leads: title of the section for where it differs
-
-    @property
-    def label(self) -> str:
-        """The title as a menu has it."""
-        return self.title[:1].upper() + self.title[1:]
-
-    @property
-    def resource(self) -> str:
-        """The resource type of the right to submit it."""
-        return resource_of(self.paths.kind)
-
-    @property
-    def policy(self) -> PolicyType:
-        """Which policies judge it."""
-        return POLICY_TYPES[self.paths.kind]
-
-
-_TYPED = {row.kind: row for row in PATHS}
-
-KINDS: Mapping[str, FormKind] = {
-    form.path: form
-    for form in (
-        FormKind(
-            path="workspace",
-            title="workspace",
-            text="A place to work in: a notebook or an editor that stays until you stop it.",
-            paths=_TYPED[WorkloadType.WORKSPACE],
-        ),
-        FormKind(
-            path="training",
-            title="training",
-            text="A program that runs to its end. It may use what others leave free, and waits when they want it back.",
-            paths=_TYPED[WorkloadType.TRAINING],
-        ),
-        FormKind(
-            path="distributed",
-            title="distributed training",
-            text="A program on several pods that start together or not at all.",
-            paths=_TYPED[WorkloadType.DISTRIBUTED],
-            leads="Where the master differs",
-        ),
-        FormKind(
-            path="inference",
-            title="inference",
-            text="A model that answers requests, with as many replicas as they need.",
-            paths=_TYPED[WorkloadType.INFERENCE],
-        ),
-        FormKind(
-            path="distributed-inference",
-            title="distributed inference",
-            text="A model too large for one pod: each replica is a leader with its workers.",
-            paths=_TYPED[WorkloadType.DISTRIBUTED_INFERENCE],
-            leads="Where the leader differs",
-        ),
-    )
-}
-"""The forms, by their part of the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +77,8 @@ async def new(request: Request, kind: str, door: Door, actor: Viewer) -> Respons
     form = _kind(kind)
     await door.access.require_anywhere(actor, Action.CREATE, form.resource)
     source = await door.workloads.get(actor, clone) if clone else None
-    if source is not None and source.type is not form.paths.kind:
-        raise NotFound(f"{source.key} is a {source.type} workload, not {form.paths.kind}")
+    if source is not None and source.type is not form.kind:
+        raise NotFound(f"{source.key} is a {source.type} workload, not {form.kind}")
     place = await _place(door, actor, form, project or (source.meta.project if source else ""))
     if place is None:
         return page(request, "new_no_project.html")
@@ -235,16 +165,10 @@ def _copied(source: Workload) -> dict[str, list[str]]:
     return posted
 
 
-def offered(request: Request) -> list[FormKind | framework_form.FrameworkForm]:
-    """Return the forms that who looks may submit somewhere."""
-    forms: list[FormKind | framework_form.FrameworkForm] = [*KINDS.values(), framework_form.FORM]
-    return [form for form in forms if may_somewhere(request, Action.CREATE, form.resource)]
-
-
 def _kind(name: str) -> FormKind:
-    if name not in KINDS:
-        raise NotFound(f"there is no form for {name[:80]}; there are: {', '.join(KINDS)}")
-    return KINDS[name]
+    if name not in NATIVE:
+        raise NotFound(f"there is no form for {name[:80]}; there are: {', '.join(NATIVE)}")
+    return NATIVE[name]
 
 
 async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) -> Place | None:
@@ -255,7 +179,7 @@ async def _place(door: Orchestrator, actor: Actor, form: FormKind, name: str) ->
     named = [item for item in found if name in (item.name, item.meta.uid)]
     project = named[0] if named else (await door.organization.get_project(actor, name) if name else found[0])
     around = await _surroundings(door, actor, form, project)
-    offers = await start_from.offers_of(door, actor, form.paths.kind, project)
+    offers = await start_from.offers_of(door, actor, form.kind, project)
     return Place(project, tuple(item.name for item in found), around, offers)
 
 
@@ -275,7 +199,7 @@ async def _surroundings(door: Orchestrator, actor: Actor, form: FormKind, projec
         pools = (await door.organization.list_node_pools(actor, Query(sort_by="meta.name"))).items
     except Forbidden:
         pools = ()
-    family = FAMILIES.get(form.paths.kind, "")
+    family = FAMILIES.get(form.kind, "")
     types = (await rules_of(door, actor, project)).node_types.get(family, ())
     return Surroundings(
         effective=effective_of(form.policy, policies),
@@ -309,13 +233,13 @@ async def _read(
 
 def _led(form: FormKind, spec: Mapping[str, Any], master: Mapping[str, Any], *, has_master: bool) -> dict[str, Any]:
     """Return what the API's body says of a gang's leading pod."""
-    if form.paths.kind is WorkloadType.DISTRIBUTED_INFERENCE:
+    if form.kind is WorkloadType.DISTRIBUTED_INFERENCE:
         return {"spec": joined_groups(spec, master)} if master else {}
     return ({"masterSpec": master} if master else {}) | ({} if has_master else {"hasMaster": False})
 
 
 def _submission(form: FormKind, body: Mapping[str, Any], project: Project) -> Submission:
-    return submission_of(form.paths.kind, validated(form.paths.body, body), project.name, "")
+    return submission_of(form.kind, validated(form.paths.body, body), project.name, "")
 
 
 def _shown(
@@ -350,7 +274,7 @@ def _sections(form: FormKind, posted: Posted, place: Place) -> tuple[Section, ..
     if not form.leads:
         return found
     led = [master_section(form.policy, posted, form.leads)]
-    if form.paths.kind is WorkloadType.DISTRIBUTED:
+    if form.kind is WorkloadType.DISTRIBUTED:
         led[0] = replace(led[0], inputs=(_has_master(posted), *led[0].inputs))
     at = next((index for index, section in enumerate(found) if section.title == DATA), len(found))
     return (*found[:at], *led, *found[at:])
@@ -375,7 +299,7 @@ def _project(place: Place) -> Input:
         value=place.project.name,
         options=tuple(Option(name) for name in place.projects),
         required=True,
-        help=f"Department {place.project.department}; without a word of yours it runs in node pool {default}.",
+        help=f"Of department {place.project.department}. Runs in node pool {default}, unless you choose another below.",
     )
 
 

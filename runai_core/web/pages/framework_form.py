@@ -1,7 +1,6 @@
 """New Workload: an object of a framework, pasted as YAML; what is wrong is told with its line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -20,36 +19,22 @@ from runai_core.web.context import Door
 from runai_core.web.pages import editing
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Refusal
+from runai_core.web.pages.form_kinds import FRAMEWORK
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
 from runai_core.web.pages.values import line_of, yaml_of, yaml_text
 from runai_core.web.schemas import ManifestCreate
 from runai_core.web.submissions import framework_submission
 
-RESOURCE = "workloads"
 MANIFEST = "manifest"
 
-router = page_router("/workloads/new/framework")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameworkForm:
-    """What menus say of the form."""
-
-    path: str = "framework"
-    title: str = "object of a framework"
-    label: str = "Framework (YAML)"
-    text: str = "A RayJob, PyTorchJob, SparkApplication or another object that you have as YAML."
-    resource: str = RESOURCE
-
-
-FORM = FrameworkForm()
+router = page_router(f"/workloads/new/{FRAMEWORK.path}")
 
 
 @router.get("")
 async def new(request: Request, door: Door, actor: Viewer, project: str = "", clone: str = "") -> Response:
     """Show an empty form, or one with the object of another workload."""
-    await door.access.require_anywhere(actor, Action.CREATE, RESOURCE)
+    await door.access.require_anywhere(actor, Action.CREATE, FRAMEWORK.resource)
     posted = {"project": [project]}
     if clone:
         source = await door.workloads.get(actor, clone)
@@ -139,7 +124,7 @@ async def _shown(
         (await _section(door, actor, posted),),
         refusal,
         title="New object of a framework",
-        help=FORM.text,
+        help=FRAMEWORK.text,
         back="/workloads",
         save="Submit",
         checked_at=f"{router.prefix}/check",
@@ -160,7 +145,7 @@ def _kinds(door: Orchestrator) -> list[str]:
 
 
 async def _section(door: Orchestrator, actor: Actor, posted: Posted) -> Section:
-    names = await door.access.visible(actor, Action.CREATE, RESOURCE)
+    names = await door.access.visible(actor, Action.CREATE, FRAMEWORK.resource)
     found = (await door.organization.list_projects(actor, Query(names=names, sort_by="meta.name"))).items
     return Section(
         title="",

@@ -11,6 +11,7 @@ from typing import Any
 
 from runai_core.model.errors import FieldError
 from runai_core.model.meta import Meta
+from runai_core.web.pages.shown import sentence
 
 
 class Widget(StrEnum):
@@ -163,10 +164,10 @@ def with_errors(
         policy = f" Policy: {error.policy}." if error.policy else ""
         if name is None:
             at = f"{error.field}: " if error.field else ""
-            problems.append(("", f"{at}{_sentence(error.message) if not at else error.message}.{policy}"))
+            problems.append(("", f"{at}{sentence(error.message) if not at else error.message}.{policy}"))
             continue
         member = path[len(name) :].strip(".")
-        said = f"{member}: {error.message}.{policy}" if member else f"{_sentence(error.message)}.{policy}"
+        said = f"{member}: {error.message}.{policy}" if member else f"{sentence(error.message)}.{policy}"
         found.setdefault(name, []).append(said)
         problems.append((inputs[name].id, f"{inputs[name].label}: {error.message}"))
     changed = tuple(_marked(section, found) for section in sections)
@@ -194,7 +195,3 @@ def _nearest(path: str, names: Mapping[str, Input]) -> str | None:
             return at
         at = at.rpartition(".")[0]
     return next((name for name in names if name.startswith(f"{path}.")), None) if path else None
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

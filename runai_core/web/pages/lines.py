@@ -1,6 +1,6 @@
 """A line of the Workloads table: what each column shows, sorts by and writes into CSV."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -218,7 +218,7 @@ def chosen(cookie: str) -> tuple[Column, ...]:
     return tuple(column for column in COLUMNS if column.key in keys or column.key == "name")
 
 
-def kept(keys: list[str]) -> str:
+def kept(keys: Collection[str]) -> str:
     """Return the value of the cookie that keeps a choice."""
     return ".".join(column.key for column in COLUMNS if column.key in keys)
 

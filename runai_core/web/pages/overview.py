@@ -1,6 +1,5 @@
 """Overview: what there is, who holds it, what is used of it, and what waits for what."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,16 +12,13 @@ from runai_core.model.nodes import Node
 from runai_core.model.organization import Actor
 from runai_core.model.resources import MILLI, Resources
 from runai_core.model.samples import Point
-from runai_core.model.workload import Phase, Workload
-from runai_core.ports import Filter, Op, Page, Query
+from runai_core.model.workload import Phase
+from runai_core.ports import Filter, Op, Query
 from runai_core.service.organization import UnitStatus
 from runai_core.web.context import Door
 from runai_core.web.pages.frame import Viewer, page, page_router
 from runai_core.web.pages.nodes import held_in_pools, nodes_seen, pool_quotas
 from runai_core.web.pages.quotas import Quota, quotas_of
-
-MOST_WAITING = 500
-"""Waiting workloads, the newest first, whose reasons are counted."""
 
 MOST_ROWS = 8
 """Rows of each list; the page of its own has all."""
@@ -50,32 +46,21 @@ class Line:
     used: Used
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Why some workloads wait: how many, and the words of one of them."""
-
-    reason: str
-    count: int
-    example: Workload
-
-
 @router.get("/overview")
 async def overview(request: Request, door: Door, actor: Viewer) -> Response:
     """Show allocation and use by node pool, department and project, and what waits."""
     nodes = await nodes_seen(door, actor)
     statuses = await door.organization.statuses(actor)
-    waiting = await _in_phase(door, actor, Phase.PENDING, limit=MOST_WAITING)
-    running = await _in_phase(door, actor, Phase.RUNNING, limit=1)
+    waiting = await door.waiting.by_reason(actor)
     pools = await _pools(door, actor, nodes or (), statuses)
     departments, projects = await _units(door, actor, statuses)
     return page(
         request,
         "overview.html",
         figures=None if nodes is None else _figures(nodes, pools),
-        running=running.total,
-        waiting=waiting.total,
-        counted=len(waiting.items),
-        reasons=by_reason(waiting.items),
+        running=await _running(door, actor),
+        waiting=sum(item.count for item in waiting),
+        reasons=waiting,
         groups=(
             ("Node pools", "/node-pools", pools),
             ("Departments", "/departments", departments),
@@ -83,16 +68,6 @@ async def overview(request: Request, door: Door, actor: Viewer) -> Response:
         ),
         most=MOST_ROWS,
     )
-
-
-def by_reason(waiting: Sequence[Workload]) -> list[Waiting]:
-    """Return why workloads wait, the most frequent reason first."""
-    reasons = Counter(_reason(item) for item in waiting)
-    examples = {_reason(item): item for item in reversed(waiting)}
-    return [
-        Waiting(reason, count, examples[reason])
-        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    ]
 
 
 def used_of(points: Mapping[str, Point], entity: str) -> Used:
@@ -109,13 +84,9 @@ def busiest(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: (-line.quota.allocated, -line.quota.requested, line.name)))
 
 
-def _reason(workload: Workload) -> str:
-    return workload.phase_reason or (workload.verdict.reason.value if workload.verdict else "") or "NotYetTried"
-
-
-async def _in_phase(door: Orchestrator, actor: Actor, phase: Phase, *, limit: int) -> Page[Workload]:
-    query = Query(filters=(Filter("phase", Op.EQ, phase.value),), descending=True, limit=limit)
-    return await door.workloads.list(actor, query)
+async def _running(door: Orchestrator, actor: Actor) -> int:
+    running = (Filter("phase", Op.EQ, Phase.RUNNING.value),)
+    return (await door.workloads.list(actor, Query(filters=running, limit=1))).total
 
 
 async def _pools(door: Orchestrator, actor: Actor, nodes: Sequence[Node], statuses: Statuses) -> tuple[Line, ...]:

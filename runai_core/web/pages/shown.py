@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from runai_core.model.resources import MILLI
 
@@ -73,6 +73,19 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{share * 100:.0f} %"
 
 
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def coded(text: str) -> Markup:
+    """Return a text with what stands between backticks as code; all of it is escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment,
     "duration": duration,
@@ -80,4 +93,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "gib": gib,
     "thousandths": thousandths,
     "percent": percent,
+    "sentence": sentence,
+    "coded": coded,
 }

@@ -1,6 +1,6 @@
 """Templates: submissions to start from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from runai_core.web.context import Door
 from runai_core.web.pages import editing, rights
 from runai_core.web.pages.asset_form import at_scope, general_inputs
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
-from runai_core.web.pages.forms import KINDS
+from runai_core.web.pages.form_kinds import FORM_OF
 from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
 from runai_core.web.pages.listing import table_page
@@ -34,9 +34,6 @@ COLUMNS = (
     Column("created", "Created"),
     Column("use", "Use"),
 )
-
-FORM_OF: Mapping[WorkloadType, str] = {form.paths.kind: form.path for form in KINDS.values()}
-"""Type -> part of the path of its form."""
 
 _DOCUMENTS = ("spec", "master.spec", "assets")
 

@@ -183,7 +183,7 @@ def _input(row: FormField, posted: Posted, around: Surroundings) -> Input:
         widget=row.widget or _WIDGETS.get(row.entry.type, Widget.TEXT),
         value=text_of(posted, row.path),
         options=_options(row, proposals),
-        help=row.help or said.get("description", ""),
+        help=_help_of(row),
         unit=row.unit,
         min=text_of_value(said.get("ge")),
         max=text_of_value(said.get("le")),
@@ -204,6 +204,12 @@ def _options(row: FormField, proposals: Sequence[str]) -> tuple[Option, ...]:
     if row.entry.type is ValueType.BOOLEAN:
         return YES_NO
     return tuple(Option(value) for value in (row.entry.choices or row.options or proposals))
+
+
+def _help_of(row: FormField) -> str:
+    """Return what the form or the model says of a field; nothing where that is the label again."""
+    text: str = row.help or said_of(row.path).get("description", "")
+    return "" if text.rstrip(".").casefold() == row.label.casefold() else text
 
 
 def _origin(path: str, text: str, filled: Evaluation) -> str:
@@ -265,7 +271,7 @@ def table_of(row: FormField) -> Input:
         label=row.label,
         widget=Widget.ROWS,
         columns=columns,
-        help=row.help or said_of(row.path).get("description", ""),
+        help=_help_of(row),
     )
 
 

@@ -19,7 +19,7 @@ from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Page, Query
 from runai_core.service.metrics import Window
 from runai_core.web.context import Door
-from runai_core.web.pages import actions, forms, frame, lines, listed
+from runai_core.web.pages import actions, form_kinds, frame, lines, listed
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.lines import Line
 from runai_core.web.pages.listed import Listed, back_to_list
@@ -54,7 +54,10 @@ class Choices:
 @router.get("/workloads")
 async def show(request: Request, door: Door, actor: Viewer, given: Chosen) -> Response:
     """Return the page, or for an open one the table alone: nothing where nothing changed."""
-    columns = lines.chosen(request.cookies.get(COLUMNS_COOKIE, ""))
+    is_part = request.headers.get("hx-target") == "list"
+    # A page that is open looks every few seconds: the browser tells it what was chosen when it was opened.
+    kept = request.cookies.get(COLUMNS_COOKIE, "") if is_part else await _kept(door, actor)
+    columns = lines.chosen(kept)
     is_live = any(column.needs == "usage" for column in columns)
     if given.seen and not is_live and given.seen == str(await door.backend.store.version()):
         return Response(status_code=204)
@@ -68,36 +71,39 @@ async def show(request: Request, door: Door, actor: Viewer, given: Chosen) -> Re
         "version": found.version,
         "refresh": REFRESH,
         "most_csv": MOST_CSV,
-        "forms": forms.offered(request),
+        "forms": form_kinds.offered(request),
         "actions": actions.offered(request),
     }
-    if request.headers.get("hx-target") == "list":
+    if is_part:
         part = frame.page(request, "workloads_table.html", **_renamed(values))
         if "seen" not in request.query_params:
             part.headers["HX-Push-Url"] = given.address()
         return part
     choices = await _choices(door, actor)
-    return frame.page(
+    whole = frame.page(
         request,
         "workloads.html",
         choices=choices,
         all_columns=lines.COLUMNS,
-        sizes=listed.SIZES,
         **_renamed(values),
     )
+    whole.set_cookie(COLUMNS_COOKIE, kept, path="/", httponly=True, samesite="strict")
+    return whole
+
+
+async def _kept(door: Orchestrator, actor: Actor) -> str:
+    return lines.kept((await door.preferences.of(actor)).columns)
 
 
 @router.post("/workloads/columns")
-async def choose_columns(request: Request, _actor: Viewer) -> Response:
-    """Keep the choice of columns with the browser."""
+async def choose_columns(request: Request, door: Door, actor: Viewer) -> Response:
+    """Keep the choice of columns: it is the person's, in every browser."""
     async with request.form() as form:
         keys = [str(value) for value in form.getlist("column")]
         back = str(form.get("next", ""))
-    response = frame.go_to(request, back_to_list(back))
-    response.set_cookie(
-        COLUMNS_COOKIE, lines.kept(keys), max_age=365 * 86400, path="/", httponly=True, samesite="strict"
-    )
-    return response
+    known = [column.key for column in lines.COLUMNS if column.key in keys]
+    await door.preferences.keep_columns(actor, known)
+    return frame.go_to(request, back_to_list(back))
 
 
 @router.get("/workloads.csv")

@@ -59,6 +59,26 @@
   });
   document.addEventListener("htmx:sendError", () => say("The server cannot be reached; this page may be old.", "problem"));
 
+  // On a phone a row of a table is a card (runai.css): each cell needs the name of its column.
+  const label = () => {
+    for (const table of document.querySelectorAll(".scroll > table")) {
+      const names = [...table.querySelectorAll("thead th")].map((each) => each.textContent.replace(/[▲▼↑↓]/g, "").trim());
+      for (const row of table.tBodies[0].rows) {
+        const cells = [...row.cells];
+        const first = cells.findIndex((each) => !each.classList.contains("pick"));
+        cells.forEach((cell, at) => {
+          cell.dataset.label = names[at] ?? "";
+          cell.classList.toggle("title", at === first);
+          cell.classList.toggle("wide", Boolean(cell.querySelector(".why, .quota, details, pre")) || cell.classList.contains("wrap"));
+          cell.classList.toggle("none", !cell.textContent.trim() && !cell.querySelector("input, svg"));
+        });
+      }
+      table.parentElement.classList.add("cards-on-phones");
+    }
+  };
+  document.addEventListener("htmx:afterSwap", label);
+  label();
+
   // A form with much in it is sent from within the page: an answer that is no form leaves it as it is.
   const holds = (event) => event.detail.elt?.matches?.("form[data-keeps]");
   document.addEventListener("htmx:beforeSwap", (event) => {

@@ -9,13 +9,14 @@ import pytest
 from runai_core.model.assets import AssetKind
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import GpuDevice, Node
+from runai_core.model.organization import SYSTEM
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import PodRequest, PodState
-from runai_core.model.workload import Phase, Pod, PodSpec, PodStatus, PolicyType, Workload
+from runai_core.model.workload import Phase, Pod, PodSpec, PodStatus, PolicyType
 from runai_core.policy.effective import effective_of
 from runai_core.web.pages.asset_form import posted_spec, spec_of
 from runai_core.web.pages.node_drawing import devices_of
-from runai_core.web.pages.overview import by_reason, used_of
+from runai_core.web.pages.overview import used_of
 from runai_core.web.pages.policies import held_fields
 
 NODE = Node(
@@ -74,22 +75,20 @@ def test_more_than_a_device_has_is_never_drawn() -> None:
     assert sum(part.share for part in devices_of(NODE, pods)[0].parts) == 1.0
 
 
-def test_waiting_is_counted_by_reason_the_most_frequent_first() -> None:
-    waiting = [
-        Workload(meta=Meta(name=name), phase=Phase.PENDING, phase_reason=reason)
-        for name, reason in (
-            ("a", "OverLimit"),
-            ("b", "InsufficientCapacity"),
-            ("c", "InsufficientCapacity"),
-            ("d", ""),
-        )
-    ]
+@pytest.mark.asyncio
+async def test_all_that_waits_is_counted_by_reason_the_most_frequent_first(api: Any) -> None:
+    for name, reason in (("a", "OverLimit"), ("b", "InsufficientCapacity"), ("c", "InsufficientCapacity"), ("d", "")):
+        await api.move((await api.submit(name))["workloadId"], Phase.PENDING, phase_reason=reason)
+    await api.move((await api.submit("e"))["workloadId"], Phase.RUNNING, phase_reason="OverLimit")
 
-    assert [(item.reason, item.count, item.example.name) for item in by_reason(waiting)] == [
-        ("InsufficientCapacity", 2, "b"),
-        ("NotYetTried", 1, "d"),
-        ("OverLimit", 1, "a"),
-    ]
+    waiting = await api.orchestrator.waiting.by_reason(SYSTEM)
+
+    assert [(item.reason, item.count) for item in waiting] == [("InsufficientCapacity", 2), ("", 1), ("OverLimit", 1)]
+    assert {item.example.name for item in waiting[:1]} <= {"b", "c"}
+    assert [item.example.name for item in waiting[1:]] == ["d", "a"]
+    page = (await api.client.get("/overview")).text
+    assert "NotYetTried" in page
+    assert '<a class="big" href="/workloads?phase=Pending">4</a>' in page
 
 
 def test_utilisation_is_of_the_gpus_that_are_measured() -> None:
@@ -350,6 +349,21 @@ async def test_an_access_key_ends_when_it_was_said_to(api: Any) -> None:
     assert drawn(made.text)
     assert "laptop" in (await api.client.get("/access-keys")).text
     assert (await api.client.post("/access-keys/laptop/delete")).status_code == 303
+
+
+@pytest.mark.asyncio
+async def test_the_audit_log_is_sorted_by_what_is_asked_for(api: Any) -> None:
+    for name in ("banana", "apple", "cherry"):
+        assert (await api.client.post("/assets/new/compute", data={"scope": "tenant", "meta.name": name})).is_redirect
+
+    async def names(**asked: str) -> list[str]:
+        page = (await api.client.get("/audit", params={"entity": "Asset", **asked})).text
+        return re.findall("banana|apple|cherry", "".join(re.findall(r'<span class="cell">([^<]*)', page)))
+
+    assert await names(sort="name") == ["apple", "banana", "cherry"]
+    assert await names(sort="name", order="desc") == ["cherry", "banana", "apple"]
+    page = (await api.client.get("/audit", params={"sort": "nonsense"})).text
+    assert re.search(r'aria-sort="descending"><a href="[^"]*sort=time[^"]*">When', page), "the newest first"
 
 
 @pytest.mark.asyncio

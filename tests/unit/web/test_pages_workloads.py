@@ -137,17 +137,25 @@ async def test_filters_that_are_changed_on_the_page_change_its_address(api: Any)
 
 
 @pytest.mark.asyncio
-async def test_columns_are_kept_by_the_browser(api: Any) -> None:
+async def test_columns_are_kept_for_the_person_in_every_browser(api: Any) -> None:
     await api.submit("a")
 
-    kept = await posted(api, "/workloads/columns", column=["image", "nodes", "nonsense"], next="/workloads?search=a")
-    api.client.cookies.set(workloads.COLUMNS_COOKIE, kept.cookies[workloads.COLUMNS_COOKIE])
-    text = await page_of(api, "/workloads")
+    for choice in (["status"], ["image", "nodes", "nonsense"]):
+        kept = await posted(api, "/workloads/columns", column=choice, next="/workloads?search=a")
+        assert kept.headers["location"] == "/workloads?search=a"
+    api.client.cookies.clear()
+    whole = await api.client.get("/workloads")
+    part = await api.client.get("/workloads", headers={"HX-Request": "true", "HX-Target": "list"})
 
-    assert kept.headers["location"] == "/workloads?search=a"
-    assert kept.cookies[workloads.COLUMNS_COOKIE] == "nodes.image"
-    heads = text.split("<thead>")[1].split("</thead>")[0]
-    assert [title in heads for title in ("Workload", "Nodes", "Image", "Status")] == [True, True, True, False]
+    assert whole.cookies[workloads.COLUMNS_COOKIE] == "nodes.image"
+    for text in (whole.text, part.text):
+        heads = text.split("<thead>")[1].split("</thead>")[0]
+        assert [title in heads for title in ("Workload", "Nodes", "Image", "Status")] == [True, True, True, False]
+    other = await api.orchestrator.access.create_service_account("somebody-else")
+    token = (await api.orchestrator.access.issue(other.client_id, other.client_secret)).access_token
+    theirs = await api.client.get("/workloads", headers={"Authorization": f"Bearer {token}"})
+    assert theirs.cookies.get(workloads.COLUMNS_COOKIE, "") == '""'
+    assert "Status</a>" in theirs.text
 
 
 @pytest.mark.parametrize("cookie", ["", "nonsense", "<script>", "." * 5000])
@@ -159,7 +167,7 @@ def test_a_choice_that_means_nothing_is_the_usual_one(cookie: str) -> None:
 @pytest.mark.asyncio
 async def test_every_column_can_be_shown(api: Any, cookie: str) -> None:
     await api.run((await api.submit("a", spec={"command": "true", "ports": [{"container": 8080}]}))["id"])
-    api.client.cookies.set(workloads.COLUMNS_COOKIE, cookie)
+    await posted(api, "/workloads/columns", column=cookie.split("."))
 
     text = await page_of(api, "/workloads")
 
@@ -169,7 +177,7 @@ async def test_every_column_can_be_shown(api: Any, cookie: str) -> None:
 
 @pytest.mark.asyncio
 async def test_every_column_that_offers_it_sorts(api: Any) -> None:
-    api.client.cookies.set(workloads.COLUMNS_COOKIE, ".".join(lines.BY_KEY))
+    await posted(api, "/workloads/columns", column=list(lines.BY_KEY))
     await api.submit("a")
 
     for column in lines.COLUMNS:
