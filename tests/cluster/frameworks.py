@@ -23,6 +23,10 @@ IMAGE = ROOT / "integrations" / "spark" / "tests" / "image"
 """What Spark's image would bring: its entry point, the script that finds GPUs, and an application."""
 
 
+LIGHT = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+"""Java for programs that last some seconds: it does not optimize what will not run again."""
+
+
 def allow_drivers(kube: Kube, namespace: str) -> None:
     """Let pods of a namespace make pods there, as Spark's drivers do."""
     account = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
@@ -35,7 +39,7 @@ def spark_template() -> Object:
     """Return the user's own template of Spark's pods."""
     java = Path(shutil.which("java") or "").resolve().parents[1]
     container, volumes = a_container(["python", str(IMAGE / "entrypoint.py")]), host_volumes()
-    container["env"].append({"name": "JAVA_HOME", "value": str(java)})
+    container["env"] += [{"name": "JAVA_HOME", "value": str(java)}, {"name": "JAVA_TOOL_OPTIONS", "value": LIGHT}]
     for path in (*sorted(Path("/etc").glob("java-*-openjdk")), Path("/etc/ssl/certs")):
         name = path.name.replace("_", "-")
         container["volumeMounts"].append({"name": name, "mountPath": str(path), "readOnly": True})
@@ -76,7 +80,7 @@ def spark_submit(
     ours = ("--master", f"k8s://{server}", "--deploy-mode", "cluster", "--project", project)
     done = subprocess.run(
         [sys.executable, "-m", "runai_spark.submit", *ours, *conf, *words],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig), "SPARK_LOCAL_IP": "127.0.0.1"},
+        env={**os.environ, "KUBECONFIG": str(kubeconfig), "SPARK_LOCAL_IP": "127.0.0.1", "JAVA_TOOL_OPTIONS": LIGHT},
         capture_output=True,
         text=True,
         timeout=800,

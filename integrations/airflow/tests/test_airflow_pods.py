@@ -18,12 +18,6 @@ from runai_core.model.organization import SYSTEM
 from runai_core.model.workload import Phase, Workload
 from runai_core.ports import Query
 from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import (  # noqa: F401 - fixtures by name
-    cluster,
-    kube,
-    pytest_collection_finish,
-    real_nodes,
-)
 from tests.cluster.frameworks import airflow_environ
 from tests.cluster.running import Running, eventually, running
 
@@ -68,7 +62,7 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:  # noqa: F811
+def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     pytest.importorskip("airflow.providers.cncf.kubernetes")
     with running(cluster, tmp_path_factory.mktemp("orchestrator")) as found:
         yield found

@@ -18,7 +18,6 @@ from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.resources import resource_of
 from runai_core.model.workload import Phase
 from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import cluster, pytest_collection_finish  # noqa: F401 - fixtures by name
 from tests.cluster.operating import group_name, operating, stand_in
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -46,7 +45,7 @@ print(client.train(runtime=runtime, trainer=CustomTrainer(func=train, num_nodes=
 
 @pytest.mark.asyncio
 async def test_a_train_job_of_the_sdk_is_a_gang_under_our_scheduler(
-    cluster: Cluster,  # noqa: F811
+    cluster: Cluster,
     tmp_path: Path,
 ) -> None:
     if not SDK.exists():

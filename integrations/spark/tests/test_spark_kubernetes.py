@@ -15,13 +15,6 @@ import pytest
 from runai_core.model.errors import NotFound
 from runai_core.model.workload import Phase, Workload
 from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import (  # noqa: F401 - fixtures by name
-    cluster,
-    kube,
-    namespace,
-    pytest_collection_finish,
-    real_nodes,
-)
 from tests.cluster.frameworks import IMAGE, allow_drivers, spark_settings, spark_submit
 from tests.cluster.images import a_real_pod
 from tests.cluster.kube import Kube
@@ -34,7 +27,7 @@ SLOW = 240.0
 
 
 @pytest.fixture(scope="module")
-def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:  # noqa: F811
+def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """An orchestrator, and a project whose pods may make pods, as Spark's drivers do."""
     pytest.importorskip("pyspark")
     if shutil.which("java") is None:
@@ -44,7 +37,7 @@ def run(cluster: Cluster, real_nodes: list[str], tmp_path_factory: pytest.TempPa
         yield found
 
 
-def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:  # noqa: F811
+def test_the_driver_comes_under_our_scheduler(cluster: Cluster, kube: Kube, namespace: str) -> None:
     pytest.importorskip("pyspark")
     image = {"spark.kubernetes.container.image": "example/spark:4"}
     words = ("--executors", "2", "--priority", "high", "local:///opt/squares.py")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runai_core.client import Client
+from tests.cluster.frameworks import LIGHT
 from tests.orchestrators import OrchestratorProcess, an_orchestrator, kill_rank
 from tests.waiting import eventually
 
@@ -22,9 +23,6 @@ BIN = Path(sys.executable).parent
 README = Path(__file__).parents[1] / "README.md"
 NODES = [{"name": "node-a", "cpu": 8, "memory": "16Gi", "gpus": 2}]
 SMALL = ("--executor-memory", "512m", "--driver-memory", "512m")
-LIGHT = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-"""Java for programs that last some seconds: it does not optimize what will not run again."""
-
 SLEEP = "import time; time.sleep(600)"
 
 
