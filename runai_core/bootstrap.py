@@ -144,6 +144,8 @@ async def open_orchestrator(
             for name in ROLES[settings.role]:
                 run = _scheduler if name == "scheduler" else _operator(reconciler, operator)
                 loops.append(tasks.create_task(_lead(orchestrator, name, run)))
+            if not is_cluster:
+                loops.append(tasks.create_task(_lead(orchestrator, CONTROL_PLANE, _tell)))
             try:
                 yield orchestrator
             finally:
@@ -239,6 +241,13 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
                 tasks.create_task(linked)
 
     return run
+
+
+async def _tell(orchestrator: Orchestrator) -> None:
+    """Send what a control plane's people subscribed to, and compute their reports."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(orchestrator.notifier.run())
+        tasks.create_task(orchestrator.reports.run())
 
 
 async def _stored_identity(backend: Backend) -> Identity:

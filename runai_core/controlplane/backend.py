@@ -9,6 +9,7 @@ from runai_core.backends.local.clock import SystemClock
 from runai_core.backends.local.lease import AlwaysHeld, lock_directory
 from runai_core.backends.local.store import LocalStore, open_store
 from runai_core.controlplane.channels import Channel
+from runai_core.controlplane.lease import StoredLease
 from runai_core.controlplane.links import Links
 from runai_core.controlplane.store import TenantStore
 from runai_core.model.clusters import CLUSTER, Cluster, ClusterNodes
@@ -197,7 +198,7 @@ async def open_tenant(data_dir: Path, database: str, door: Door, clock: Clock | 
             store=TenantStore(inner),
             cluster=MirroredCluster(inner, door),
             runtime=LinkedRuntime(inner, door),
-            lease=AlwaysHeld(),
+            lease=AlwaysHeld() if own else StoredLease(inner),
             clock=clock,
             name=NAME,
             resolves=THERE,

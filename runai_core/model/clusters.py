@@ -136,6 +136,16 @@ class StoreIdentity:
     signing_key: str = ""  # of tokens, where several processes serve one database
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leadership:
+    """Which replica of a control plane does what only one may do; `meta.name` says what."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    holder: str = ""  # empty: nobody
+    renewals: int = 0
+
+
 class Wanted(StrEnum):
     """What people want of a workload."""
 
