@@ -45,7 +45,9 @@ def test_a_newcomer_chooses_what_to_run(visitor: Visitor) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("New distributed training")
 
 
-@pytest.mark.parametrize("kind", ["workspace", "training", "distributed", "inference"])
+@pytest.mark.parametrize(
+    "kind", ["workspace", "training", "distributed", "inference", "distributed-inference", "framework"]
+)
 def test_each_form_is_accessible_with_all_of_its_fields(visitor: Visitor, kind: str) -> None:
     page = visitor.go(f"/workloads/new/{kind}")
     take_pictures(page, f"new-{kind}")
