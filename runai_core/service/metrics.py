@@ -24,7 +24,7 @@ MOST_POINTS = 4000
 DEFAULT_WINDOW = 24 * 3600.0
 """Seconds that are answered where a question names no start and the thing has no beginning of its own."""
 
-HIDDEN = frozenset({"ATTEMPT", "GPU_USED", "GPU_MEASURED", "RUNNING_WORKLOADS", "PENDING_WORKLOADS"})
+HIDDEN = frozenset({"ATTEMPT", "GPU_USED", "GPU_MEASURED", "RUNNING_WORKLOADS", "PENDING_WORKLOADS", "WAITED_SECONDS"})
 """Values that are kept to compute others from."""
 
 
@@ -252,5 +252,6 @@ DERIVED: Mapping[str, Callable[[Values], float]] = {
     "CPU_MEMORY_UTILIZATION": lambda row: 100 * row["CPU_MEMORY_USAGE_BYTES"] / row["TOTAL_CPU_MEMORY_BYTES"],
     "ALLOCATED_GPU": lambda row: row["GPU_ALLOCATION"] + 0 * row["TOTAL_GPU"],
     "UNALLOCATED_GPU": lambda row: row["TOTAL_GPU"] - row["GPU_ALLOCATION"],
+    "AVG_WORKLOAD_WAIT_TIME": lambda row: row["WAITED_SECONDS"] / row["RUNNING_WORKLOADS"],
     "WORKLOADS_COUNT": lambda row: row.get("RUNNING_WORKLOADS", 0.0) + row.get("PENDING_WORKLOADS", 0.0),
 }

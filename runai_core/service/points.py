@@ -10,10 +10,13 @@ from runai_core.model.resources import MB, MIB, MILLI
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
 from runai_core.model.workload import Pod, Workload, gpu_charge
-from runai_core.service.meters import Reading, Values, gpu_values
+from runai_core.service.meters import DeviceUse, Reading, Values, gpu_values
 
 IDLE_PER_GPU = "GPU_IDLE_TIME_SECONDS_PER_GPU"
 """Metric of a node, for each GPU: how long it has not been used, as far as that was measured here."""
+
+ALLOCATION_PER_GPU, MEMORY_ALLOCATION_PER_GPU = "GPU_ALLOCATION_PER_GPU", "GPU_MEMORY_ALLOCATION_BYTES_PER_GPU"
+"""Metrics of a node, for each GPU: how much of it, and how many bytes of its memory, pods hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,9 @@ def unit_points(world: World, reading: Reading, idle: set[str]) -> list[Point]:
                 f"pool/{pool}",
             ):
                 _add(used, entity, values)
-        _count(used, workload.meta.project, departments, workload.node_pool or pools[0], "RUNNING_WORKLOADS", 1)
+        place = (workload.meta.project, departments, workload.node_pool or pools[0])
+        _count(used, *place, "RUNNING_WORKLOADS", 1)
+        _count(used, *place, "WAITED_SECONDS", workload.pending_seconds)
     for (project, pool), count in world.waiting.items():
         _count(used, project, departments, pool or pools[0], "PENDING_WORKLOADS", count)
     quotas = {
@@ -125,28 +130,60 @@ def _pool(pool: str, world: World) -> Values:
 
 def node_points(world: World, reading: Reading, idle: Mapping[tuple[str, int], float]) -> list[Point]:
     """Return what each node gives and uses; `idle` says for how long each GPU has not been used."""
+    memory = {node.name: node.gpu_memory_mib for node in world.nodes}
     held: dict[str, Values] = {}
     for pods in world.pods.values():
         for pod in pods:
             if pod.status.state in HOLDS_RESOURCES:
-                request = pod.spec.request
-                amounts = {
-                    "GPU_ALLOCATION": gpu_charge(request) / MILLI,
-                    "CPU_ALLOCATION_MILLICORES": float(request.cpu),
-                    "CPU_MEMORY_ALLOCATION_MB": request.memory / MB,
-                }
-                _add(held, pod.status.node, amounts)
+                _add(held, pod.status.node, _on_node(pod, memory.get(pod.status.node, 0)))
     points = []
     for node in world.nodes:
         devices = [device for (name, _), device in sorted(reading.devices.items()) if name == node.name]
-        values = held.get(node.name, {}) | reading.nodes.get(node.name, {})
+        values = _free(node) | held.get(node.name, {}) | reading.nodes.get(node.name, {}) | _filled(devices)
         values |= {f"{IDLE_PER_GPU}/{index}": seconds for (name, index), seconds in idle.items() if name == node.name}
         points.append(Point(f"node/{node.name}", world.now, values | (gpu_values(devices) if devices else {})))
     return points
 
 
+def _on_node(pod: Pod, gpu_memory_mib: int) -> Values:
+    """Return what a pod holds of its node, and of each of its GPUs; those have so much memory."""
+    request, indexes = pod.spec.request, pod.status.gpu_devices
+    values = {
+        "GPU_ALLOCATION": gpu_charge(request) / MILLI,
+        "CPU_ALLOCATION_MILLICORES": float(request.cpu),
+        "CPU_MEMORY_ALLOCATION_MB": request.memory / MB,
+    }
+    for index in indexes:
+        if request.gpu_memory_mib and gpu_memory_mib:
+            share = min(request.gpu_memory_mib / gpu_memory_mib, 1.0)
+        else:
+            share = values["GPU_ALLOCATION"] / len(indexes)
+        values[f"{ALLOCATION_PER_GPU}/{index}"] = share
+        values[f"{MEMORY_ALLOCATION_PER_GPU}/{index}"] = share * gpu_memory_mib * MIB
+    return values
+
+
+def _free(node: Node) -> Values:
+    """Return what is held of each GPU of a node where nobody holds any."""
+    kinds = (ALLOCATION_PER_GPU, MEMORY_ALLOCATION_PER_GPU)
+    return {f"{kind}/{index}": 0.0 for kind in kinds for index in range(node.gpu_count)}
+
+
+def _filled(devices: Sequence[DeviceUse]) -> Values:
+    """Return which part of their memory GPUs use, of all and of each, in percent."""
+    known = [device for device in devices if device.memory_total]
+    if not known:
+        return {}
+    whole = 100 * sum(device.memory_used for device in known) / sum(device.memory_total for device in known)
+    each = {
+        f"GPU_MEMORY_UTILIZATION_PER_GPU/{device.index}": 100 * device.memory_used / device.memory_total
+        for device in known
+    }
+    return {"GPU_MEMORY_UTILIZATION": whole, **each}
+
+
 def _count(
-    used: dict[str, Values], project: str, departments: Mapping[str, str], pool: str, name: str, count: int
+    used: dict[str, Values], project: str, departments: Mapping[str, str], pool: str, name: str, count: float
 ) -> None:
     entities = [f"project/{project}/{pool}", f"pool/{pool}"]
     with contextlib.suppress(KeyError):  # the project went a moment ago

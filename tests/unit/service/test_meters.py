@@ -26,8 +26,8 @@ from runai_core.service.meters import (
     SimulatedMeter,
     pods_on,
 )
-from runai_core.service.metrics import Window, series_of
-from runai_core.service.points import World, unit_points
+from runai_core.service.metrics import DERIVED, Window, series_of
+from runai_core.service.points import World, node_points, unit_points
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.sampling import IDLE, Sampler
 
@@ -316,7 +316,37 @@ def test_projects_departments_and_pools_are_added_up() -> None:
         assert (values["GPU_ALLOCATION"], values["GPU_QUOTA"]) == (2, 1)
         assert (values["GPU_USED"], values["GPU_MEASURED"], values["GPU_IDLE"]) == (1.0, 2, 2)
         assert (values["RUNNING_WORKLOADS"], values["PENDING_WORKLOADS"]) == (1, 3)
+        assert values["WAITED_SECONDS"] == WORKLOAD.pending_seconds
     assert found["pool/default"]["TOTAL_GPU"] == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "shares"),
+    [
+        pytest.param(PodRequest(gpu_devices=2), [1.0, 1.0], id="whole devices"),
+        pytest.param(PodRequest(gpu_devices=2, gpu_portion=250), [0.25, 0.25], id="a part of each"),
+        pytest.param(PodRequest(gpu_devices=2, gpu_memory_mib=512), [0.5, 0.5], id="memory of each"),
+    ],
+)
+def test_a_node_tells_what_is_held_of_each_of_its_gpus(request_: PodRequest, shares: list[float]) -> None:
+    pod = replace(a_pod("a", (0, 1)), spec=PodSpec(request=request_))
+    node = replace(NODE, gpu_count=3, gpu_memory_mib=1024)
+    devices = {("n1", 0): DeviceUse(node="n1", index=0, utilization=80, memory_used=1, memory_total=4)}
+    world = World(now=5.0, workloads=(WORKLOAD,), pods={"u": [pod]}, nodes=(node,))
+
+    (point,) = node_points(world, Reading(devices=devices, pods={}), {})
+
+    held = [point.values[f"GPU_ALLOCATION_PER_GPU/{index}"] for index in range(3)]
+    memory = [point.values[f"GPU_MEMORY_ALLOCATION_BYTES_PER_GPU/{index}"] for index in range(3)]
+    assert held == [*shares, 0.0]
+    assert memory == [share * 1024**3 for share in held]
+    assert point.values["GPU_MEMORY_UTILIZATION_PER_GPU/0"] == point.values["GPU_MEMORY_UTILIZATION"] == 25.0
+
+
+def test_waiting_is_told_as_a_mean_over_what_runs() -> None:
+    values = {"RUNNING_WORKLOADS": 4.0, "WAITED_SECONDS": 120.0}
+
+    assert DERIVED["AVG_WORKLOAD_WAIT_TIME"](values) == 30.0
 
 
 def test_devices_have_a_series_each() -> None:
