@@ -87,7 +87,9 @@ class Notifier:
         cursor = await self._cursor()
         saved = self._clock.now()
         async for change in self._store.watch(HistoryRecord, cursor.version):
-            made = await self.take(change.object)
+            # A cluster that joins a control plane tells all that ever happened there.
+            is_news = change.object.meta.created_at > self._clock.now() - KEPT
+            made = await self.take(change.object) if is_news else 0
             cursor = replace(cursor, version=change.version, time=change.object.meta.created_at)
             if made or abs(self._clock.now() - saved) >= SAVE_EVERY:
                 cursor = await self._store.update(cursor)
