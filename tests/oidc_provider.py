@@ -110,7 +110,7 @@ class Provider:
     def authorize(self, name: str, location: str) -> httpx.URL:
         """Sign somebody in at the provider, as its own page would; return where it sends the browser back to."""
         client = httpx.URL(location).params["client_id"]
-        with httpx.Client(base_url=self.url) as browser:
+        with httpx.Client(base_url=self.url, timeout=60) as browser:
             browser.post("/api/auth/", json={"username": name, "password": PASSWORD}).raise_for_status()
             browser.put(f"/api/auth/grant/{client}", json={"scope": "openid"}).raise_for_status()
             answer = browser.get(f"{location}&g_continue=")

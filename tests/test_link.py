@@ -186,7 +186,9 @@ def test_a_command_in_a_pod_and_a_long_log_come_over_the_link(world: World) -> N
     address = f"wss://127.0.0.1:{world.control_plane.port}/api/v1/workloads/{uid}/exec?command=cat&stdin=true"
     token = {"Authorization": api.http.headers["Authorization"]}
 
-    with websockets.sync.client.connect(address, ssl=context, additional_headers=token, proxy=None) as socket:
+    with websockets.sync.client.connect(
+        address, ssl=context, additional_headers=token, proxy=None, open_timeout=60
+    ) as socket:
         socket.send(b"\x00over the link")
         assert socket.recv(timeout=60) == b"\x01over the link"
         socket.send(b"\x00")
@@ -240,6 +242,7 @@ def test_a_credential_that_is_not_known_opens_no_link(world: World) -> None:
                 ssl=context,
                 additional_headers={"Authorization": f"Bearer {token}"},
                 proxy=None,
+                open_timeout=60,
             ).close()
         assert refused.value.response.status_code == 401
 

@@ -86,7 +86,7 @@ def sign_in(world: World, browser: httpx.Client, address: str) -> httpx.Response
     fields = dict(re.findall(r'name="(redirect_uri|code_challenge|state)" value="([^"]*)"', question.text))
     fields = {name: html.unescape(value) for name, value in fields.items()}
     handed = browser.post("/authorize", data={**fields, "csrf_token": csrf(question.text)})
-    return httpx.get(onward(handed))
+    return httpx.get(onward(handed), timeout=PATIENCE)
 
 
 def test_a_person_logs_in_through_the_provider_and_out_again(world: World, environ: Mapping[str, str]) -> None:
@@ -123,10 +123,10 @@ def test_another_program_cannot_answer_for_the_browser(world: World, environ: Ma
         assert login.stdout is not None
         address = login.stdout.readline().partition("Sign in in the browser: ")[2].strip()
         door = httpx.URL(address).params["redirect_uri"]
-        assert httpx.get(door, params={"code": "made-up", "state": "made-up"}).status_code == 404
+        assert httpx.get(door, params={"code": "made-up", "state": "made-up"}, timeout=PATIENCE).status_code == 404
         assert login.poll() is None, "it still waits for the browser"
         state = httpx.URL(address).params["state"]
-        assert httpx.get(door, params={"code": "made-up", "state": state}).status_code == 200
+        assert httpx.get(door, params={"code": "made-up", "state": state}, timeout=PATIENCE).status_code == 200
         said, _ = login.communicate(timeout=PATIENCE)
     finally:
         login.kill()

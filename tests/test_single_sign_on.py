@@ -192,7 +192,7 @@ async def test_nobody_is_told_the_secret_of_a_client(here: Here) -> None:
 async def id_token(here: Here, client: str) -> str:
     """Return an ID token that the provider issued to a client, as a program gets it."""
     verifier = "v" * 43
-    found = httpx.get(here.provider.discovery).json()
+    found = httpx.get(here.provider.discovery, timeout=60).json()
     query = httpx.QueryParams(
         client_id=client, response_type="code", scope="openid", redirect_uri=CALLBACK, state="s", nonce="n",
         code_challenge=challenge_of(verifier), code_challenge_method="S256",
@@ -204,7 +204,7 @@ async def id_token(here: Here, client: str) -> str:
         "redirect_uri": CALLBACK,
         "code_verifier": verifier,
     }
-    answer = httpx.post(found["token_endpoint"], data=form, auth=(client, SECRET))
+    answer = httpx.post(found["token_endpoint"], data=form, auth=(client, SECRET), timeout=60)
     return str(answer.json()["id_token"])
 
 

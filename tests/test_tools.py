@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 from tests.ports import free_port
+from tests.waiting import PATIENCE, eventually
 
 PORT = free_port()
 
@@ -56,7 +57,7 @@ class Tool:
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         given = {"Host": self.host, "Cookie": self.cookie} | headers
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=given)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=given, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +72,19 @@ def tool(server: OrchestratorProcess) -> Tool:
     server.wait(uid, frozenset({"Running"}))
     place = httpx.URL(opened(server, uid, str(PORT)))
     host, port = f"{place.host}:{place.port}", place.port or 0
-    entered = httpx.get(f"http://127.0.0.1:{port}{place.raw_path.decode()}", headers={"Host": host})
+    entered = httpx.get(f"http://127.0.0.1:{port}{place.raw_path.decode()}", headers={"Host": host}, timeout=PATIENCE)
     assert entered.status_code == 200
     return Tool(server, uid, host, port, entered.headers["set-cookie"].split(";")[0])
 
 
 def opened(server: OrchestratorProcess, uid: str, port: str, headers: dict[str, str] | None = None) -> str:
     """Return where our page leads, once the program listens."""
-    for _ in range(600):
-        answer = server.client.get(f"/proxy/{uid}/{port}/lab", headers=headers)
-        if answer.status_code != 409:
-            break
-        time.sleep(0.1)
+
+    def asked() -> httpx.Response | None:
+        found = server.client.get(f"/proxy/{uid}/{port}/lab", headers=headers)
+        return None if found.status_code == 409 else found
+
+    answer = eventually(asked, "a program that listens")
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"])
 
@@ -102,7 +104,7 @@ def test_a_ticket_opens_once(tool: Tool) -> None:
     place = httpx.URL(opened(tool.server, tool.uid, str(PORT)))
     url = f"http://127.0.0.1:{tool.port}{place.raw_path.decode()}"
 
-    answers = [httpx.get(url, headers={"Host": tool.host}).status_code for _ in range(2)]
+    answers = [httpx.get(url, headers={"Host": tool.host}, timeout=PATIENCE).status_code for _ in range(2)]
 
     assert answers == [200, 401]
 
@@ -144,7 +146,7 @@ def test_a_port_on_which_somebody_else_listens_is_not_the_workloads(tool: Tool) 
     answer = tool.server.client.get(f"/proxy/{uid}/{PORT}/")
 
     assert answer.status_code == 409
-    assert "no running pod of the workload listens" in answer.text
+    assert "running pod of the workload listens on port" in answer.text
 
 
 def test_websockets_pass_both_ways_with_their_protocol(tool: Tool) -> None:
@@ -177,6 +179,7 @@ def _way(tool: Tool) -> dict[str, Any]:
         "sock": socket.create_connection(("127.0.0.1", tool.port)),
         "additional_headers": {"Cookie": tool.cookie},
         "compression": None,
+        "open_timeout": PATIENCE,
         "proxy": None,
     }
 
@@ -189,7 +192,8 @@ def test_an_open_connection_ends_with_the_right_to_it(tool: Tool) -> None:
     pair = {"grantType": "client_credentials", "clientId": "robot", "clientSecret": made["clientSecret"]}
     token = tool.server.post("/api/v1/token", pair).json()["accessToken"]
     place = httpx.URL(opened(tool.server, tool.uid, str(PORT), {"Authorization": f"Bearer {token}"}))
-    entered = httpx.get(f"http://127.0.0.1:{tool.port}{place.raw_path.decode()}", headers={"Host": tool.host})
+    way = f"http://127.0.0.1:{tool.port}{place.raw_path.decode()}"
+    entered = httpx.get(way, headers={"Host": tool.host}, timeout=PATIENCE)
     robot = replace(tool, cookie=entered.headers["set-cookie"].split(";")[0])
 
     with connect(f"ws://{tool.host}/socket", subprotocols=[Subprotocol("echo")], **_way(robot)) as line:

@@ -14,7 +14,7 @@ from tests.cluster.proxy import Proxy
 
 def compact(cluster: Cluster) -> int:
     """Let etcd forget the history of all objects; return the revision that is now the oldest."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{cluster.port('etcd')}/v3/kv", trust_env=False) as etcd:
+    with httpx.Client(base_url=f"http://127.0.0.1:{cluster.port('etcd')}/v3/kv", trust_env=False, timeout=60) as etcd:
         revision = int(etcd.post("/range", json={"key": "AA=="}).json()["header"]["revision"])
         etcd.post("/compaction", json={"revision": revision, "physical": True}).raise_for_status()
     return revision

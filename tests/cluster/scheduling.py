@@ -143,7 +143,7 @@ class Scheduling:
 
     def metric(self, name: str) -> float:
         """Return a metric of the newest process."""
-        text = httpx.get(f"http://127.0.0.1:{self.ports[-1]}/metrics", trust_env=False).text
+        text = httpx.get(f"http://127.0.0.1:{self.ports[-1]}/metrics", trust_env=False, timeout=60).text
         return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
     # -- the process

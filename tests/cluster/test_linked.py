@@ -249,7 +249,9 @@ def test_logs_and_commands_in_containers_pass_the_link(linked: Linked, real_node
     port = linked.world.control_plane.port
     address = f"wss://127.0.0.1:{port}/api/v1/workloads/{uid}/exec?command=/bin/cat&stdin=true"
     token = {"Authorization": linked.api.http.headers["Authorization"]}
-    with websockets.sync.client.connect(address, ssl=context, additional_headers=token, proxy=None) as socket:
+    with websockets.sync.client.connect(
+        address, ssl=context, additional_headers=token, proxy=None, open_timeout=60
+    ) as socket:
         socket.send(b"\x00over the link")
         assert socket.recv(timeout=60) == b"\x01over the link"
     linked.end(uid)
