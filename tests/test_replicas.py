@@ -161,7 +161,8 @@ def ask_for_all(replicas: Replicas, api: Api, replica: ControlPlane, talks: str,
 
 def dial(replicas: Replicas, address: str, token: str) -> ClientConnection:
     context = ssl.create_default_context(cafile=str(replicas.world.trust.file))
-    return connect(address, ssl=context, additional_headers={"Authorization": f"Bearer {token}"}, proxy=None)
+    headers = {"Authorization": f"Bearer {token}"}
+    return connect(address, ssl=context, additional_headers=headers, proxy=None, open_timeout=60)
 
 
 def ids_of(api: Api) -> dict[str, object]:
