@@ -55,8 +55,9 @@ def orchestrator(
     finally:
         kube.delete(f"/api/v1/namespaces/runai-{PROJECT}")
         kube.delete(f"/api/v1/namespaces/runai-{PROJECT}/pods", grace=0)
-        client.projects.delete(PROJECT)
-        client.departments.delete("serving")
+        kube.delete(f"/apis/run.ai/v1/projects/{PROJECT}")
+        kube.wait_gone(f"/apis/run.ai/v1/projects/{PROJECT}")
+        kube.delete("/apis/run.ai/v1/departments/serving")
         client.close()
         found.stop()
 
