@@ -57,7 +57,7 @@ def orchestrator(
         kube.delete(f"/api/v1/namespaces/runai-{PROJECT}/pods", grace=0)
         kube.delete(f"/apis/run.ai/v1/projects/{PROJECT}")
         kube.wait_gone(f"/apis/run.ai/v1/projects/{PROJECT}")
-        kube.delete("/apis/run.ai/v1/departments/serving")
+        kube.delete("/apis/scheduling.run.ai/v1/departments/serving")
         client.close()
         found.stop()
 
