@@ -13,8 +13,7 @@ from typing import Any
 from runai_core.model.meta import WIRE, Meta, described, listed
 from runai_core.model.spec import (
     ClaimInfo,
-    ExtendedResource,
-    GpuRequestType,
+    Compute,
     KeyReference,
     PodFieldReference,
     Probes,
@@ -206,26 +205,6 @@ class EnvironmentSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeSpec:
-    """What each pod asks for."""
-
-    __pydantic_config__ = WIRE
-    gpu_devices_request: int | None = described("GPU devices for each pod.", ge=0, le=1024)
-    gpu_request_type: GpuRequestType | None = described("Ask for a part of each device, by portion or by memory.")
-    gpu_portion_request: float | None = described("Share of each device.", ge=0, le=1)
-    gpu_portion_limit: float | None = described("Share of each device at most.", ge=0, le=1)
-    gpu_memory_request: str | None = described("Memory of each device.", max_length=64)
-    gpu_memory_limit: str | None = described("Memory of each device at most.", max_length=64)
-    mig_profile: str | None = described("MIG slice.", max_length=64)
-    cpu_core_request: float | None = described("CPU cores.", ge=0, le=1_000_000)
-    cpu_core_limit: float | None = described("CPU cores at most.", ge=0, le=1_000_000)
-    cpu_memory_request: str | None = described("Memory.", max_length=64)
-    cpu_memory_limit: str | None = described("Memory at most.", max_length=64)
-    large_shm_request: bool | None = described("A large /dev/shm.")
-    extended_resources: tuple[ExtendedResource, ...] = listed("Other resources.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HostPathSource:
     """A directory of the node."""
 
@@ -376,7 +355,7 @@ class RegistrySpec:
 
 SPECS: Mapping[AssetKind, type[Any]] = {
     AssetKind.ENVIRONMENT: EnvironmentSpec,
-    AssetKind.COMPUTE: ComputeSpec,
+    AssetKind.COMPUTE: Compute,
     AssetKind.HOST_PATH: HostPathSource,
     AssetKind.NFS: NfsSource,
     AssetKind.PVC: PvcSource,
