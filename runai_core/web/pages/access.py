@@ -18,7 +18,7 @@ from runai_core.web.pages import editing, rights
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.tables import Cell, Column
 
 router = page_router()
@@ -69,7 +69,18 @@ async def list_rules(request: Request, door: Door, actor: Viewer) -> Response:
         )
         for rule in rules
     ]
-    return table_page(request, "access_rules.html", "Access rules", RULES, rows)
+    return table_page(
+        request,
+        "Access rules",
+        RULES,
+        rows,
+        Button(path="/access-rules/new", text="New access rule", right=("create", RESOURCE)),
+        has_tabs=True,
+        hint="A rule gives a role to somebody in a scope, and in all that lies below it.",
+        nothing="There is no access rule that you may see",
+        advice="Without a rule a user may do nothing. The service account of this installation has its rights from "
+        "the start.",
+    )
 
 
 @router.get("/access-rules/new")
@@ -129,7 +140,7 @@ async def list_roles(request: Request, door: Door, actor: Viewer) -> Response:
                 "reads": Cell(text=", ".join(reads)),
             }
         )
-    return table_page(request, "roles.html", "Roles", ROLE_COLUMNS, rows)
+    return table_page(request, "Roles", ROLE_COLUMNS, rows, has_tabs=True, nothing="There is no role")
 
 
 async def _question(door: Orchestrator, rule: AccessRule) -> Question:

@@ -14,7 +14,7 @@ from runai_core.web.pages import editing, rights
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Posted, Section, Widget, posted_of, text_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.tables import Cell, Column
 
 router = page_router()
@@ -54,9 +54,9 @@ KEYS = (
 async def list_users(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all users."""
     rows = [_user_row(item) for item in (await door.users.list(actor, Query())).items]
-    return table_page(
-        request, "accounts.html", "Users", USERS, rows, new="/users/new", word="user", right=("create", "users")
-    )
+    new = Button(path="/users/new", text="New user", right=("create", "users"))
+    advice = "Users sign in with a password, or through an identity provider."
+    return table_page(request, "Users", USERS, rows, new, has_tabs=True, nothing="There is no user yet", advice=advice)
 
 
 @router.get("/users/new")
@@ -122,16 +122,9 @@ async def ask_delete_user(request: Request, ref: str, door: Door, actor: Viewer)
 async def list_accounts(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all service accounts."""
     rows = [_account_row(item) for item in (await door.accounts.list(actor, MACHINE, Query())).items]
-    return table_page(
-        request,
-        "accounts.html",
-        "Service accounts",
-        ACCOUNTS,
-        rows,
-        new="/service-accounts/new",
-        word="service account",
-        right=("create", MACHINE),
-    )
+    new = Button(path="/service-accounts/new", text="New service account", right=("create", MACHINE))
+    nothing, advice = "There is no service account yet", "Programs that act for nobody in particular use one."
+    return table_page(request, "Service accounts", ACCOUNTS, rows, new, has_tabs=True, nothing=nothing, advice=advice)
 
 
 @router.get("/service-accounts/new")
@@ -204,8 +197,9 @@ async def ask_delete_account(request: Request, ref: str, door: Door, actor: View
 async def list_keys(request: Request, door: Door, actor: Viewer) -> Response:
     """Show one's own access keys."""
     rows = [_key_row(item) for item in await door.accounts.list_keys(actor)]
-    new = "/access-keys/new"  # one's own: anybody may
-    return table_page(request, "accounts.html", "Access keys", KEYS, rows, new=new, word="access key", right=None)
+    new = Button(path="/access-keys/new", text="New access key")
+    nothing, advice = "There is no access key yet", "With an access key programs act in your name."
+    return table_page(request, "Access keys", KEYS, rows, new, has_tabs=True, nothing=nothing, advice=advice)
 
 
 @router.get("/access-keys/new")

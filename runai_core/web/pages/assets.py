@@ -40,10 +40,10 @@ async def list_assets(request: Request, door: Door, actor: Viewer) -> Response:
     rows = [_row(item) for item in await door.assets.listed(actor, kinds)] if kinds else []
     return table_page(
         request,
-        "assets.html",
         "Assets",
         COLUMNS,
         rows,
+        template="assets.html",
         kinds=asset_form.KINDS,
         groups={group: made for group, kinds in asset_form.GROUPS.items() if (made := _made(request, kinds))},
         only=only,

@@ -13,7 +13,7 @@ from runai_core.web.pages import editing, rights
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Posted, Section, posted_of, text_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.tables import Cell, Column
 
 router = page_router("/clusters")
@@ -45,7 +45,18 @@ COLUMNS = (
 async def list_clusters(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all clusters of the tenant."""
     rows = [_row(item) for item in await door.clusters.list(actor)]
-    return table_page(request, "clusters.html", "Clusters", COLUMNS, rows, several=door.clusters.is_control_plane)
+    several = door.clusters.is_control_plane
+    alone = "This orchestrator is one cluster. Several are shown together by a control plane: `runai control-plane up`."
+    return table_page(
+        request,
+        "Clusters",
+        COLUMNS,
+        rows,
+        *([Button(path="/clusters/new", text="New cluster", right=("create", CONFIGURATION))] if several else []),
+        hint="" if several else alone,
+        nothing="There is no cluster yet",
+        advice="Make one here, and connect it with the command that you are given.",
+    )
 
 
 @router.get("/new")

@@ -23,7 +23,7 @@ from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import VERSION, Posted, changed_meanwhile, posted_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.node_drawing import devices_of
 from runai_core.web.pages.quotas import UNITS, Quota
 from runai_core.web.pages.shown import gib, number
@@ -78,7 +78,16 @@ async def list_pools(request: Request, door: Door, actor: Viewer) -> Response:
     held = held_in_pools(await door.organization.statuses(actor))
     rows = [_pool_row(pool, [node for node in nodes or () if node.node_pool == pool.name], held) for pool in pools]
     columns = POOLS if nodes is not None else [column for column in POOLS if column.key not in OF_NODES]
-    return table_page(request, "pools.html", "Node pools", columns, rows)
+    return table_page(
+        request,
+        "Node pools",
+        columns,
+        rows,
+        Button(path="/node-pools/new", text="New node pool", right=("create", RESOURCE)),
+        hint="A node pool is a part of the nodes that is scheduled by itself; projects have quota in each.",
+        nothing="There is no node pool",
+        advice="Nodes belong to the pool whose label they have.",
+    )
 
 
 @router.get("/node-pools/new")
@@ -151,7 +160,8 @@ async def list_nodes(request: Request, door: Door, actor: Viewer) -> Response:
     nodes = await door.organization.nodes(actor)
     held = held_on_nodes((await door.workloads.all_pods(actor, Query(filters=ALIVE))).items)
     rows = [_node_row(node, held.get(node.name, Held())) for node in nodes]
-    return table_page(request, "nodes.html", "Nodes", NODES, rows)
+    advice = "A node appears here as soon as the cluster has it."
+    return table_page(request, "Nodes", NODES, rows, nothing="There is no node", advice=advice)
 
 
 @router.get("/nodes/{name}")

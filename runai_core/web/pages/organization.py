@@ -38,9 +38,9 @@ from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import VERSION, Posted, changed_meanwhile, posted_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.quotas import UNITS, Quota, pools_of, quotas_in, quotas_of
-from runai_core.web.pages.tables import Cell, Column
+from runai_core.web.pages.tables import Cell, Column, Row
 from runai_core.web.pages.unit_rules import rules_of, said_of
 from runai_core.web.schemas import DepartmentCreate, DepartmentUpdate, ProjectCreate, ProjectUpdate
 
@@ -108,7 +108,7 @@ async def list_projects(request: Request, door: Door, actor: Viewer) -> Response
         | {"department": Cell(text=item.department, link=f"/departments/{item.department}" if leads else "")}
         for item in projects
     ]
-    return table_page(request, "units.html", "Projects", COLUMNS["project"], rows, kind=PROJECT)
+    return _table(request, "Projects", PROJECT, rows)
 
 
 @router.get("/departments")
@@ -122,7 +122,7 @@ async def list_departments(request: Request, door: Door, actor: Viewer) -> Respo
         names = [project.name for project in projects if project.department == item.name]
         cell = Cell(text=str(len(names)), value=len(names), note=", ".join(names[:5]) + (" ..." if names[5:] else ""))
         rows.append(unit_row(item, statuses, door) | {"projects": cell})
-    return table_page(request, "units.html", "Departments", COLUMNS["department"], rows, kind=DEPARTMENT)
+    return _table(request, "Departments", DEPARTMENT, rows)
 
 
 @router.get("/projects/new")
@@ -221,6 +221,19 @@ async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     question = await _question(door, actor, kind, unit)
     notice = f"{kind.word.capitalize()} {unit.name} is deleted."
     return await editing.deleted(request, question, _delete(door, actor, unit), kind.path, notice)
+
+
+def _table(request: Request, title: str, kind: Kind, rows: Sequence[Row]) -> Response:
+    return table_page(
+        request,
+        title,
+        COLUMNS[kind.word],
+        rows,
+        Button(path=f"{kind.path}/new", text=f"New {kind.word}", right=("create", kind.word)),
+        has_legend=True,
+        nothing=f"There is no {kind.word} that you may see",
+        advice="A project is where workloads are submitted; it belongs to a department, and both have quota.",
+    )
 
 
 def unit_row(unit: Unit, statuses: Statuses, door: Orchestrator) -> dict[str, Cell]:

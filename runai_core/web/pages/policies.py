@@ -34,7 +34,7 @@ from runai_core.web.pages.inputs import (
     posted_of,
     text_of,
 )
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.tables import Cell, Column
 from runai_core.web.pages.values import text_of_value, yaml_of, yaml_text
 from runai_core.web.schemas import without_nulls
@@ -87,7 +87,17 @@ class Held:
 async def list_policies(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all policies."""
     rows = [_row(policy) for policy in await door.policies.list(actor)]
-    return table_page(request, "policies.html", "Policies", COLUMNS, rows)
+    return table_page(
+        request,
+        "Policies",
+        COLUMNS,
+        rows,
+        Button(path="/policies/effective", text="What holds in a project", is_main=False),
+        Button(path="/policies/edit", text="New policy", right=("update", RESOURCE)),
+        nothing="There is no policy",
+        advice="A policy gives workloads default values and limits, for one type of workload in one scope. Without one "
+        "everything is allowed that the quota allows.",
+    )
 
 
 @router.get("/effective")

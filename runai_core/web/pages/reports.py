@@ -15,7 +15,7 @@ from runai_core.web.pages import editing
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
-from runai_core.web.pages.listing import csv_response, table_page
+from runai_core.web.pages.listing import Button, csv_response, table_page
 from runai_core.web.pages.tables import Cell, Column
 
 router = page_router("/reports")
@@ -52,7 +52,17 @@ async def list_reports(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the reports that the viewer may see."""
     found = (await door.reports.list(actor, Query())).items
     busy = any(item.status in (ReportStatus.PENDING, ReportStatus.PROCESSING) for item in found)
-    return table_page(request, "reports.html", "Reports", COLUMNS, [_row(item) for item in found], busy=busy)
+    return table_page(
+        request,
+        "Reports",
+        COLUMNS,
+        [_row(item) for item in found],
+        Button(path="/reports/new", text="New report"),
+        *([Button(path="/reports", text="Look again", is_main=False)] if busy else []),
+        hint="Some are being made." if busy else "",
+        nothing="There is no report yet",
+        advice="A report says what projects or departments consumed: GPU hours, used and idle.",
+    )
 
 
 @router.get("/new")

@@ -19,7 +19,7 @@ from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.form_kinds import FORM_OF
 from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of
-from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.listing import Button, table_page
 from runai_core.web.pages.tables import Cell, Column
 from runai_core.web.pages.values import yaml_of, yaml_text
 
@@ -45,7 +45,15 @@ async def list_templates(request: Request, door: Door, actor: Viewer) -> Respons
         _row(item, may_use=rights.may_somewhere(request, Action.CREATE, resource_of(item.type)))
         for item in await door.templates.listed(actor)
     ]
-    return table_page(request, "templates.html", "Templates", COLUMNS, rows)
+    return table_page(
+        request,
+        "Templates",
+        COLUMNS,
+        rows,
+        Button(path="/templates/new", text="New template", right=("create", TEMPLATES)),
+        nothing="There is no template",
+        advice="A template is a workload to start from: values and assets that whoever uses it may change.",
+    )
 
 
 @router.get("/new")

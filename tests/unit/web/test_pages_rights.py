@@ -19,7 +19,7 @@ PEOPLE: Mapping[str, tuple[str, str, str]] = {
 }
 
 LINK = re.compile(r'<a [^>]*href="(/[^"#]*)"')
-FORM = re.compile(r'<form method="post"(?: action="([^"]*)")?')
+FORM = re.compile(r'<form (?=[^>]*method="post")(?:[^>]*action="([^"]*)")?')
 UID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 NOT_PAGES = ("/api/", "/proxy/")
