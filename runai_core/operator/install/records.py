@@ -11,7 +11,7 @@ from typing import Any
 
 from runai_core.backends.kubernetes.api import Api
 from runai_core.backends.kubernetes.resources import SECRETS
-from runai_core.model.errors import NotFound
+from runai_core.model.errors import Forbidden, NotFound
 from runai_core.operator.install.names import DATABASE_SECRET, LINK_SECRET, RECORDS_CLAIM, labels_of
 from runai_core.operator.install.options import Options
 
@@ -52,7 +52,7 @@ async def with_known_database(api: Api, options: Options) -> Options:
         return options
     try:
         await api.get(SECRETS, DATABASE_SECRET, options.namespace)
-    except NotFound:
+    except (NotFound, Forbidden):  # the installation says which rights are missing, all of them
         return options
     return replace(options, database_secret=DATABASE_SECRET)
 
