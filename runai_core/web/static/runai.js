@@ -80,7 +80,7 @@
   label();
 
   // A form with much in it is sent from within the page: an answer that is no form leaves it as it is.
-  const holds = (event) => event.detail.elt?.matches?.("form[data-keeps]");
+  const holds = (event) => (event.detail.requestConfig?.elt ?? event.detail.elt)?.matches?.("form[data-keeps]");
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (!holds(event) || event.detail.xhr.status < 400) return;
     if (!event.detail.serverResponse.includes("data-keeps")) return;
