@@ -287,3 +287,15 @@ def test_the_older_paths_are_understood(client: RunaiClient, cluster: str) -> No
     assert created["deservedGpus"] == 1
     assert "old-style" in {item["name"] for item in listed}
     assert [item["name"] for item in pools.get_node_pools(cluster).data] == ["default"]
+
+
+def test_settings_of_the_tenant_are_read_and_changed(client: RunaiClient) -> None:
+    settings = client.authentication_and_authorization.settings
+    state = client.notifications.notification_state
+
+    settings.update_security_setting_by_key("browserSessionTimeout", {"idleTimeout": 60})
+    turned_off = state.update_notification_state({"enabled": True, "email": {"enabled": False}}).data
+
+    assert settings.get_security_setting_by_key("browserSessionTimeout").data == {"idleTimeout": 60}
+    assert settings.get_security_settings().data["browserSessionTimeout"] == {"idleTimeout": 60}
+    assert turned_off == state.get_notification_state().data == {"enabled": True, "email": {"enabled": False}}
