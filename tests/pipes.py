@@ -30,6 +30,9 @@ class Pipe:
             raise Unavailable("the connection was cut")
         return frame
 
+    async def close(self) -> None:
+        self.cut()
+
     def cut(self) -> None:
         assert self.other is not None
         for end in (self, self.other):

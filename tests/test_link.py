@@ -1,11 +1,12 @@
 """Clusters of a control plane, as real processes over TLS: work on both sides, cuts and crashes, and who is let in."""
 
+import asyncio
 import contextlib
 import json
 import sqlite3
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ import pytest
 import websockets.sync.client
 from websockets.exceptions import InvalidStatus
 
+from runai_core import wire
+from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.local.store import open_store
+from runai_core.controlplane.channels import Channel
+from runai_core.controlplane.joining import relay_key
+from runai_core.controlplane.relaying import Relays, Replica
+from runai_core.controlplane.store import store_identity
+from runai_core.model.clusters import ClusterLink
+from runai_core.ports import LogOptions, Query
 from tests.controlplanes import Api, ClusterProcess, Trust, World, a_world, wait_for
 from tests.orchestrators import an_orchestrator
 
@@ -206,6 +216,44 @@ def test_a_command_in_a_pod_and_a_long_log_come_over_the_link(world: World) -> N
 
 def log_of(api: Api, uid: str) -> bytes:
     return api.http.get(f"/api/v1/workloads/{uid}/logs").content
+
+
+def test_whoever_has_the_database_may_ask_a_cluster_through_the_replica_that_holds_its_link(world: World) -> None:
+    api = world.control_plane.api()
+    uid = api.submit("asked", "sh -c 'echo asked through another; sleep 600'")
+    api.wait(uid, "Running")
+    wait_for("a line", lambda: api.http.get(f"/api/v1/workloads/{uid}/logs").content)
+    pod = api.get(f"/workloads/{uid}/pods")["pods"][0]["name"]
+
+    async def ask() -> bytes:
+        file = world.control_plane.data_dir / "tenants" / "default" / "runai.db"
+        async with open_store(f"sqlite:///{file}", SystemClock()) as store:
+            [link] = (await store.list(ClusterLink, Query())).items
+            key = relay_key((await store_identity(store)).signing_key)
+        relays = Relays(key, SystemClock(), Replica(url="https://another.example"))
+        peer = await relays.peer(link)
+        assert peer is not None
+        given = {"workload": uid, "pod": pod, "options": wire.encode(LogOptions())}
+        channel = await peer.open("logs", given)
+        said = b"".join([piece[1] async for piece in _pieces(channel)])
+        await relays.close()
+        return said
+
+    assert asyncio.run(ask()) == b"asked through another\n"
+    address = (
+        f"wss://127.0.0.1:{world.control_plane.port}/api/v1/link/relay?cluster={api.get('/clusters/west')['uuid']}"
+    )
+    context = ssl.create_default_context(cafile=str(world.trust.file))
+    token = {"Authorization": api.http.headers["Authorization"]}
+    with pytest.raises(InvalidStatus) as refused:
+        websockets.sync.client.connect(address, ssl=context, additional_headers=token, proxy=None).close()
+    assert refused.value.response.status_code == 401, "no token of a user lets anybody in"
+    assert api.http.delete(f"/api/v1/workloads/trainings/{uid}").status_code < 300
+
+
+async def _pieces(channel: Channel) -> AsyncIterator[tuple[int, bytes]]:
+    while (piece := await channel.read()) is not None:
+        yield piece
 
 
 def test_nodes_of_the_cluster_are_known(world: World) -> None:

@@ -47,10 +47,17 @@ class Way:
     trust: ssl.SSLContext | None
 
 
+class Line(Wire, Protocol):
+    """A connection that we have opened."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
 class Dial(Protocol):
     """Opens the connection to another replica."""
 
-    async def __call__(self, way: "Way", path: str, token: str) -> Wire:
+    async def __call__(self, way: "Way", path: str, token: str) -> Line:
         """Return the open connection; raise Unavailable."""
         ...
 
@@ -81,8 +88,9 @@ class Relays:
                 return known[1]
             if known is not None:
                 known[2].cancel()
-            peer = Peer(await self._connected(link), {})
-            task = asyncio.create_task(self._follow(link, peer), name=f"relay to {link.replica}")
+            line = await self._connected(link)
+            peer = Peer(line, {})
+            task = asyncio.create_task(self._follow(link, peer, line), name=f"relay to {link.replica}")
             self._open[cluster] = (link.session, peer, task)
         return peer
 
@@ -108,17 +116,19 @@ class Relays:
         if claims.get("sub") != cluster or "exp" not in claims:
             raise Unauthenticated("the token is for another cluster")
 
-    async def _connected(self, link: ClusterLink) -> Wire:
+    async def _connected(self, link: ClusterLink) -> Line:
         cluster = link.meta.name
         # All replicas serve the same tenants under the same names.
         way = Way(url=link.replica, host=self.here.host, trust=trust(link.replica_certificate))
         return await self._dial(way, f"/api/v1/link/relay?cluster={cluster}", self.token(cluster))
 
-    async def _follow(self, link: ClusterLink, peer: Peer) -> None:
+    async def _follow(self, link: ClusterLink, peer: Peer, line: Line) -> None:
         try:
             await peer.run()
         except RunaiError as error:
             log.info("the connection to replica %s ended: %s", link.replica, error.message)
+        finally:
+            await line.close()
 
 
 def trust(certificate: str) -> ssl.SSLContext | None:
@@ -132,7 +142,7 @@ def trust(certificate: str) -> ssl.SSLContext | None:
     return context
 
 
-async def _dial(way: Way, path: str, token: str) -> Wire:
+async def _dial(way: Way, path: str, token: str) -> Line:
     # Imported here: most control planes have one replica, and the client takes long to load.
     import websockets.asyncio.client
     from websockets.exceptions import WebSocketException

@@ -29,6 +29,10 @@ class ClientSocket:
         except (ConnectionClosed, OSError):
             raise Unavailable("the connection was cut") from None
 
+    async def close(self) -> None:
+        """End the connection."""
+        await self._connection.close()
+
 
 class Served(Protocol):
     """What a web framework has for a WebSocket."""

@@ -14,9 +14,9 @@ import pytest_asyncio
 from websockets.asyncio.server import ServerConnection, serve
 
 from runai_core.backends.local.clock import SystemClock
-from runai_core.controlplane.channels import WINDOW, Channel, Peer, Wire
+from runai_core.controlplane.channels import WINDOW, Channel, Peer
 from runai_core.controlplane.joining import relay_key
-from runai_core.controlplane.relaying import Relays, Replica, Way, pass_on, trust
+from runai_core.controlplane.relaying import Line, Relays, Replica, Way, pass_on, trust
 from runai_core.controlplane.sockets import ClientSocket
 from runai_core.model.clusters import ClusterLink
 from runai_core.model.errors import NotFound, Unauthenticated, Unavailable
@@ -39,7 +39,7 @@ class Other:
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)  # the cluster was told that nobody listens
 
-    async def __call__(self, way: Way, path: str, token: str) -> Wire:
+    async def __call__(self, way: Way, path: str, token: str) -> Line:
         assert way.url == "https://two"
         self.relays.check(token, path.partition("cluster=")[2])
         mine, theirs = a_pipe()
