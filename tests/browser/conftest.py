@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browsers import DESKTOP, FLAGS, Visitor
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
@@ -15,6 +15,8 @@ NODES = [
     {"name": "node-a", "gpus": 4, "cpu": 16, "memory": "64Gi"},
     {"name": "node-b", "gpus": 4, "cpu": 16, "memory": "64Gi"},
 ]
+
+expect.set_options(timeout=60_000)  # a busy machine may take long; what is there is seen at once
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_the_log_is_followed_and_downloaded(visitor: Visitor, running: str) -> N
     log = page.locator("#log")
     expect(log).to_contain_text("line 1")
     seen = int(re.findall(r"line (\d+)", log.inner_text())[-1])
-    expect(log).to_contain_text(f"line {seen + 5}", timeout=10_000)
+    expect(log).to_contain_text(f"line {seen + 5}")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download", exact=True).click()
 
@@ -146,7 +146,7 @@ def test_a_tool_opens_and_cannot_act_in_our_name(visitor: Visitor, server: Orche
         page.get_by_role("link", name="Open").click()
 
     tool = opened.value
-    expect(tool.locator("h1")).to_have_text("A tool", timeout=15_000)
+    expect(tool.locator("h1")).to_have_text("A tool")
     assert f"t-{PORT}-{uid}.localhost" in tool.url
     expect(tool.locator("#cookies")).to_have_text("none")
     expect(tool).to_have_title("kept apart")
@@ -162,5 +162,5 @@ def test_stop_from_the_details_comes_back_to_them(visitor: Visitor, server: Orch
     page.get_by_role("button", name="Stop").click()
 
     page.wait_for_url(f"**/workloads/{uid}")
-    expect(page.locator("#state .badge").first).to_have_text("Stopped", timeout=20_000)
+    expect(page.locator("#state .badge").first).to_have_text("Stopped")
     expect(page.locator("#do-run")).to_be_visible()

@@ -47,7 +47,6 @@ def from_link(chromium: Browser, data: Path) -> Page:
 
 
 def test_a_newcomer_submits_watches_stops_and_deletes_a_workload(chromium: Browser, data: Path) -> None:
-    expect.set_options(timeout=MILLISECONDS)
     page = from_link(chromium, data)
     page.get_by_role("link", name="New workspace").click()
     page.get_by_label("Name required").fill("Hello World")
@@ -72,7 +71,6 @@ def test_a_newcomer_submits_watches_stops_and_deletes_a_workload(chromium: Brows
 
 
 def test_a_form_survives_a_session_that_is_another_one_or_gone(chromium: Browser, data: Path) -> None:
-    expect.set_options(timeout=MILLISECONDS)
     page = from_link(chromium, data)
     base = page.url.removesuffix("/workloads")
     page.goto(f"{base}/projects/new")
@@ -98,7 +96,6 @@ def test_a_form_survives_a_session_that_is_another_one_or_gone(chromium: Browser
 
 
 def test_on_a_phone_each_row_is_a_card_that_shows_what_matters(chromium: Browser, data: Path) -> None:
-    expect.set_options(timeout=MILLISECONDS)
     runai(data, "up")
     runai(data, "training", "submit", "on-a-phone", "-p", "default", "--", "sleep", "600")
     page = from_link(chromium, data)

@@ -44,15 +44,15 @@ def test_a_newcomer_submits_watches_stops_and_deletes(visitor: Visitor) -> None:
     expect(page.locator("#notices")).to_have_text("default/first is submitted.")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workloads").click()
 
-    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Running", timeout=20_000)
+    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Running")
 
     choose(page, "first")
     confirm(page, "Stop")
-    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Stopped", timeout=20_000)
+    expect(page.locator(row(page, "first")).locator(".badge")).to_have_text("Stopped")
 
     choose(page, "first")
     confirm(page, "Delete")
-    expect(page.locator("#total")).to_have_text("0 workloads", timeout=20_000)
+    expect(page.locator("#total")).to_have_text("0 workloads")
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_page_follows_what_happens_and_keeps_what_is_chosen(visitor: Visitor
 
     crowd.submit("newcomer", SLEEP)
 
-    expect(page.locator(row(page, "newcomer")).locator(".badge")).to_have_text("Running", timeout=15_000)
+    expect(page.locator(row(page, "newcomer")).locator(".badge")).to_have_text("Running")
     expect(page.get_by_label("Choose lab", exact=True)).to_be_checked()
     expect(page.locator("#picked")).to_have_text("1 chosen")
 
@@ -163,10 +163,10 @@ def test_an_action_on_several_says_first_what_will_happen(visitor: Visitor, crow
     page.get_by_role("toolbar").get_by_role("button", name="Stop", exact=True).click()
     page.locator("dialog[open]").get_by_role("button", name="Stop").click()
     expect(page.locator("#notices .notice")).to_have_text("1 workload is asked to stop.")
-    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Stopped", timeout=20_000)
+    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Stopped")
     choose(page, "train-0")
     confirm(page, "Run")
-    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Running", timeout=20_000)
+    expect(page.locator(row(page, "train-0")).locator(".badge")).to_have_text("Running")
 
 
 def test_a_clone_is_a_form_filled_in_as_the_workload_was(visitor: Visitor, crowd: OrchestratorProcess) -> None:
