@@ -84,8 +84,9 @@ async def remove(
     if workload.type in ROLLED:
         with contextlib.suppress(NotFound):  # without its object, everything is the garbage collector's
             place = place_of(world, workload)
-            through = wind_down if servers.server_of(world, workload, place) is None else servers.end
-            chosen = await through(api, workload, place, chosen)
+            scaled = [item for item in chosen if servers.is_knatives(item)]
+            chosen = await wind_down(api, workload, place, [item for item in chosen if item not in scaled])
+            chosen += await servers.end(api, workload, place, scaled)
     if keep_finished:
         chosen = [item for item in chosen if (item.get("status") or {}).get("phase") not in ENDED]
     await _delete(api, chosen, reason)

@@ -9,7 +9,7 @@ Knative's decision, and the workload follows it.
 from collections.abc import Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
-from runai_core.backends.kubernetes.codec.deployments import is_of_attempt, is_rolled
+from runai_core.backends.kubernetes.codec.deployments import is_of_attempt
 from runai_core.backends.kubernetes.codec.knative import asks_to_scale, change_of, condition_of, knative_object
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.backends.kubernetes.names import WORKLOAD_UID_LABEL
@@ -22,6 +22,9 @@ from runai_core.model.errors import Conflict, NotFound
 from runai_core.model.workload import Gang, Pod, Workload
 
 ENDED = frozenset({"Succeeded", "Failed"})
+
+SERVICE_LABEL = "serving.knative.dev/service"
+"""Label of Knative's pods: the name of their Service."""
 
 NOT_SCALED = "AutoscalingNotAvailable"
 """Reason of the event on a server that asks for autoscaling where there is none."""
@@ -108,16 +111,21 @@ async def replicas(api: Api, world: World, workload: Workload, place: Place, pod
     return len({pod.spec.rank for pod in pods if pod.attempt == workload.attempt and is_live(pod)})
 
 
+def is_knatives(item: Object) -> bool:
+    """Return whether Knative made a pod."""
+    return SERVICE_LABEL in (item["metadata"].get("labels") or {})
+
+
 async def end(api: Api, workload: Workload, place: Place, items: Sequence[Object]) -> list[Object]:
-    """Let Knative end pods that must end; return those that are still to be deleted one by one.
+    """Let Knative end pods of its own that must end; return those that are still to be deleted one by one.
 
     While the workload has a claim, pods of older attempts are the rollout's.
+    Others would come in the place of those that were deleted by hand.
     """
-    rest = [item for item in items if not is_rolled(item)]
-    if workload.phase in CLAIMS_QUOTA:
-        return rest
+    if workload.phase in CLAIMS_QUOTA or not items:
+        return []
     await _drop(api, KNATIVE_SERVICES, workload, place)
-    return [*rest, *(item for item in items if is_rolled(item) and (item.get("status") or {}).get("phase") in ENDED)]
+    return [item for item in items if (item.get("status") or {}).get("phase") in ENDED]
 
 
 async def _drop(api: Api, resource: Resource, workload: Workload, place: Place) -> None:

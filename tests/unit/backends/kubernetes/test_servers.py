@@ -9,7 +9,15 @@ import pytest
 from runai_core.backends.kubernetes.api import Api
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.backends.kubernetes.resources import DEPLOYMENTS, EVENTS, KNATIVE_SERVICES, SERVICES, Resource
-from runai_core.backends.kubernetes.servers import NOT_READY, NOT_SCALED, end, is_scaled, replicas, serve
+from runai_core.backends.kubernetes.servers import (
+    NOT_READY,
+    NOT_SCALED,
+    end,
+    is_knatives,
+    is_scaled,
+    replicas,
+    serve,
+)
 from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from runai_core.model.meta import Meta
@@ -251,10 +259,13 @@ async def test_a_server_that_has_no_claim_any_more_cannot_be_woken(phase: Phase)
 
 
 async def test_ending_the_pods_is_ending_the_service_unless_it_only_changes() -> None:
-    server, rolled = Server(), {"metadata": {"ownerReferences": [{"kind": "ReplicaSet", "controller": True}]}}
+    server = Server()
+    pod: Object = {"metadata": {"labels": {"serving.knative.dev/service": "llm"}}, "status": {"phase": "Running"}}
+    ended: Object = {**pod, "status": {"phase": "Failed"}}
     await serving(server, a_server())
 
-    assert await end(server.api, a_server(), PLACE, [rolled]) == []
+    assert is_knatives(pod)
+    assert await end(server.api, a_server(), PLACE, [pod, ended]) == []
     assert len(server.kept(KNATIVE_SERVICES)) == 1
-    assert await end(server.api, a_server(phase=Phase.STOPPING), PLACE, [rolled]) == []
+    assert await end(server.api, a_server(phase=Phase.STOPPING), PLACE, [pod, ended]) == [ended]
     assert server.kept(KNATIVE_SERVICES) == []
