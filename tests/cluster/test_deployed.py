@@ -342,6 +342,7 @@ def _forwarded(cluster: Cluster, target: str = "service/runai-api", port: int = 
             process.terminate()
 
 
+@pytest.mark.timeout(600)  # two operators start anew, and one of them connects
 def test_the_cluster_is_linked_to_a_control_plane_by_installing(deployed: Deployed, tmp_path: Path) -> None:
     host = deployed.cluster.host_address
     (tmp_path / "tls").mkdir()
