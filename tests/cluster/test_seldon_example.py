@@ -59,6 +59,7 @@ def orchestrator(
         kube.wait_gone(f"/apis/run.ai/v1/projects/{PROJECT}")
         kube.delete("/apis/scheduling.run.ai/v1/departments/serving")
         client.close()
+        found.client.close()
         found.stop()
 
 
@@ -83,9 +84,8 @@ def test_the_first_example_of_the_readme_is_one_workload(
     assert (row["type"], row["projectName"], row["requestedPods"]["number"]) == ("SeldonDeployment", PROJECT, 2)
     environ = {"RUNAI_DATA_DIR": str(orchestrator.data_dir)}
     listed = runai("workload", "list", "-p", PROJECT, environ=environ)
-    told = runai("workload", "events", "iris", "-p", PROJECT, environ=environ)
     assert "iris" in listed
-    keep("seldon", f"$ python example.py | kubectl apply -f -\n{said}{listed}{told}")
+    keep("seldon", f"$ python example.py | kubectl apply -f -\n{said}{listed}")
 
 
 async def _install_kind(cluster: Cluster) -> None:
