@@ -139,11 +139,16 @@ def test_a_workload_is_submitted_with_the_keyboard_alone(visitor: Visitor) -> No
     page.wait_for_url(re.compile(r"/workloads/[0-9a-f-]{36}"))
 
 
-def test_a_form_from_elsewhere_is_refused(visitor: Visitor) -> None:
+def test_a_form_from_elsewhere_is_refused_and_what_was_typed_stays(visitor: Visitor) -> None:
     page = visitor.go("/workloads/new/training?project=default")
+    page.evaluate("document.body.removeAttribute('hx-headers')")
     page.evaluate("document.querySelector('#new-workload input[name=csrf_token]').value = 'forged'")
     page.get_by_label("Name required").fill("forged")
     with page.expect_response(re.compile("/workloads/new/training")) as answer:
         page.get_by_role("button", name="Submit").click()
 
     assert answer.value.status == 403
+    expect(page.locator("#notices")).to_contain_text("send it again", timeout=60_000)
+    expect(page.get_by_label("Name required")).to_have_value("forged")
+    assert all("403" in each for each in visitor.complaints)  # htmx writes of it to the console
+    visitor.complaints.clear()

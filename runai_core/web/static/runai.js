@@ -76,7 +76,8 @@
       table.parentElement.classList.add("cards-on-phones");
     }
   };
-  document.addEventListener("htmx:afterSwap", label);
+  // While it settles, htmx gives what came anew the attributes of before, and then its own: what is marked before is lost.
+  for (const name of ["htmx:afterSwap", "htmx:afterSettle"]) document.addEventListener(name, label);
   label();
 
   // A form with much in it is sent from within the page: an answer that is no form leaves it as it is.
