@@ -66,11 +66,11 @@ class Trust:
 class Wire:
     """A TCP proxy that can be cut: connections end in the middle of a byte stream, as a bad network ends them."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
         self.open = True
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -217,7 +217,7 @@ class ControlPlane(Process):
     trust: Trust | None = None
     certificate: tuple[Path, Path] = (Path(), Path())
     port: int = 0
-    host: str = "127.0.0.1"
+    names: str = ""  # that it answers to, besides those of loopback
     database: str = ""
     starts: int = 0  # how often it has said before that it listens
 
@@ -225,7 +225,7 @@ class ControlPlane(Process):
         """Start it on its port, and wait until it answers."""
         self.starts = self.said().count("Listening on")
         words = ["control-plane", "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
-        words += ["--host", self.host, "--allowed-hosts", self.host]
+        words += ["--allowed-hosts", self.names] if self.names else []
         words += ["--tls-cert", str(self.certificate[0]), "--tls-key", str(self.certificate[1])]
         words += ["--database-url", self.database] if self.database else []
         self.run(words)
