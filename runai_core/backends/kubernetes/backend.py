@@ -45,36 +45,35 @@ async def open_kubernetes(
         InvalidRequest: the kubeconfig is wrong. Unavailable: the API server cannot be reached.
     """
     clock = clock or SystemClock()
-    async with connect(kubeconfig, context) as api:
-        async with open_world(api) as world:
-            cluster = KubernetesCluster(api, world, clock)
-            cluster.follow_workloads()
-            rows = ExternalRows(world, plugins)
-            frameworks = KubernetesFrameworks(api, world, plugins, rows)
-            await rows.start()
-            cluster.follow_rows(rows)
-            store = await _store(api, world, records, clock, DerivedWorkloads(rows, frameworks))
-            await cluster.start()
-            following = asyncio.create_task(rows.run(), name="external rows")
-            try:
-                yield Backend(
-                    store=store,
-                    cluster=cluster,
-                    runtime=_runtime(api, world),
-                    frameworks=frameworks,
-                    lease=KubernetesLease(api, clock),
-                    clock=clock,
-                    name="kubernetes",
-                    requires=("image",),
-                    resolves=FOLLOWED,
-                    notes=SecretNotes(api, namespace),
-                    versions_last=False,
-                    facts={"API server": api.server, "Kubernetes": await api.server_version()},
-                )
-            finally:
-                following.cancel()
-                await asyncio.gather(following, cluster.close(), return_exceptions=True)
-                store.close()
+    async with connect(kubeconfig, context) as api, open_world(api) as world:
+        cluster = KubernetesCluster(api, world, clock)
+        cluster.follow_workloads()
+        rows = ExternalRows(world, plugins)
+        frameworks = KubernetesFrameworks(api, world, plugins, rows)
+        await rows.start()
+        cluster.follow_rows(rows)
+        store = await _store(api, world, records, clock, DerivedWorkloads(rows, frameworks))
+        await cluster.start()
+        following = asyncio.create_task(rows.run(), name="external rows")
+        try:
+            yield Backend(
+                store=store,
+                cluster=cluster,
+                runtime=_runtime(api, world),
+                frameworks=frameworks,
+                lease=KubernetesLease(api, clock),
+                clock=clock,
+                name="kubernetes",
+                requires=("image",),
+                resolves=FOLLOWED,
+                notes=SecretNotes(api, namespace),
+                versions_last=False,
+                facts={"API server": api.server, "Kubernetes": await api.server_version()},
+            )
+        finally:
+            following.cancel()
+            await asyncio.gather(following, cluster.close(), return_exceptions=True)
+            store.close()
 
 
 async def _store(api: Api, world: World, records: Store, clock: Clock, derived: DerivedWorkloads) -> "KubernetesStore":
