@@ -131,7 +131,7 @@ class TenantStore:
             actor=workload.meta.updated_by,
             workload=workload,
         )
-        saved, _ = await self.transact(Update(workload), Put(intent) if old else Create(intent))
+        saved, _ = await self.transact(Update(workload), Put(intent))  # an earlier one may be forgotten
         return cast("Workload", saved)
 
     async def _intent(self, uid: str) -> Intent | None:

@@ -164,6 +164,19 @@ async def test_a_workload_that_never_came_to_be_ends(wanted: Phase, tenant: Tena
 
 
 @pytest.mark.asyncio
+async def test_a_workload_that_was_refused_can_be_deleted(tenant: Tenant) -> None:
+    await tenant.store.create(a_workload())
+    await tenant.tell(tenant.west, Applied(meta=Meta(name="u1", updated_at=7.0), generation=1, error="no image"))
+    refused = await tenant.store.get_by_uid(Workload, "u1")
+    assert refused.phase is Phase.FAILED
+
+    await tenant.store.update(replace(refused, phase=Phase.DELETING))
+    await tenant.tell(tenant.west, Applied(meta=Meta(name="u1", updated_at=8.0), generation=1))
+
+    assert await tenant.workloads() == {}
+
+
+@pytest.mark.asyncio
 async def test_an_answer_to_an_older_wish_ends_nothing(tenant: Tenant) -> None:
     made = await tenant.store.create(a_workload())
     await tenant.store.update(replace(made, phase=Phase.STOPPING))
