@@ -211,7 +211,12 @@ def delete_cluster(ctx: click.Context, /, name: str) -> None:
 @click.command("agent")
 @click.option("--control-plane", "control_plane_url", required=True, help="https://... of the control plane.")
 @click.option("--join-token-file", type=click.Path(), help="File with a join token; needed for the first connection.")
-@click.option("--ca", "control_plane_ca", type=click.Path(exists=True, dir_okay=False), help="Authorities that may sign its certificate, PEM.")
+@click.option(
+    "--ca",
+    "control_plane_ca",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Authorities that may sign its certificate, PEM.",
+)
 @data_dir_option
 @click.option("--nodes", "nodes_file", type=click.Path(), help="File with the inventory of nodes.")
 @click.option("--simulated-gpus", type=click.IntRange(0, 1024), help="Pretend that this machine has so many GPUs.")
