@@ -13,7 +13,7 @@ from runai_core.backends.kubernetes.secrets import follow
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.assets import CREDENTIALS, Asset
-from runai_core.model.errors import NotFound, RunaiError
+from runai_core.model.errors import Forbidden, NotFound, RunaiError
 from runai_core.model.organization import Project
 from runai_core.operator.news import told
 from runai_core.ports import Clock, Query, Secrets, Store
@@ -26,6 +26,9 @@ RESYNC = 300.0
 AGAIN = 10.0
 """Seconds until what went wrong is tried again."""
 
+BINDING = 30.0
+"""Seconds that a new namespace has until the binding is there that gives us our right in it."""
+
 
 class Credentials:
     """The secrets of one cluster that we made."""
@@ -37,6 +40,7 @@ class Credentials:
         self._secrets = secrets
         self._clock = clock
         self._changed = asyncio.Event()
+        self._refused: dict[str, float] = {}  # namespace -> since when we have had no right there
 
     async def run(self) -> None:
         """Keep them as they should be until cancelled."""
@@ -73,7 +77,13 @@ class Credentials:
             await follow(self._api, self._secrets, project, namespace)
         except NotFound:
             return True  # the namespace is not there, or went meanwhile
+        except Forbidden as error:
+            now = self._clock.now()
+            if now - self._refused.setdefault(namespace, now) > BINDING:
+                log.warning("secrets in %s: %s", namespace, error.message)
+            return False
         except RunaiError as error:
             log.warning("secrets in %s: %s", namespace, error.message)
             return False
+        self._refused.pop(namespace, None)
         return True

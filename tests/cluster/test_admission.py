@@ -127,7 +127,7 @@ def _refused(kube: Kube, path: str, body: Object) -> Refused:
 
 
 def test_a_project_gets_its_namespace_and_queues(operator: Operator, kube: Kube) -> None:
-    namespace = kube.get("/api/v1/namespaces/runai-vision")
+    namespace = kube.wait("/api/v1/namespaces/runai-vision", bool, seconds=PATIENCE)
     queue = kube.wait(f"{QUEUES}/vision", bool, seconds=PATIENCE)
 
     assert namespace["metadata"]["labels"]["runai/queue"] == "vision"

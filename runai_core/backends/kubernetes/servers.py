@@ -17,8 +17,10 @@ from runai_core.backends.kubernetes.resources import DEPLOYMENTS, KNATIVE_SERVIC
 from runai_core.backends.kubernetes.telling import warn
 from runai_core.backends.kubernetes.world import World
 from runai_core.lifecycle.phases import CLAIMS_QUOTA
+from runai_core.lifecycle.seen import EVICTED
 from runai_core.lifecycle.vacancies import is_live
 from runai_core.model.errors import Conflict, NotFound
+from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Gang, Pod, Workload
 
 ENDED = frozenset({"Succeeded", "Failed"})
@@ -107,8 +109,14 @@ async def replicas(api: Api, world: World, workload: Workload, place: Place, pod
         await warn(api, workload, place, NOT_READY, f"Knative says {reason or 'that it is not ready'}: {message}")
     if ready != "True":
         return before
-    # Those that are ending stand beside one that stays, in the same place.
-    return len({pod.spec.rank for pod in pods if pod.attempt == workload.attempt and is_live(pod)})
+    # Those that are ending stand beside one that stays, in the same place; without one, Knative wants none.
+    return len({pod.spec.rank for pod in pods if pod.attempt == workload.attempt and _is_wanted(pod)})
+
+
+def _is_wanted(pod: Pod) -> bool:
+    """Return whether a pod stays, as far as Knative is concerned: one that was evicted gets a successor."""
+    ends = pod.status.state is PodState.RELEASING and pod.status.reason not in EVICTED
+    return is_live(pod) and not ends
 
 
 def is_knatives(item: Object) -> bool:

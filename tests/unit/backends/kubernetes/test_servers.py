@@ -218,6 +218,18 @@ async def test_the_number_is_that_of_the_pods_once_knative_is_ready() -> None:
 
     assert await kept(server, a_server(), PodState.RUNNING, PodState.PENDING, PodState.FAILED) == 2
     assert await kept(server, a_server()) == 0
+    assert await kept(server, a_server(), PodState.RUNNING, PodState.RELEASING) == 1
+    assert await kept(server, a_server(), PodState.RELEASING) == 0, "it is being scaled to nothing"
+
+
+async def test_an_evicted_replica_gets_a_successor() -> None:
+    server = Server()
+    await serving(server, a_server())
+    server.says("True")
+    [pod] = pods(PodState.RELEASING)
+    evicted = replace(pod, status=replace(pod.status, reason="Preempted"))
+
+    assert await replicas(server.api, server.world, a_server(), PLACE, [evicted]) == 1
 
 
 async def test_while_knative_cannot_say_the_number_stays() -> None:
