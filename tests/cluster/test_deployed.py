@@ -17,12 +17,15 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from pytest_socket import socket_allow_hosts
 
 from tests.cluster import binaries, machine
 from tests.cluster.cluster import Cluster
 from tests.cluster.kube import Kube, Object
 from tests.cluster.product_image import RUNAI, write_product_image
-from tests.cluster.running import eventually, real
+from tests.cluster.running import eventually, real, real_at_rest
+from tests.controlplanes import ControlPlane, Trust, Wire, wait_for
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -338,3 +341,43 @@ def _forwarded(cluster: Cluster, target: str = "service/runai-api", port: int = 
             yield f"http://127.0.0.1:{found[1]}"
         finally:
             process.terminate()
+
+
+@pytest.mark.timeout(600)  # two operators start anew, and one of them connects
+def test_the_cluster_is_linked_to_a_control_plane_by_installing(deployed: Deployed, tmp_path: Path) -> None:
+    host = deployed.cluster.host_address
+    socket_allow_hosts([host, "127.0.0.1", "localhost"])  # where pods reach this machine; undone after the test
+    (tmp_path / "tls").mkdir()
+    trust = Trust(tmp_path / "tls")
+    plane = ControlPlane(
+        log=tmp_path / "control-plane.log",
+        data_dir=tmp_path / "control-plane",
+        trust=trust,
+        certificate=trust.certificate((host, "127.0.0.1")),
+        port=free_port(),
+        names=host,
+    )
+    wire = Wire(plane.port, host)  # where the pods reach it; it listens on loopback itself
+    token = tmp_path / "west.token"
+    try:
+        plane.start()
+        api = plane.api()
+        west = api.post("/clusters", {"name": "west"})["uuid"]
+        token.write_text(api.get(f"/clusters/{west}/cluster-install-info")["joinToken"])
+        deployed.install(
+            *("--control-plane-url", f"https://{host}:{wire.port}"),
+            *("--join-token-file", str(token), "--control-plane-ca", str(trust.file)),
+        )
+        wait_for("it is connected", lambda: api.get("/clusters/west")["status"]["state"] == "Connected", START_SECONDS)
+
+        spec = real_at_rest(["/bin/sh", "-c", "echo asked for elsewhere; sleep 2"])
+        uid = api.submit("from-there", spec.pop("command"), project="vision", **spec)
+        assert api.wait(uid, "Completed", "Failed", seconds=120) == "Completed", deployed.logs()
+        assert api.http.get(f"/api/v1/workloads/{uid}/logs").text == "asked for elsewhere\n"
+        secret = deployed.kube.get(f"{SECRETS}/runai-notes")
+        assert list(secret["data"]) == ["control-plane.json"]
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}\n{deployed.logs()}\n{plane.said()[-3000:]}") from None
+    finally:
+        wire.close()
+        plane.stop()
