@@ -44,12 +44,12 @@ programs:
 
 # Each file in one process: its tests share servers. The last ones start Ray's clusters, Airflow's services and Spark's
 # JVMs: where so little time is left that the tests on a cluster, which come after them, would not fit, they are left out.
-integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## The plug-ins with the real frameworks, and a real virtual machine (7 minutes)
+integrations: .venv-ecosystems/.installed .venv-kubeflow/.installed java ## The plug-ins with the real frameworks, and a real virtual machine (10 minutes)
 	@MINUTES=10 tools/again "plug-ins with their frameworks" .venv-ecosystems/bin/python -m pytest -m ecosystem $(PYTEST_ARGS) $(foreach name,mlflow kubevirt seldon,integrations/$(name))
 	@MINUTES=8 tools/again "the plug-in of Kubeflow" .venv-kubeflow/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning -m ecosystem $(filter-out %_cluster.py,$(wildcard integrations/kubeflow/tests/test_*.py))
 	@MINUTES=57 tools/again "Ray, Spark and Airflow" .venv-ecosystems/bin/python -m pytest -m ecosystem $(PYTEST_ARGS) $(foreach name,ray spark airflow,integrations/$(name))
 
-integrations-cluster: .venv-ecosystems/.installed java ## Airflow's and Spark's own pods on real nodes of the test cluster (5 minutes)
+integrations-cluster: .venv-ecosystems/.installed java ## Airflow's and Spark's own pods on real nodes of the test cluster (2 minutes)
 	@tools/again "Airflow and Spark on a Kubernetes cluster" .venv-ecosystems/bin/python -m pytest -m cluster -p no:xdist integrations/airflow integrations/spark
 
 demo-integrations-cluster: .venv-ecosystems/.installed java ## The demo of the integrations on the test cluster
