@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, TypeVar, overload
+from typing import IO, Any, TypeVar, overload
 
 PATIENCE = 60.0
 """Seconds that a test waits at most. No test is about this number: what comes at all comes much sooner."""
@@ -51,6 +51,16 @@ async def soon(awaited: Awaitable[T]) -> T:
     """Return what is awaited; fail when it does not come at all."""
     async with asyncio.timeout(PATIENCE):
         return await awaited
+
+
+def heard(stream: IO[str] | None, words: str) -> str:
+    """Return what a command has said on a stream up to the line with the words; fail when it ends without them."""
+    assert stream is not None
+    said = ""
+    while words not in said and (line := stream.readline()):
+        said += line
+    assert words in said, said
+    return said
 
 
 def _pauses() -> Iterator[float]:

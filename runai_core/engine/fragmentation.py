@@ -64,7 +64,6 @@ class Packer:
         self._learn_at = LEARN_AT
         self._spared = _largest_nodes(session)
         self._prices: dict[int, dict[State, float]] = {}
-        self._wanted: dict[int, float] = {}
         self._kinds: list[Kind] = []
         self._kind_of: list[int] = []
         self._states: list[State] = []

@@ -48,6 +48,7 @@ class Futures:
         self._kept: dict[State, float] = {}
         self._allowed: dict[int, list[int]] = {}
         self._masks = masks
+        self._allowing: dict[int, frozenset[int]] = {}
         asked = sum(mix.values())
         self._several = [(key, mix[key] / asked) for key in self._keys if key[2] > 1]
         self._open: dict[State, float] = {}
@@ -105,22 +106,29 @@ class Futures:
     def open_to_several(self, state: State, kind: Kind) -> float:
         """Return the thousandths of GPUs that requests for several devices could use here, by their share in the mix.
 
-        What the published gradient descent counts ("Beware of Fragmentation", USENIX ATC 2023, section 4), for
-        these requests alone: trying says what a node will hold, not that those who need a whole node find no other.
+        What the published gradient descent counts ("Beware of Fragmentation", USENIX ATC 2023), for these requests
+        alone: trying says what a node will hold, not that those who need a whole node find no other.
         """
         known = self._open.get(state)
         if known is None:
+            masks = self._masks_of(kind[0])
             known = self._open[state] = sum(
-                share * _usable(key, state)
-                for key, share in self._several
-                if any(mask == key[4] for number, mask in enumerate(self._masks) if kind[0] >> number & 1)
+                share * _usable(key, state) for key, share in self._several if key[4] in masks
             )
         return known
 
     def _allows(self, requests: list[Key], allowed_by: int) -> int:
         """Return the positions whose constraints let them run on a kind of node."""
-        masks = {mask for number, mask in enumerate(self._masks) if allowed_by >> number & 1}
+        masks = self._masks_of(allowed_by)
         return sum(1 << number for number, key in enumerate(requests) if key[4] in masks)
+
+    def _masks_of(self, allowed_by: int) -> frozenset[int]:
+        """Return the constraints, as sets of nodes, that allow a kind of node."""
+        known = self._allowing.get(allowed_by)
+        if known is None:
+            found = (mask for number, mask in enumerate(self._masks) if allowed_by >> number & 1)
+            known = self._allowing[allowed_by] = frozenset(found)
+        return known
 
 
 def take(whole: int, parts: list[int], devices: int, amount: int) -> int:

@@ -18,7 +18,7 @@ import pytest
 from runai_core.client import Client, quota
 from runai_core.client.results import Workload
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
-from tests.waiting import eventually
+from tests.waiting import eventually, heard
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
@@ -159,16 +159,6 @@ def when_running(client: Client, act: Callable[[Workload], object]) -> threading
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
-
-
-def heard(process: "subprocess.Popen[str]", words: str) -> str:
-    """Return what a command has said up to the line with the words."""
-    assert process.stderr is not None
-    said = ""
-    while words not in said and (line := process.stderr.readline()):
-        said += line
-    assert words in said, said
-    return said
 
 
 def test_a_gang_of_replicas_is_one_run(run: Callable[..., Any], client: Client, capfd: Any) -> None:
@@ -329,11 +319,11 @@ def test_an_orchestrator_that_restarts_while_the_run_lasts_is_waited_for(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    said = heard(process, "is Running")
+    said = heard(process.stderr, "is Running")
     (fresh,) = [found for found in client.list() if found.id not in before]
 
     orchestrator.kill()
-    said += heard(process, "trying again")
+    said += heard(process.stderr, "trying again")
     orchestrator.start(port=int(client.transport.connection.url.rpartition(":")[2]))
     go.touch()
     said += process.communicate(timeout=240)[1]

@@ -15,7 +15,7 @@ import pytest
 from runai_core.client import Client
 from tests.cluster.frameworks import LIGHT
 from tests.orchestrators import OrchestratorProcess, an_orchestrator, kill_rank
-from tests.waiting import eventually
+from tests.waiting import eventually, heard
 
 pytestmark = [pytest.mark.ecosystem, pytest.mark.timeout(1200)]
 
@@ -63,16 +63,6 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     (folder / "sleep.py").write_text(SLEEP)
     with an_orchestrator(folder, nodes=NODES) as orchestrator:
         yield Tools(orchestrator, folder)
-
-
-def heard(process: "subprocess.Popen[str]", words: str) -> str:
-    """Return what a command has said up to the line with the words."""
-    assert process.stdout is not None
-    said = ""
-    while words not in said and (line := process.stdout.readline()):
-        said += line
-    assert words in said, said
-    return said
 
 
 def processes_of(orchestrator: OrchestratorProcess) -> list[str]:
@@ -150,7 +140,7 @@ def test_it_tells_why_it_waits_and_ctrl_c_deletes_it(tools: Tools) -> None:
     )
     process = tools.start(*words)
     tools.until(lambda: tools.row("big").get("phase") == "Pending")
-    said = heard(process, "big is Pending")
+    said = heard(process.stdout, "big is Pending")
 
     process.send_signal(signal.SIGINT)
     said += process.communicate(timeout=120)[0]
