@@ -9,8 +9,6 @@ unless that moment passes.
 Level-triggered over the informers: whatever changed, an object is looked at again.
 """
 
-import asyncio
-import heapq
 import logging
 import time
 from collections.abc import Mapping
@@ -33,12 +31,13 @@ from runai_core.model.errors import (
     NotFound,
     PolicyViolation,
     RunaiError,
-    StaleVersion,
 )
 from runai_core.model.meta import Meta
 from runai_core.model.organization import SYSTEM, Actor
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import TERMINAL, Phase, Workload
+from runai_core.ports import Clock
+from runai_core.service.agenda import Agenda
 from runai_core.service.journal import Journal
 from runai_core.service.submissions import Submission, Submissions
 from runai_core.service.workloads import INFERENCE, WorkloadService
@@ -72,98 +71,40 @@ class Adoption:
         submissions: Submissions,
         workloads: WorkloadService,
         journal: Journal,
+        clock: Clock,
     ) -> None:
         self._world = world
         self._store = store
         self._submissions = submissions
         self._workloads = workloads
         self._journal = journal
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
-        self._busy: set[str] = set()
-        self._failures: dict[str, int] = {}
+        self._agenda: Agenda[str] = Agenda(clock, "workload object", first=FIRST_RETRY, longest=LONGEST_RETRY)
         self._hopeful: set[str] = set()  # refused for what somebody else may yet make
         self._edits: dict[str, tuple[int, float]] = {}  # uid -> generation that the status does not know, until when
-        self._timers: list[tuple[float, str]] = []
-        self._timer_set = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled: first everything that is there, then whatever changes."""
         for resource in codec.RESOURCES.values():
             informer = self._world.crd(resource)
             await informer.synced()
-            informer.on_change(lambda _, old, new: self._look_at((new or old or {})["metadata"].get("uid", "")))
+            informer.on_change(lambda _, old, new: self._agenda.poke((new or old or {})["metadata"]["uid"]))
         for item in self._store.found():
-            self._look_at(item["metadata"]["uid"])
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick())
-            for _ in range(WORKERS):
-                tasks.create_task(self._work())
-
-    # -- the queue
-
-    def _look_at(self, uid: str) -> None:
-        if uid and uid not in self._queued:
-            self._queued.add(uid)
-            self._queue.put_nowait(uid)
-
-    def _later(self, uid: str, seconds: float) -> None:
-        heapq.heappush(self._timers, (time.monotonic() + seconds, uid))
-        self._timer_set.set()
-
-    async def _tick(self) -> None:
-        while True:
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                self._look_at(heapq.heappop(self._timers)[1])
-            self._timer_set.clear()
-            wait = self._timers[0][0] - time.monotonic() if self._timers else None
-            try:
-                async with asyncio.timeout(wait):
-                    await self._timer_set.wait()
-            except TimeoutError:
-                continue
-
-    async def _work(self) -> None:
-        while True:
-            uid = await self._queue.get()
-            self._queued.discard(uid)
-            if uid in self._busy:
-                self._later(uid, 0.05)
-                continue
-            self._busy.add(uid)
-            try:
-                await self._handle(uid)
-                if uid not in self._hopeful:
-                    self._failures.pop(uid, None)
-            except StaleVersion:
-                self._later(uid, 0.05)
-            except NotFound:
-                log.debug("object %s is gone", uid)
-            except RunaiError as error:
-                log.warning("workload object %s: %s", uid, error.message)
-                self._retry(uid)
-            except Exception:  # the top of a loop: one object must not stop the others
-                log.exception("workload object %s could not be handled", uid)
-                self._retry(uid)
-            finally:
-                self._busy.discard(uid)
-
-    def _retry(self, uid: str) -> None:
-        failures = self._failures[uid] = self._failures.get(uid, 0) + 1
-        self._later(uid, min(FIRST_RETRY * 2.0 ** (failures - 1), LONGEST_RETRY))
-
-    # -- one object
+            self._agenda.poke(item["metadata"]["uid"])
+        await self._agenda.run(self._handle, workers=WORKERS)
 
     async def _handle(self, uid: str) -> None:
         item = self._find(uid)
-        if item is None or codec.is_template(item):
+        if item is None:
+            self._forget(uid)
+            return
+        if codec.is_template(item):
             return
         if not codec.is_workload(item):
             if item["metadata"].get("deletionTimestamp"):
                 return
             wait = _ours_until(item) - time.time()
             if wait > 0:
-                self._later(uid, wait)
+                self._agenda.after(uid, wait)
                 return
             await self._take_up(item)
         elif _was_changed(item) or uid in self._hopeful:
@@ -177,6 +118,11 @@ class Adoption:
             if item is not None:
                 return item
         return None
+
+    def _forget(self, uid: str) -> None:
+        self._agenda.forget(uid)
+        self._hopeful.discard(uid)
+        self._edits.pop(uid, None)
 
     async def _follow(self, item: Object) -> None:
         """Do what the object asks of a workload that exists: end, stop, or run again."""
@@ -215,7 +161,7 @@ class Adoption:
             known = self._edits[uid] = (generation, time.monotonic() + EDIT_SECONDS)
         wait = known[1] - time.monotonic()
         if wait > 0:
-            self._later(uid, wait)
+            self._agenda.after(uid, wait)
         return wait <= 0
 
     async def _take_up(self, item: Object) -> None:
@@ -227,7 +173,7 @@ class Adoption:
             await self._refuse(item, project, error)
             if isinstance(error, NotFound):  # its project, say, may be made after it
                 self._hopeful.add(item["metadata"]["uid"])
-                self._retry(item["metadata"]["uid"])
+                self._agenda.again(item["metadata"]["uid"])
             return
         self._hopeful.discard(item["metadata"]["uid"])
         adopted = await self._store.adopt(item, workload)

@@ -9,7 +9,6 @@ tried again later, and holds up nobody.
 import asyncio
 import contextlib
 import hashlib
-import heapq
 import logging
 import time
 from collections import defaultdict
@@ -39,6 +38,8 @@ from runai_core.operator.derivation import Grouped, changes, derive, membership,
 from runai_core.operator.owners import Owners, tells_the_same
 from runai_core.operator.properties import Facts, KindDefaults, kind_defaults
 from runai_core.plugins.registry import Registry
+from runai_core.ports import Clock
+from runai_core.service.agenda import Agenda
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +68,13 @@ Key = tuple[str, str]
 class PodGrouper:
     """Keeps the groups of all pods of our scheduler as their owners say."""
 
-    def __init__(self, api: Api, world: World, registry: Registry, *, scheduler: str = SCHEDULER) -> None:
+    def __init__(self, api: Api, world: World, registry: Registry, clock: Clock, *, scheduler: str = SCHEDULER) -> None:
         self._api = api
         self._world = world
         self._registry = registry
         self._scheduler = scheduler
         self._owners = Owners(api, world, Kinds(api, registry.kinds.values()))
-        self._queue: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: set[Key] = set()
-        self._busy: set[Key] = set()
-        self._later: list[tuple[float, Key]] = []
-        self._tries: dict[Key, int] = {}
+        self._agenda: Agenda[Key] = Agenda(clock, "pod", first=FIRST_RETRY, longest=LONGEST_RETRY)
         self._pods_below: defaultdict[str, set[Key]] = defaultdict(set)  # uid of an owner -> pods
         self._above: dict[Key, tuple[str, ...]] = {}
         self._told: dict[Key, str] = {}
@@ -96,15 +93,8 @@ class PodGrouper:
         for pod in world.pods.all():
             self._pod_changed("ADDED", None, pod)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tick())
             tasks.create_task(self._follow_defaults())
-            for _ in range(WORKERS):
-                tasks.create_task(self._work())
-
-    @property
-    def waiting(self) -> int:
-        """How many pods are still to be looked at."""
-        return len(self._queued) + len(self._busy)
+            tasks.create_task(self._agenda.run(self._look, workers=WORKERS))
 
     # -- what changed
 
@@ -112,7 +102,7 @@ class PodGrouper:
         if new is None:
             self._forget(_key(old or {}))
         elif self._is_ours(new) and (old is None or not tells_the_same(old, new)):
-            self._poke(_key(new))
+            self._agenda.poke(_key(new))
 
     def _group_changed(self, kind: str, old: Object | None, new: Object | None) -> None:
         """A group that was deleted, or changed by somebody, is made right by its pods."""
@@ -120,13 +110,13 @@ class PodGrouper:
             return
         for pod in self._world.pods.find(REPORTER, "/".join(_key(new or old or {}))):
             if self._is_ours(pod):
-                self._poke(_key(pod))
+                self._agenda.poke(_key(pod))
                 if new is not None:
                     break
 
     def _owner_changed(self, uid: str) -> None:
         for key in self._pods_below.get(uid, ()):
-            self._poke(key)
+            self._agenda.poke(key)
 
     def _is_ours(self, pod: Object) -> bool:
         """Return whether the grouper is responsible: one of our scheduler's pods, alive, and not of our own making."""
@@ -140,48 +130,27 @@ class PodGrouper:
         launched = (meta.get("labels") or {}).get(WORKLOAD_UID_LABEL)
         return not (named and (launched or by_hand))
 
-    def _poke(self, key: Key) -> None:
-        if key not in self._queued:
-            self._queued.add(key)
-            self._queue.put_nowait(key)
-
     def _forget(self, key: Key) -> None:
         for uid in self._above.pop(key, ()):
             self._pods_below[uid].discard(key)
             if not self._pods_below[uid]:
                 del self._pods_below[uid]
-        self._tries.pop(key, None)
+        self._agenda.forget(key)
         self._told.pop(key, None)
 
     # -- the loop
 
-    async def _tick(self) -> None:
-        while True:
-            now = time.monotonic()
-            while self._later and self._later[0][0] <= now:
-                self._poke(heapq.heappop(self._later)[1])
-            await asyncio.sleep(min(max(self._later[0][0] - now, 0.02), 0.2) if self._later else 0.2)
-
-    async def _work(self) -> None:
-        while True:
-            key = await self._queue.get()
-            self._queued.discard(key)
-            if key in self._busy:
-                heapq.heappush(self._later, (time.monotonic() + 0.02, key))
-                continue
-            self._busy.add(key)
-            try:
-                await self._look(key)
-                self._tries.pop(key, None)
-            except RunaiError as error:
-                await self._retry(key, error)
-            except Exception as error:  # the top of a loop: one bad pod must not stop the others
-                log.exception("pod %s/%s could not be grouped", *key)
-                await self._retry(key, Conflict(f"{type(error).__name__}: {error}"))
-            finally:
-                self._busy.discard(key)
-
     async def _look(self, key: Key) -> None:
+        try:
+            await self._group(key)
+            self._told.pop(key, None)
+        except RunaiError as error:
+            await self._retry(key, error)
+        except Exception as error:  # whatever is wrong with it, its owner is told
+            log.exception("pod %s/%s could not be grouped", *key)
+            await self._retry(key, Conflict(f"{type(error).__name__}: {error}"))
+
+    async def _group(self, key: Key) -> None:
         pod = self._world.pods.get(key[1], key[0])
         if pod is None or not self._is_ours(pod):
             return
@@ -193,7 +162,6 @@ class PodGrouper:
         if patch is not None:
             with contextlib.suppress(NotFound):  # it went while we looked
                 self._world.pods.note(await self._api.patch(PODS, key[1], patch, key[0]))
-        self._told.pop(key, None)
 
     def _remember(self, key: Key, chain: tuple[Object, ...]) -> None:
         uids = tuple(item["metadata"]["uid"] for item in chain[1:])
@@ -234,8 +202,7 @@ class PodGrouper:
         )
 
     async def _retry(self, key: Key, error: RunaiError) -> None:
-        tries = self._tries[key] = self._tries.get(key, 0) + 1
-        heapq.heappush(self._later, (time.monotonic() + min(FIRST_RETRY * 2 ** (tries - 1), LONGEST_RETRY), key))
+        tries = self._agenda.again(key)
         passing = isinstance(error, StaleVersion | NotFound | Unavailable)
         if (passing and tries < 4) or self._told.get(key) == error.message:
             return

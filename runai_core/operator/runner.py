@@ -79,12 +79,13 @@ async def operate(orchestrator: Orchestrator) -> None:
         submissions=Submissions(orchestrator.backend, orchestrator.policies),
         workloads=orchestrator.workloads,
         journal=orchestrator.journal,
+        clock=clock,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(organization.run(), name="organization")
         tasks.create_task(told(store, AccessRule, lambda _: organization.wake(), clock), name="access rules")
         tasks.create_task(credentials.run(), name="credentials")
-        tasks.create_task(PodGrouper(api, world, orchestrator.plugins).run(), name="pod grouper")
+        tasks.create_task(PodGrouper(api, world, orchestrator.plugins, clock).run(), name="pod grouper")
         tasks.create_task(Reservations(api, world).run(), name="reservations")
         tasks.create_task(adoption.run(), name="adoption")
         tasks.create_task(Looking(api, lambda: world.nodes, store).run(), name="prerequisites")

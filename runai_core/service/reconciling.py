@@ -7,8 +7,6 @@ lead to another look.
 """
 
 import asyncio
-import heapq
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,16 +18,14 @@ from runai_core.lifecycle.phases import Effect, Signal
 from runai_core.lifecycle.rendezvous import meeting_point
 from runai_core.lifecycle.vacancies import left_over
 from runai_core.model.decision import Verdict
-from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.spec import CleanPodPolicy
 from runai_core.model.workload import TERMINAL, Gang, Members, Phase, Pod, Workload, WorkloadType
 from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, KnowsAddresses, KnowsReplicas, Query, RemovesPods
+from runai_core.service.agenda import Agenda
 from runai_core.service.journal import Journal
 from runai_core.service.scheduling import SchedulingService
 from runai_core.service.witness import Witness
-
-log = logging.getLogger(__name__)
 
 WORKERS = 16
 """Workloads that are looked at side by side."""
@@ -53,19 +49,14 @@ class Reconciler:
         self._scheduling = scheduling
         self._plugins = plugins
         self._witness = Witness(journal) if backend.frameworks is not None else None
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
-        self._busy: set[str] = set()
-        self._timers: list[tuple[float, str]] = []
-        self._timer_set = asyncio.Event()
+        self._agenda: Agenda[str] = Agenda(backend.clock, "workload", first=RECHECK, longest=RECHECK)
         self._stuck: dict[str, None] = {}  # workloads that may find a place in another node pool, oldest first
         scheduling.when_waiting(self._consider_moving)
 
     def poke(self, uid: str) -> None:
         """Ask for a look at a workload; asking twice before the look is one look."""
-        if uid and uid not in self._queued:
-            self._queued.add(uid)
-            self._queue.put_nowait(uid)
+        if uid:
+            self._agenda.poke(uid)
 
     async def run(self) -> None:
         """Work until cancelled: first everything that is stored, then whatever changes."""
@@ -73,9 +64,7 @@ class Reconciler:
             self.poke(workload.meta.uid)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
-            tasks.create_task(self._tick())
-            for _ in range(WORKERS):
-                tasks.create_task(self._work())
+            tasks.create_task(self._agenda.run(self._look, workers=WORKERS))
 
     def _consider_moving(self, workload: Workload) -> None:
         self._stuck[workload.meta.uid] = None
@@ -94,49 +83,6 @@ class Reconciler:
             self.poke(change.workload_uid)
             if change.schedules:
                 self._scheduling.wake()
-
-    async def _tick(self) -> None:
-        while True:
-            now = self._clock.now()
-            while self._timers and self._timers[0][0] <= now:
-                self.poke(heapq.heappop(self._timers)[1])
-            wait = self._timers[0][0] - now if self._timers else 3600.0
-            self._timer_set.clear()
-            waiting = asyncio.create_task(self._timer_set.wait())
-            sleeping = asyncio.create_task(self._clock.sleep(wait))
-            try:
-                await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                sleeping.cancel()
-
-    def _later(self, uid: str, at: float) -> None:
-        heapq.heappush(self._timers, (at, uid))
-        self._timer_set.set()
-
-    async def _work(self) -> None:
-        while True:
-            uid = await self._queue.get()
-            self._queued.discard(uid)
-            if uid in self._busy:
-                self._later(uid, self._clock.now() + 0.01)
-                continue
-            self._busy.add(uid)
-            try:
-                await self._look(uid)
-            except StaleVersion:
-                self.poke(uid)
-            except NotFound:
-                log.debug("workload %s is gone", uid)
-            except RunaiError as error:
-                log.warning("workload %s: %s", uid, error.message)
-                self._later(uid, self._clock.now() + RECHECK)
-            except Exception:  # the top of a loop: one workload must not stop the others
-                log.exception("workload %s could not be handled", uid)
-                self._later(uid, self._clock.now() + RECHECK)
-            finally:
-                self._busy.discard(uid)
-            await asyncio.sleep(0)  # looks that never wait must not starve the API
 
     async def _look(self, uid: str) -> None:
         workload = await self._store.get_by_uid(Workload, uid)
@@ -249,7 +195,7 @@ class Reconciler:
             self.poke(workload.meta.uid)  # what the effects ask for is derived from what is stored now
             return
         if (at := look_again_at(workload, pods, now)) is not None:
-            self._later(workload.meta.uid, at)
+            self._agenda.at(workload.meta.uid, at)
         if workload.phase not in LEAVING:
             await self._delete_when_due(workload)
 
@@ -270,7 +216,7 @@ class Reconciler:
             return
         due, cause = found
         if self._clock.now() < due:
-            self._later(workload.meta.uid, due)
+            self._agenda.at(workload.meta.uid, due)
             return
         changed, _ = advance(workload, Signal.DELETE_ASKED, now=self._clock.now(), cause=cause)
         saved = await self._store.update(changed)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from runai_core.backends.kubernetes.api import Api, connect
+from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.resources import CRDS, NAMESPACES, POD_GROUPS, PODS, Resource, resource_of
@@ -37,7 +38,6 @@ class Operating:
 
     api: Api
     world: World
-    grouper: PodGrouper
     rows: ExternalRows
     frameworks: KubernetesFrameworks
     registry: Registry
@@ -110,10 +110,9 @@ async def operating(
             async with open_world(api, (PODS, POD_GROUPS)) as world:
                 rows = ExternalRows(world, registry)
                 await rows.start()
-                grouper = PodGrouper(api, world, registry)
-                task = asyncio.create_task(grouper.run())
+                task = asyncio.create_task(PodGrouper(api, world, registry, SystemClock()).run())
                 frameworks = KubernetesFrameworks(api, world, registry, rows)
-                yield Operating(api, world, grouper, rows, frameworks, registry, namespace)
+                yield Operating(api, world, rows, frameworks, registry, namespace)
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from runai_core.backends.kubernetes.api import connect
+from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.resources import (
     CRON_JOBS,
     DEPLOYMENTS,
@@ -443,7 +444,7 @@ async def test_a_grouper_that_dies_in_the_middle_is_followed_by_another(cluster:
     async with operating(cluster) as parts:
         path = f"/api/v1/namespaces/{parts.namespace}/pods"
         bodies = [a_pod(f"p{n}", scheduler="runai-scheduler") for n in range(120)]
-        first = asyncio.create_task(PodGrouper(parts.api, parts.world, parts.registry).run())
+        first = asyncio.create_task(PodGrouper(parts.api, parts.world, parts.registry, SystemClock()).run())
         await asyncio.to_thread(send_all, cluster.kubeconfig(), [("POST", path, body) for body in bodies])
         first.cancel()
         pods = await parts.pods(120)
