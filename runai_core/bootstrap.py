@@ -53,6 +53,7 @@ from runai_core.service.sso import SsoService
 from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
 from runai_core.service.tenant_settings import TenantSettingsService
+from runai_core.service.storage import StorageService
 from runai_core.service.users import UserService
 from runai_core.service.waiting import WaitingService
 from runai_core.service.workloads import Judge, WorkloadService
@@ -105,6 +106,7 @@ class Orchestrator:
 
     async def nodes(self) -> tuple[Node, ...]:
         """Return the nodes, for status pages."""
+    storage: StorageService
         return tuple(await self.backend.cluster.nodes())
 
 
@@ -299,6 +301,7 @@ def build(
     ), reconciler
 
 
+        storage=StorageService(backend, access, clusters),
 def _secrets(backend: Backend, vault: Vault) -> SecretService:
     """Return who opens secrets; a cluster that makes pods with them asks it."""
     opened = SecretService(backend.store, vault)

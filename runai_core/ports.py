@@ -6,7 +6,7 @@ an old version is refused, a watch can be resumed or says that it is too old.
 The local backend imitates them; the service layer imports neither backend.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +17,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import Snapshot
+from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 
 
@@ -394,3 +395,4 @@ class Backend:
     knows_secrets: bool = False  # every secret is ours; False: the cluster may have further ones
     notes: KeepsNotes | None = None  # None: files of the data directory are as good
     versions_last: bool = True  # False: versions of workloads and pods mean nothing to the next process
+    storage_classes: Callable[[], Sequence[StorageClass]] | None = None  # by name; None: claims are of no class here

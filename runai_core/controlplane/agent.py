@@ -155,7 +155,10 @@ class Conversation:
         while True:
             nodes = await self._site.backend.cluster.nodes()
             conditions = [*await missing_prerequisites(self._store), *lost_nodes(nodes), *self._problems()]
-            await self._peer.send({"alive": {"conditions": [wire.encode(item) for item in conditions]}})
+            alive: dict[str, Any] = {"conditions": [wire.encode(item) for item in conditions]}
+            if (classes := self._site.backend.storage_classes) is not None:
+                alive["storageClasses"] = [wire.encode(item) for item in classes()]
+            await self._peer.send({"alive": alive})
             seen = [wire.encode(node) for node in nodes]
             if seen != told:
                 await self._peer.send({"nodes": seen})

@@ -32,6 +32,7 @@ from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavaila
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.organization import Department, Project
+from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Clock
 from runai_core.service.clusters import LOST_AFTER, ClusterService
@@ -297,8 +298,11 @@ class Session:
     async def _on_alive(self, message: dict[str, Any]) -> None:
         self._heard.set()
         conditions = tuple(wire.decode(ClusterCondition, item) for item in message["conditions"])
+        classes = message.get("storageClasses")
+        known = None if classes is None else tuple(wire.decode(StorageClass, item) for item in classes)
         if self._link is not None:
-            await self._save(last_liveness=self._clock.now(), connected=True, conditions=conditions)
+            now = self._clock.now()
+            await self._save(last_liveness=now, connected=True, conditions=conditions, storage_classes=known)
 
     async def _on_nodes(self, nodes: list[Any]) -> None:
         uid = self._cluster.meta.uid

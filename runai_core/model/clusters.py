@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from runai_core.model.meta import WIRE, Meta
 from runai_core.model.nodes import Node
+from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Workload
 
 CLUSTER = "run.ai/cluster"
@@ -106,6 +107,7 @@ class ClusterLink:
     positions: Mapping[str, int] = field(default_factory=dict)  # kind -> version in the cluster's store
     facts: ClusterFacts = ClusterFacts()
     conditions: tuple[ClusterCondition, ...] = ()
+    storage_classes: tuple[StorageClass, ...] | None = None  # None: the cluster does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from runai_core.model.assets import (
     SPECS,
     Asset,
     AssetKind,
+    PvcSource,
     SupportedTypes,
     Template,
 )
@@ -26,6 +27,7 @@ from runai_core.service.asset_fields import credentials_of
 from runai_core.service.asset_scopes import PRIVATE, is_visible, stored_name
 from runai_core.service.preinstalled import PREINSTALLED
 from runai_core.service.secrets import REQUIRED, SECRET_MEMBERS, Vault
+from runai_core.service.storage import Claims
 
 TITLE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 TITLE_RULE = (
@@ -91,6 +93,7 @@ class AssetService:
         self._store = backend.store
         self._access = access
         self._vault = vault
+        self._claims = Claims(backend)
 
     @property
     def key_id(self) -> int:
@@ -208,7 +211,10 @@ class AssetService:
 
     async def filled(self, asset: Asset, spec: Mapping[str, Any]) -> Asset:
         """Return the asset with this specification: checked, and what is secret sealed."""
-        given = wire.encode(wire.decode(SPECS[asset.kind], spec, at="spec"))
+        decoded = wire.decode(SPECS[asset.kind], spec, at="spec")
+        if isinstance(decoded, PvcSource):
+            await self._claims.check(decoded, asset, await self._project_of(asset))
+        given = wire.encode(decoded)
         secret = {name: given.pop(name) for name in SECRET_MEMBERS.get(asset.kind, ()) if name in given}
         if asset.kind in CREDENTIALS:
             given, secret = self._credential(asset, given, secret)
@@ -272,6 +278,9 @@ class AssetService:
     async def _all(self) -> list[Asset]:
         kept = (await self._store.list(Asset, Query(filters=(Filter("scope_type", Op.NE, PRIVATE),)))).items
         return [*PREINSTALLED, *kept]
+
+    async def _project_of(self, asset: Asset) -> Project | None:
+        return await self._store.get(Project, asset.scope) if asset.scope_type == "project" else None
 
     async def _departments(self) -> Mapping[str, str]:
         return {item.name: item.department for item in (await self._store.list(Project, Query())).items}

@@ -40,6 +40,7 @@ from runai_core.ports import Backend, Query, Secrets
 from runai_core.service.changing import revision_of
 from runai_core.service.composing import Composer
 from runai_core.service.policies import PolicyService
+from runai_core.service.storage import Claims
 from runai_core.service.submission import Submission
 
 __all__ = ["Preview", "Submission", "Submissions"]
@@ -93,6 +94,7 @@ class Submissions:
         self._policies = policies
         self._composer = Composer(backend.store, secrets)
         self._knows_secrets = backend.knows_secrets and secrets is not None
+        self._claims = Claims(backend)
         self._requires = backend.requires
         self._resolves = backend.resolves
 
@@ -115,6 +117,7 @@ class Submissions:
         )
         workload = replace(
             workload,
+            spec=await self._claims.completed(workload.spec, project, "spec"),
             template=composed.template,
             assets=tuple(dict.fromkeys((*composed.assets, *judged.assets))),
             limits=limits_of(rules, submission.type, workload.preemptibility),

@@ -150,7 +150,7 @@ def _message(item: Mapping[str, Any], model: Any) -> str:
         return f"the body is not JSON: {item.get('ctx', {}).get('error', '')} at character {path[-1]}"
     if item["type"] in ("model_attributes_type", "model_type"):
         return "must be a JSON object (with content type application/json)"
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(str(path[-1]), _names(model, path[:-1]), n=2)
         return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
     text: str = item["msg"]

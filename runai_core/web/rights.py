@@ -46,6 +46,8 @@ PREFIXES: Sequence[tuple[str, str | None]] = (
     ("/api/v2/policy", "policies"),
     ("/api/v1/authorization/access-rules", "access_rules"),
     ("/api/v1/authorization/roles", "roles"),
+    ("/api/v2/authorization/roles", "roles"),
+    ("/api/v1/authorization/permission-sets", "roles"),
     ("/api/v1/authorization", ANYBODY),  # one's own rights, and which there are
     ("/api/v1/users", "users"),
     ("/api/v1/service-accounts", "service-account"),
@@ -84,6 +86,7 @@ PREFIXES: Sequence[tuple[str, str | None]] = (
     ("/api/v1/status", "settings"),
     ("/api/v1/security/settings", "security-settings"),
     ("/api/v1/storage-classes", "storage-class-configuration"),
+    ("/api/v2/storage-classes", "storage-class-configuration"),
     ("/api/v1/storage-class-configuration", "storage-class-configuration"),
     ("/api/v1/network-topologies", "network-topologies"),
     ("/api/v1/logo", "branding-settings"),
@@ -106,6 +109,7 @@ _PLACES: Mapping[str, Right] = {
     f"PUT {_LEGACY}/node-pools/{{node_pool_id}}": (Action.UPDATE, "nodepools"),
     f"PUT {_LEGACY}/node-pools/{{node_pool_id}}/labels": (Action.UPDATE, "nodepools"),
     f"DELETE {_LEGACY}/node-pools/{{node_pool_id}}": (Action.DELETE, "nodepools"),
+    f"GET {_LEGACY}/storage-classes": (Action.READ, "storage-class-configuration"),
 }
 
 _ONE = "/api/v1/clusters/{cluster_uuid}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runai_core.backends.kubernetes.api import Api, connect
 from runai_core.backends.kubernetes.clock import SystemClock
+from runai_core.backends.kubernetes.codec.volumes import storage_class_of
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.derived import DerivedWorkloads
 from runai_core.backends.kubernetes.external import ExternalRows
@@ -68,6 +69,7 @@ async def open_kubernetes(
                 resolves=FOLLOWED,
                 notes=SecretNotes(api, namespace),
                 versions_last=False,
+                storage_classes=lambda: sorted(map(storage_class_of, world.storage_classes), key=lambda it: it.name),
                 facts={"API server": api.server, "Kubernetes": await api.server_version()},
             )
         finally:

@@ -14,20 +14,22 @@ import pytest_asyncio
 from runai_core.backends.local.store import open_store
 from runai_core.bootstrap import Orchestrator, build
 from runai_core.model.decision import CycleResult, Outcome
-from runai_core.model.errors import NotFound
+from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.meta import Meta
 from runai_core.model.nodes import GpuDevice, Node, NodePool
 from runai_core.model.organization import Queue, QueueResources, ResourceQuota
 from runai_core.model.snapshot import NodeEntry, PodRequest, PodState, Snapshot
+from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Gang, Phase, Pod, PodSpec, PodStatus, Workload
 from runai_core.plugins.manager import load_plugins
-from runai_core.ports import Backend, ClusterChange, ExecSession, LogOptions
+from runai_core.ports import Backend, ClusterChange, Connect, Connection, ExecSession, LogOptions
 from runai_core.service.own_identity import Identity
 from runai_core.settings import Settings
 from runai_core.web.app import create_app
 
 NOW = 1_800_000_000.0
 RESOLVED = frozenset({"secret", "userCredential"})
+ECHO_PORT = 8888
 LOG_KEPT = 50  # changes: few, so that a watch can be too old
 
 
@@ -59,6 +61,10 @@ class FakeCluster:
             devices=tuple(GpuDevice(index=index, product="Try-Out-GPU", simulated=True) for index in range(2)),
         )
         for name in ("node-a", "node-b")
+    )
+    classes: tuple[StorageClass, ...] = (
+        StorageClass(name="fast", provisioner="csi.example"),
+        StorageClass(name="standard", provisioner="csi.example", is_default=True, allow_volume_expansion=True),
     )
 
     async def nodes(self) -> Sequence[Node]:
@@ -121,6 +127,25 @@ class EchoSession:
 
 
 @dataclass
+class EchoConnection:
+    """A connection to a program that answers what it is told, until it is told no more; `cut` breaks it."""
+
+    heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+
+    async def read(self) -> bytes:
+        data = await self.heard.get()
+        if data == b"cut":
+            raise Unavailable("the connection was cut: try again")
+        return data.upper()
+
+    async def write(self, data: bytes) -> None:
+        self.heard.put_nowait(data)
+
+    async def close(self) -> None:
+        self.heard.put_nowait(b"")
+
+
+@dataclass
 class FakeRuntime:
     """Logs that a test wrote; commands that echo. Remembers what it was asked."""
 
@@ -135,6 +160,13 @@ class FakeRuntime:
             yield line
         if options.follow:
             await asyncio.Event().wait()
+
+    async def reach(self, pod: Pod, port: int) -> Connect | None:
+        async def connect() -> Connection:
+            self.asked.append((pod.name, port))
+            return EchoConnection()
+
+        return connect if port == ECHO_PORT else None
 
     def exec(
         self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
@@ -214,8 +246,9 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
     clock, cluster, runtime = FakeClock(), FakeCluster(), FakeRuntime()
     async with open_store("sqlite://", clock, log_kept=LOG_KEPT) as store:
         backend = Backend(
-            store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock, resolves=RESOLVED
-        )
+            store=store, cluster=cluster, runtime=runtime, lease=AlwaysHeld(), clock=clock, resolves=RESOLVED,
+            storage_classes=lambda: cluster.classes,
+        )  # fmt: skip
         settings = Settings(data_dir=tmp_path, plugins=("builtin",), max_body_bytes=20_000)
         identity = Identity(cluster_id="3f0e2c1a-1111-4222-8333-444455556666", signing_key="k" * 64)
         orchestrator, _ = build(settings, backend, identity, load_plugins(settings.plugins))

@@ -7,6 +7,7 @@ from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.spec import S3, ClaimInfo, Git, Pvc, Storage, WorkloadSpec
+from runai_core.model.storage import STATIC
 
 Object = dict[str, Any]
 
@@ -105,11 +106,15 @@ def _claim(claim: Pvc, name: str, namespace: str, at: str) -> Object:
         "metadata": {"name": name, "namespace": namespace, "labels": {"runai/ephemeral": str(bool(claim.ephemeral))}},
         "spec": {
             "accessModes": modes or ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": wanted.size}},
-            **({"storageClassName": wanted.storage_class} if wanted.storage_class else {}),
+            "resources": {"requests": {"storage": wanted.size.removesuffix("B")}},  # people write 10GB, Kubernetes 10G
+            **({"storageClassName": _class_name(wanted.storage_class)} if wanted.storage_class else {}),
             **({"volumeMode": wanted.volume_mode} if wanted.volume_mode else {}),
         },
     }
+
+
+def _class_name(name: str) -> str:
+    return "" if name == STATIC else name
 
 
 def _directories(found: Mounts, storage: Storage, at: str) -> None:

@@ -14,6 +14,7 @@ from runai_core.backends.kubernetes import names
 from runai_core.backends.kubernetes.codec.selectors import NOWHERE, Terms, node_terms
 from runai_core.backends.kubernetes.codec.values import annotations_of, whole
 from runai_core.model.snapshot import LabelRequirement
+from runai_core.model.storage import StorageClass
 
 Object = Mapping[str, Any]
 
@@ -30,6 +31,17 @@ class Storage:
     volume: Callable[[str], Object | None]
     storage_class: Callable[[str], Object | None]
     volumes: Callable[[], Iterable[Object]]
+
+
+def storage_class_of(item: Object) -> StorageClass:
+    """Return a storage class in the form of the model."""
+    is_default = annotations_of(item).get("storageclass.kubernetes.io/is-default-class") == "true"
+    return StorageClass(
+        name=item["metadata"]["name"],
+        provisioner=str(item.get("provisioner") or ""),
+        is_default=is_default,
+        allow_volume_expansion=bool(item.get("allowVolumeExpansion")),
+    )
 
 
 def claim_names(pod: Object) -> tuple[str, ...]:
