@@ -50,10 +50,10 @@ from runai_core.service.secrets import SecretService, Vault
 from runai_core.service.sessions import SessionService
 from runai_core.service.sign_in import SignInService
 from runai_core.service.sso import SsoService
+from runai_core.service.storage import StorageService
 from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
 from runai_core.service.tenant_settings import TenantSettingsService
-from runai_core.service.storage import StorageService
 from runai_core.service.users import UserService
 from runai_core.service.waiting import WaitingService
 from runai_core.service.workloads import Judge, WorkloadService
@@ -102,11 +102,11 @@ class Orchestrator:
     plugins: Registry
     started_at: float
     clusters: ClusterService
+    storage: StorageService
     links: Links | None = None  # of a control plane: the clusters that are connected to this process
 
     async def nodes(self) -> tuple[Node, ...]:
         """Return the nodes, for status pages."""
-    storage: StorageService
         return tuple(await self.backend.cluster.nodes())
 
 
@@ -297,11 +297,11 @@ def build(
         plugins=registry,
         started_at=backend.clock.now(),
         clusters=clusters,
+        storage=StorageService(backend, access, clusters),
         links=links,
     ), reconciler
 
 
-        storage=StorageService(backend, access, clusters),
 def _secrets(backend: Backend, vault: Vault) -> SecretService:
     """Return who opens secrets; a cluster that makes pods with them asks it."""
     opened = SecretService(backend.store, vault)

@@ -394,5 +394,5 @@ class Backend:
     resolves: frozenset[str] = frozenset()  # kinds of references in variables that it follows itself: secret, ...
     knows_secrets: bool = False  # every secret is ours; False: the cluster may have further ones
     notes: KeepsNotes | None = None  # None: files of the data directory are as good
-    versions_last: bool = True  # False: versions of workloads and pods mean nothing to the next process
     storage_classes: Callable[[], Sequence[StorageClass]] | None = None  # by name; None: claims are of no class here
+    versions_last: bool = True  # False: versions of workloads and pods mean nothing to the next process
