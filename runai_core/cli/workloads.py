@@ -11,13 +11,7 @@ from runai_core.cli.building import click_option, fill
 from runai_core.cli.context import App, app_of, complete_workload, project_option
 from runai_core.cli.explain import print_explanation
 from runai_core.cli.options import flags_of
-from runai_core.cli.output import (
-    Form,
-    json_option,
-    list_options,
-    print_data,
-    print_list,
-)
+from runai_core.cli.output import Column, Form, json_option, list_options, print_data, print_list
 from runai_core.cli.submit import CommandLine, Noun, name_argument, names_argument, words_of
 from runai_core.client.results import Workload
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound, RunaiError
@@ -73,9 +67,11 @@ def list_command(noun: Noun) -> click.Command:
             from runai_core.cli.live import watch_table
 
             watch_table(app.client, look, columns.WORKLOADS, form)
-        else:
-            project = "any project" if chosen["everywhere"] else f"project {app.project_or(chosen['project'])}"
-            print_list(look(), columns.WORKLOADS, form, empty=f"No {noun.title}s in {project}.")
+            return
+        found, project = look(), "" if chosen["everywhere"] else app.project_or(chosen["project"])
+        app.check_project(found, project)
+        where = f"project {project}" if project else "any project"
+        print_list(found, columns.WORKLOADS, form, empty=f"No {noun.title}s in {where}.")
 
     return run
 
@@ -129,36 +125,27 @@ def find_one(app: App, noun: Noun, name: str, project: str | None) -> Workload:
 
 def events_command(noun: Noun) -> click.Command:
     """Return `events`."""
-
-    @click.command("events", short_help="What happened to it and to its pods.")
-    @name_argument
-    @project_option
-    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
-    @list_options
-    @click.pass_context
-    def run(ctx: click.Context, /, name: str, project: str | None, limit: int | None, form: Form) -> None:
-        """Print the events of a workload and of its pods."""
-        app = app_of(ctx)
-        found = app.client.events(find_one(app, noun, name, project), limit=limit)
-        print_list(found, columns.EVENTS, form, empty=f"No events of {name}.")
-
-    return run
+    short, long = "What happened to it and to its pods.", "Print the events of a workload and of its pods."
+    return _told_command(noun, "events", columns.EVENTS, short, long)
 
 
 def history_command(noun: Noun) -> click.Command:
     """Return `history`."""
+    long = "Print the story of a workload: time, phase, cause, and who asked for it."
+    return _told_command(noun, "history", columns.HISTORY, "Its story: each phase, since when, and why.", long)
 
-    @click.command("history", short_help="Its story: each phase, since when, and why.")
+
+def _told_command(noun: Noun, word: str, shown: Sequence[Column], short: str, long: str) -> click.Command:
+    @click.command(word, short_help=short, help=long)
     @name_argument
     @project_option
     @click.option("--limit", type=click.IntRange(1), help="At most so many.")
     @list_options
     @click.pass_context
     def run(ctx: click.Context, /, name: str, project: str | None, limit: int | None, form: Form) -> None:
-        """Print the story of a workload: time, phase, cause, and who asked for it."""
         app = app_of(ctx)
-        found = app.client.history(find_one(app, noun, name, project), limit=limit)
-        print_list(found, columns.HISTORY, form, empty=f"No history of {name}.")
+        tell = {"events": app.client.events, "history": app.client.history}[word]
+        print_list(tell(find_one(app, noun, name, project), limit=limit), shown, form, empty=f"No {word} of {name}.")
 
     return run
 
