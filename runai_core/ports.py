@@ -245,6 +245,14 @@ class KnowsReplicas(Protocol):
 
 
 @runtime_checkable
+class NamesRevisions(Protocol):
+    """Capability of a `Cluster`: what makes the pods of a server counts its specifications itself."""
+
+    async def revision_name(self, workload: Workload) -> str:
+        """Return what it calls the present one, as far as is known; empty: nothing."""
+
+
+@runtime_checkable
 class KnowsAddresses(Protocol):
     """Capability of a `Cluster`: each pod has an address of its own, known before it exists."""
 
@@ -319,12 +327,29 @@ class Runtime(Protocol):
         """Run a command in the environment of the pod; leaving the context ends it."""
 
 
+class Connection(Protocol):
+    """A connection to a port of a pod."""
+
+    async def read(self) -> bytes:
+        """Return what came next, empty at the end. Raise Unavailable where it was cut."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; empty ones mean that no more will come. Raise Unavailable where it was cut."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+Connect = Callable[[], Awaitable[Connection]]
+"""Makes a connection; raises Unavailable where nobody takes it."""
+
+
 @runtime_checkable
 class ReachesPods(Protocol):
     """Capability of a `Runtime`: connections can be made from here to the ports of pods."""
 
-    async def reach(self, pod: Pod, port: int) -> str:
-        """Return the host at which the pod itself, and nobody else, answers on the port; empty where it does not."""
+    async def reach(self, pod: Pod, port: int) -> Connect | None:
+        """Return the way to the port, at which the pod itself, and nobody else, answers; None where it does not."""
 
 
 class KeepsNotes(Protocol):

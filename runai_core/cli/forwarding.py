@@ -1,14 +1,24 @@
-"""A port of this machine handed on to a port of a pod, over TCP."""
+"""A port of this machine handed on to a port of a pod, through the orchestrator."""
 
-import asyncio
 import contextlib
+import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import TYPE_CHECKING
 
-from runai_core.model.errors import FieldError, InvalidRequest, Unavailable
+from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, Unavailable
+
+if TYPE_CHECKING:
+    from runai_core.client.sync.sockets import Socket
 
 PIECE = 65536
 """Bytes that are handed on at once."""
+
+Connect = Callable[[int], AbstractContextManager["Socket"]]
+"""Opens a connection to a port of the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,53 +42,59 @@ def read_forward(text: str) -> Forward:
     return Forward(int(parts[0]), int(parts[1]))
 
 
-def forward(wanted: Sequence[Forward], *, address: str, target: str, say: Callable[[str], None]) -> None:
+def forward(wanted: Sequence[Forward], *, address: str, connect: Connect, say: Callable[[str], None]) -> None:
     """Hand connections on until the process is interrupted.
 
     Raises:
         Unavailable: a port here is taken.
     """
-    asyncio.run(_forward(wanted, address, target, say))
-
-
-async def _forward(wanted: Sequence[Forward], address: str, target: str, say: Callable[[str], None]) -> None:
-    async with contextlib.AsyncExitStack() as stack:
+    with ExitStack() as stack:
         for item in wanted:
-            server = await _listen(item, address, target, say)
-            await stack.enter_async_context(server)
-            port = server.sockets[0].getsockname()[1]
-            say(f"Forwarding {address}:{port} -> {target}:{item.remote} (Ctrl-C ends it)")
-        await asyncio.Event().wait()
+            server = stack.enter_context(_Server(item, address, connect, say))
+            port = server.server_address[1]
+            say(f"Forwarding {address}:{port} -> port {item.remote} of the workload (Ctrl-C ends it)")
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Event().wait()
 
 
-async def _listen(item: Forward, address: str, target: str, say: Callable[[str], None]) -> asyncio.Server:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class _Server(ThreadingTCPServer):
+    """Listens on one port; each connection has a thread."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def __init__(self, item: Forward, address: str, connect: Connect, say: Callable[[str], None]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.remote, self.connect, self.say = item.remote, connect, say
         try:
-            remote_reader, remote_writer = await asyncio.open_connection(target, item.remote)
+            super().__init__((address, item.local), _Handler)
         except OSError as error:
-            say(f"Nobody answers on port {item.remote} of the workload: {error.strerror or error}")
-            writer.close()
-            return
-        await asyncio.gather(_pump(reader, remote_writer), _pump(remote_reader, writer))
-
-    try:
-        return await asyncio.start_server(connected, address, item.local)
-    except OSError as error:
-        if target == address and item.local == item.remote:
-            raise Unavailable(
-                f"the workload itself listens on {address}:{item.local} already: use that, or another local port"
-            ) from None
-        raise Unavailable(f"port {item.local} cannot be used: {error.strerror or error}; choose another one") from None
+            hint = " (on one machine, the workload itself may listen there)" if item.local == item.remote else ""
+            words = error.strerror or error
+            raise Unavailable(f"port {item.local} cannot be used: {words}; choose another one{hint}") from None
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Hand bytes on until the end, then say that it was the end."""
+class _Handler(BaseRequestHandler):
+    """Carries one connection."""
+
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        try:
+            with self.server.connect(self.server.remote) as line:
+                threading.Thread(target=_send, args=(self.request, line), daemon=True).start()
+                with contextlib.suppress(OSError):
+                    while data := line.recv():
+                        self.request.sendall(data)
+        except RunaiError as error:
+            self.server.say(f"port {self.server.remote}: {error.message}")
+
+
+def _send(source: socket.socket, line: "Socket") -> None:
+    """Hand on what a program here sends, and say when it has said all."""
     with contextlib.suppress(OSError):
-        while data := await reader.read(PIECE):
-            writer.write(data)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:
-            writer.close()
+        while data := source.recv(PIECE):
+            line.send(data)
+    line.send(b"")

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -154,14 +155,15 @@ def port_forward_command(noun: Noun) -> click.Command:
         ctx: click.Context, /, name: str, project: str | None, ports: Sequence[str], address: str, **chosen: Any
     ) -> None:
         """Listen on a port of this machine and hand every connection on to a port of a workload."""
-        # Imported here: nothing else needs an event loop.
+        # Imported here: nothing else listens.
         from runai_core.cli.forwarding import forward, read_forward
 
         app = app_of(ctx)
         wanted = [read_forward(text) for text in ports]
         item = started(app, find_one(app, noun, name, project), chosen["wait_timeout"])
-        pod = running_pod(app, item, chosen["pod"])
-        forward(wanted, address=address, target=pod.ip or "127.0.0.1", say=app.say)
+        running_pod(app, item, chosen["pod"])  # refused here, in words, where none runs
+        connect = partial(app.client.forward, item, pod=chosen["pod"])
+        forward(wanted, address=address, connect=connect, say=app.say)
 
     return run
 

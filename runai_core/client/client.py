@@ -29,6 +29,7 @@ from runai_core.client.results import (
     Workload,
     phases_of,
 )
+from runai_core.client.sockets import AsyncSocket
 from runai_core.client.specs import (
     DistributedInferenceOptions,
     DistributedOptions,
@@ -319,6 +320,19 @@ class AsyncClient:
         request = requests.execute(await self._uid(workload, project), argv, **options)
         async with open_session(self.transport, request) as session:
             yield session
+
+    @asynccontextmanager
+    async def forward(
+        self, workload: str | Workload, port: int, *, project: str = "", **options: Any
+    ) -> AsyncIterator[AsyncSocket]:
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction.
+
+        >>> async with client.forward("notebook", 8888) as connection:
+        ...     await connection.send(question)
+        ...     answer = await connection.recv()
+        """
+        async with self.transport.dial(requests.forward(await self._uid(workload, project), port, **options)) as socket:
+            yield socket
 
     # -- the orchestrator
 

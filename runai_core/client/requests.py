@@ -245,6 +245,11 @@ def execute(uid: str, argv: Sequence[str], **options: Any) -> Request:
     return Request("GET", f"{API}/workloads/{segment(uid)}/exec", query)
 
 
+def forward(uid: str, port: int, **options: Any) -> Request:
+    """Ask for a connection to a port of a pod (a WebSocket)."""
+    return Request("GET", f"{API}/workloads/{segment(uid)}/forward", (("port", str(port)), *_query(options)))
+
+
 def watch(since: int | None) -> Request:
     """Ask for the stream of changes after a version."""
     headers = () if since is None else (("Last-Event-ID", str(since)),)

@@ -1,6 +1,7 @@
 """What a control plane can ask a cluster while it is connected: logs, commands, why a workload waits."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,10 +13,14 @@ from runai_core.controlplane.together import together
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import RunaiError, Unavailable, Unsupported
 from runai_core.model.workload import Workload
-from runai_core.ports import ExecSession, LogOptions
+from runai_core.ports import Connect, Connection, ExecSession, LogOptions
+from runai_core.service.reaching import Place, Ways
 
 STREAMS = {"stdout": 1, "stderr": 2}
 """Stream of a command's output -> its number on a channel; 0 is its input."""
+
+BEGUN = 3
+"""Stream that says, by no bytes, that the command runs or the connection is made."""
 
 PIECE = 64 * 1024
 
@@ -28,12 +33,15 @@ class Answers:
     def __init__(self, site: Site, applier: Applier) -> None:
         self._site = site
         self._applier = applier
+        self._ways = Ways(site.backend, site.workloads)
         self._operations: dict[str, Callable[[Channel, Arguments], Awaitable[Mapping[str, Any]]]] = {
             "logs": self._logs,
             "exec": self._exec,
             "why": self._why,
             "try": self._try,
             "scale": self._scale,
+            "reach": self._reach,
+            "connect": self._connect,
         }
 
     async def answer(self, channel: Channel, operation: str, arguments: Arguments) -> None:
@@ -45,10 +53,9 @@ class Answers:
             async with together() as work:
                 work.add(_until_unwanted(channel), _answer(channel, act(channel, arguments)))
                 await work.until_first()
-        except Unavailable:
-            raise
         except RunaiError as error:
-            await channel.fail(error)
+            with contextlib.suppress(Unavailable):  # who asked is gone, and so is the connection
+                await channel.fail(error)
 
     async def _logs(self, channel: Channel, given: Arguments) -> Mapping[str, Any]:
         uid = await self._applier.own_id(given["workload"])
@@ -65,7 +72,7 @@ class Answers:
             asked_by(given["actor"]), uid, given["pod"], given["argv"], tty=given["tty"], stdin=given["stdin"]
         )
         async with context as session:
-            await channel.write(b"", 3)  # it runs
+            await channel.write(b"", BEGUN)
             reading = asyncio.create_task(_pass_input(channel, session))
             try:
                 while (piece := await session.read()) is not None:
@@ -89,6 +96,25 @@ class Answers:
         await self._site.workloads.scale(actor, uid, add=int(given["add"]), remove=list(given["remove"]))
         return {}
 
+    async def _reach(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        await self._way(given)
+        return {}
+
+    async def _connect(self, channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        connection = await (await self._way(given))()
+        try:
+            await channel.write(b"", BEGUN)
+            async with together() as work:
+                work.add(_bring(connection, channel), _pass_on(channel, connection))
+                await work.until_first()
+        finally:
+            await connection.close()
+        return {}
+
+    async def _way(self, given: Arguments) -> Connect:
+        place = Place(await self._applier.own_id(given["workload"]), int(given["port"]))
+        return await self._ways.to(asked_by(""), place, given["pod"])
+
 
 async def _answer(channel: Channel, act: Awaitable[Mapping[str, Any]]) -> None:
     await channel.end(await act)
@@ -105,3 +131,14 @@ def _verdict(verdict: Verdict | None) -> Mapping[str, Any]:
 async def _pass_input(channel: Channel, session: ExecSession) -> None:
     while (piece := await channel.read()) is not None:
         await session.write(piece[1])
+
+
+async def _bring(connection: Connection, channel: Channel) -> None:
+    while data := await connection.read():
+        for start in range(0, len(data), PIECE):
+            await channel.write(data[start : start + PIECE])
+
+
+async def _pass_on(channel: Channel, connection: Connection) -> None:
+    while (piece := await channel.read()) is not None:
+        await connection.write(piece[1])

@@ -1,8 +1,10 @@
 """The ports of a control plane: a tenant's database, what clusters reported, and questions asked over their links."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from runai_core import wire
 from runai_core.backends.local.clock import SystemClock
@@ -14,11 +16,11 @@ from runai_core.controlplane.links import Links
 from runai_core.controlplane.store import TenantStore
 from runai_core.model.clusters import CLUSTER, Cluster, ClusterNodes
 from runai_core.model.decision import CycleResult, Outcome, Verdict
-from runai_core.model.errors import NotFound, Unavailable, Unsupported
+from runai_core.model.errors import Conflict, NotFound, Unavailable, Unsupported
 from runai_core.model.nodes import Node, NodePool
 from runai_core.model.snapshot import Snapshot
 from runai_core.model.workload import Gang, Pod, Workload
-from runai_core.ports import Backend, Clock, ClusterChange, ExecSession, LogOptions, Query
+from runai_core.ports import Backend, Clock, ClusterChange, Connect, Connection, ExecSession, LogOptions, Query
 
 NAME = "control-plane"
 OUTPUT = {1: "stdout", 2: "stderr"}
@@ -126,6 +128,45 @@ class LinkedRuntime:
             yield LinkedExec(channel)
         finally:
             await channel.close()
+
+    async def reach(self, pod: Pod, port: int) -> Connect | None:
+        """Return the way to a port of the pod through its cluster; None where nobody listens there."""
+        cluster = cluster_of(pod)
+        given = {"workload": pod.meta.owner, "pod": pod.name, "port": port}
+        try:
+            await self._door.links.ask(cluster, "reach", given)
+        except (Conflict, NotFound):
+            return None
+        return partial(self._connect, cluster, given)
+
+    async def _connect(self, cluster: str, given: Mapping[str, Any]) -> Connection:
+        channel = await self._door.links.open(cluster, "connect", given)
+        try:
+            await channel.read()  # it is made, or raises why not
+        except BaseException:
+            await channel.close()
+            raise
+        return LinkedConnection(channel)
+
+
+class LinkedConnection:
+    """A connection to a port of a pod in a cluster."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def read(self) -> bytes:
+        """Return what came next, empty at the end. Raise Unavailable where it was cut."""
+        piece = await self._channel.read()
+        return b"" if piece is None else piece[1]
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; empty ones mean that no more will come. Raise Unavailable where it was cut."""
+        await self._channel.write(data)
+
+    async def close(self) -> None:
+        """End it."""
+        await self._channel.close()
 
 
 class LinkedExec:

@@ -1,4 +1,4 @@
-"""Tools of workloads in a browser: who may reach which port, and where it is.
+"""Tools of workloads in a browser, and ports from a command line: who may reach which.
 
 A tool's page is somebody's program: it may not act in the name of who looks at
 it. So tools live under host names of their own, where the cookie of the
@@ -8,18 +8,18 @@ one port of one workload. It is good as long as the session that it came from.
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, Unauthenticated, Unsupported
+from runai_core.model.errors import Conflict, NotFound, Unauthenticated
 from runai_core.model.identity import Session, Ticket
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Action, Actor
-from runai_core.model.snapshot import PodState
 from runai_core.model.spec import WorkloadSpec
-from runai_core.model.workload import Pod, Workload
-from runai_core.ports import Backend, ReachesPods
+from runai_core.model.workload import Workload
+from runai_core.ports import Backend, Connect, Connection
 from runai_core.service.access import AccessService
+from runai_core.service.reaching import MOST_REMEMBERED, REMEMBERED, Place, Ways
 from runai_core.service.workloads import WorkloadService
 
 TICKET_SECONDS = 60.0
@@ -28,25 +28,7 @@ TICKET_SECONDS = 60.0
 TOOL_SECONDS = 3600.0
 """How long a tool stays open that was not opened from a browser's session."""
 
-REMEMBERED = 5.0
-"""Seconds for which a look at rights and addresses is good: a tool's page is many requests."""
-
-MOST_REMEMBERED = 1000
-
 CLOSED = "open the tool again from the workload's page"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One port of one workload."""
-
-    uid: str
-    port: int
-
-    @property
-    def purpose(self) -> str:
-        """What a ticket for it is called."""
-        return f"tool {self.uid} {self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +38,15 @@ class _Known:
 
 
 class ToolService:
-    """Opens tools and finds where they are."""
+    """Opens tools, and connects to ports."""
 
     def __init__(self, backend: Backend, access: AccessService, workloads: WorkloadService) -> None:
         self._store = backend.store
         self._clock = backend.clock
-        self._runtime = backend.runtime
         self._access = access
         self._workloads = workloads
         self._known: dict[tuple[str, Place], _Known] = {}
-        self._addresses: dict[Place, tuple[float, str]] = {}
+        self._ways = Ways(backend, workloads)
 
     async def find_port(self, actor: Actor, uid: str, port: str) -> Place:
         """Return the port that a number or name stands for.
@@ -132,24 +113,18 @@ class ToolService:
         self._known[key] = _Known(now + REMEMBERED, actor)
         return actor
 
-    async def address(self, actor: Actor, place: Place) -> str:
-        """Return the host at which a pod of the workload listens on the port.
+    async def way(self, actor: Actor, place: Place) -> Connect:
+        """Return how the port is connected to; raises as `Ways.to`."""
+        return await self._ways.to(actor, place)
+
+    async def forward(self, actor: Actor, place: Place, pod: str) -> Connection:
+        """Return a connection to any port of a pod: of this name, or of the first that listens there.
 
         Raises:
-            Conflict: no pod of it runs, or none listens there. Unsupported: this backend cannot reach pods.
+            Forbidden: who may not run commands in the workload may not use its ports. And as `Ways.to`.
         """
-        now = self._clock.now()
-        if (known := self._addresses.get(place)) is not None and known[0] > now:
-            return known[1]
-        if not isinstance(self._runtime, ReachesPods):
-            raise Unsupported("pods cannot be reached from here: use `runai workload port-forward`")
-        for pod in _running(await self._workloads.pods(actor, place.uid)):
-            if host := await self._runtime.reach(pod, place.port):
-                if len(self._addresses) >= MOST_REMEMBERED:
-                    self._addresses.clear()
-                self._addresses[place] = (now + REMEMBERED, host)
-                return host
-        raise Conflict(f"no running pod of the workload listens on port {place.port} now: its log may say why")
+        await self._checked(actor, place.uid)
+        return await (await self._ways.to(actor, place, pod))()
 
     async def _checked(self, actor: Actor, uid: str) -> Workload:
         workload = await self._workloads.get(actor, uid, Action.UPDATE)
@@ -187,18 +162,6 @@ def declared_ports(spec: WorkloadSpec) -> Iterator[tuple[str, int]]:
         yield port.name or port.tool_name or str(port.container), port.container
     if spec.serving_port is not None:
         yield "serving", spec.serving_port.container
-
-
-def parse_place(port: str, uid: str) -> Place:
-    """Return the place of a host name's parts; raise InvalidRequest where it cannot be one."""
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidRequest.of(FieldError("port", "must be from 1 to 65535", port[:20]))
-    return Place(uid, int(port))
-
-
-def _running(pods: Iterable[Pod]) -> list[Pod]:
-    found = [pod for pod in pods if pod.status.state is PodState.RUNNING]
-    return sorted(found, key=lambda pod: (-pod.attempt, pod.spec.rank, pod.name))
 
 
 def _hash(secret: str) -> str:

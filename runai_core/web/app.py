@@ -26,6 +26,7 @@ from runai_core.web.routes import (
     clusters,
     data_volumes,
     departments,
+    forwarding,
     identity,
     idps,
     link,
@@ -41,6 +42,8 @@ from runai_core.web.routes import (
     prometheus,
     properties,
     reports,
+    revisions,
+    roles,
     sessions,
     storage,
     streams,
@@ -60,12 +63,16 @@ ROUTERS = (
     identity.me,
     *accounts.routers(),
     authorization.router,
+    roles.router,
+    roles.made,
     idps.router,
     audit.router,
+    revisions.router,  # before inferences/{id}: "revisions" is no id
     metrics.workloads,  # before workloads/{id} and nodes/{id}: "telemetry" is no id
     metrics.organization,
     *typed.routers(),  # before workloads/{id}: "trainings" is no id
     streams.router,  # the same for "watch"
+    forwarding.router,
     workloads.router,
     manifests.router,
     projects.router,

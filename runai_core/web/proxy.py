@@ -16,9 +16,10 @@ import html
 import ipaddress
 import re
 from collections.abc import AsyncIterator, Iterable
+from socket import socket as Socket  # noqa: N812 - here sockets are WebSockets
 from urllib.parse import parse_qs, quote, urlsplit
 
-import httpx
+import httpcore
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -29,11 +30,14 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from runai_core.model.errors import Forbidden, RunaiError, Unauthenticated, Unavailable
-from runai_core.service.tools import Place, ToolService, parse_place
+from runai_core.ports import Connect
+from runai_core.service.reaching import Place, parse_place
+from runai_core.service.tools import ToolService
 from runai_core.settings import Settings
 from runai_core.web import lasting
 from runai_core.web.errors import status_of
 from runai_core.web.gate import cookie_of
+from runai_core.web.tunnels import HttpStream, as_socket
 
 COOKIE = "runai_tool"
 ENTER = "/_runai/enter"
@@ -66,7 +70,11 @@ SOCKET_HEADERS = frozenset(
     {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
 )
 
-CONNECT_SECONDS = 10.0
+OPEN_SECONDS = 10.0
+"""Longest that a tool may take to answer to a WebSocket."""
+
+BROKEN = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+"""What a tool can do wrong before it has answered."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -121,24 +129,27 @@ class ToolProxy:
     async def _answer(self, request: Request, place: Place) -> Response:
         if request.url.path == ENTER:
             return await self._enter(request, place)
-        host = await self._admitted(request, place)
-        url = f"http://{_literal(host)}:{place.port}{_raw_path(request.scope)}"
+        connect = await self._admitted(request, place)
         headers = [*passed_on(request.headers.items()), *_told(request)]
+        if "transfer-encoding" in request.headers:
+            headers.append(("transfer-encoding", "chunked"))
         has_body = "content-length" in request.headers or "transfer-encoding" in request.headers
-        # Plain HTTP to the pod: there is no certificate to check, and no proxy of ours in between.
-        client = httpx.AsyncClient(timeout=httpx.Timeout(None, connect=CONNECT_SECONDS), trust_env=False, verify=False)  # noqa: S501
+        asked = httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=b"http", host=b"workload", port=place.port, target=_raw_path(request.scope).encode()),
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+            content=request.stream() if has_body else None,
+        )
+        line = httpcore.AsyncHTTP11Connection(asked.url.origin, HttpStream(await connect()))
         try:
-            asked = client.build_request(
-                request.method, url, headers=headers, content=request.stream() if has_body else None
-            )
-            answer = await client.send(asked, stream=True)
-        except httpx.HTTPError as error:
-            await client.aclose()
-            raise Unavailable(f"the tool does not answer: {type(error).__name__}") from None
+            answer = await line.handle_async_request(asked)
+        except BROKEN as error:
+            await line.aclose()
+            raise Unavailable(f"the tool does not answer: {str(error) or type(error).__name__}") from None
         except BaseException:
-            await client.aclose()
+            await line.aclose()
             raise
-        response = StreamingResponse(_pieces(client, answer), answer.status_code)
+        response = StreamingResponse(_pieces(line, answer), answer.status)
         response.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in _brought(answer)]
         return response
 
@@ -155,8 +166,8 @@ class ToolProxy:
         response.set_cookie(COOKIE, cookie, path="/", httponly=True, samesite="strict", secure=secure)
         return response
 
-    async def _admitted(self, connection: HTTPConnection, place: Place) -> str:
-        """Return where the tool is.
+    async def _admitted(self, connection: HTTPConnection, place: Place) -> Connect:
+        """Return the way to the tool.
 
         Raises:
             Unauthenticated: it was not opened from here. Forbidden: another page acts, not the user.
@@ -166,15 +177,16 @@ class ToolProxy:
         if not cookie:
             raise Unauthenticated("open the tool from the workload's page")
         actor = await self._tools.enter(cookie, place)
-        return await self._tools.address(actor, place)
+        return await self._tools.way(actor, place)
 
     async def _socket(self, socket: WebSocket, place: Place) -> ASGIApp:
-        host = await self._admitted(socket, place)
+        connection = await (await self._admitted(socket, place))()
 
         async def talk(scope: Scope, receive: Receive, send: Send) -> None:
             socket = WebSocket(scope, receive, send)
             try:
-                await _join(socket, f"ws://{_literal(host)}:{place.port}{_raw_path(scope)}")
+                async with as_socket(connection) as line:
+                    await _join(socket, f"ws://workload:{place.port}{_raw_path(scope)}", line)
             except (OSError, WebSocketException) as error:
                 if socket.application_state is WebSocketState.CONNECTING:
                     gone = Unavailable(f"the tool does not answer: {type(error).__name__}")
@@ -183,7 +195,7 @@ class ToolProxy:
         return talk
 
 
-async def _join(socket: WebSocket, url: str) -> None:
+async def _join(socket: WebSocket, url: str, line: Socket) -> None:
     """Connect a browser's WebSocket with that of a tool, until one side ends."""
     headers = [
         (name, value)
@@ -192,10 +204,11 @@ async def _join(socket: WebSocket, url: str) -> None:
     ]
     async with connect(
         url,
+        sock=line,
         additional_headers=[*headers, ("Host", socket.headers["host"])],
         origin=None,
         subprotocols=[Subprotocol(name) for name in socket.scope.get("subprotocols", ())] or None,
-        open_timeout=CONNECT_SECONDS,
+        open_timeout=OPEN_SECONDS,
         max_size=None,
         compression=None,
         proxy=None,
@@ -238,8 +251,8 @@ def _is_refused(cookie: str) -> bool:
     return first.strip().lower().startswith(OURS) or "domain" in names
 
 
-def _brought(answer: httpx.Response) -> list[tuple[str, str]]:
-    headers = brought_back((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers.raw)
+def _brought(answer: httpcore.Response) -> list[tuple[str, str]]:
+    headers = brought_back((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers)
     return [*headers, ("content-security-policy", "frame-ancestors 'self'"), ("referrer-policy", "same-origin")]
 
 
@@ -264,13 +277,13 @@ def _check_site(connection: HTTPConnection) -> None:
         raise Forbidden("another page acts here, not you")
 
 
-async def _pieces(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _pieces(line: httpcore.AsyncHTTP11Connection, answer: httpcore.Response) -> AsyncIterator[bytes]:
     try:
-        async for piece in answer.aiter_raw():
+        async for piece in answer.aiter_stream():
             yield piece
     finally:
         await answer.aclose()
-        await client.aclose()
+        await line.aclose()
 
 
 async def _converse(socket: WebSocket, remote: ClientConnection) -> None:
@@ -319,10 +332,6 @@ def _raw_path(scope: Scope) -> str:
     path = raw.partition(b"?")[0].decode("latin-1")
     query = scope.get("query_string", b"").decode("latin-1")
     return f"{path}?{query}" if query else path
-
-
-def _literal(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _is_loopback(host: str) -> bool:

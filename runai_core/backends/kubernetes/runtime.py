@@ -5,15 +5,17 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
+from runai_core.backends.dialing import dial
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.resources import PODS
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import Conflict, InvalidRequest, NotFound, RunaiError
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Pod
-from runai_core.ports import ExecSession, LogOptions
+from runai_core.ports import Connect, ExecSession, LogOptions
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 """Channels of Kubernetes' v5.channel.k8s.io: the first byte of each message; CLOSE names a channel that ends."""
@@ -88,10 +90,11 @@ class KubernetesRuntime:
             finally:
                 await session.close()
 
-    async def reach(self, pod: Pod, port: int) -> str:  # noqa: ARG002  every port of a pod has the pod's address
-        """Return the pod's address, empty where it has none yet; it leads somewhere in the cluster's network only."""
+    async def reach(self, pod: Pod, port: int) -> Connect | None:
+        """Return the way to a port at the pod's address, which leads somewhere in the cluster's network only."""
         _, item = self._found(pod)
-        return str((item.get("status") or {}).get("podIP") or "")
+        host = (item.get("status") or {}).get("podIP")
+        return partial(dial, str(host), port) if host else None
 
     def _found(self, pod: Pod) -> tuple[str, Object]:
         item = self._world.pods.by_uid(pod.meta.uid)

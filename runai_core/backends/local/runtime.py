@@ -9,8 +9,10 @@ import signal
 import termios
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from runai_core.backends.dialing import dial
 from runai_core.backends.local.cluster import LocalCluster
 from runai_core.backends.local.environment import environment_of
 from runai_core.backends.local.executor import Executor, passed_environment
@@ -19,7 +21,7 @@ from runai_core.backends.local.logs import read_log
 from runai_core.model.errors import Conflict, InvalidRequest, NotFound
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Pod
-from runai_core.ports import Clock, ExecSession, LogOptions
+from runai_core.ports import Clock, Connect, ExecSession, LogOptions
 
 PIECE = 65536
 WAITING = 64
@@ -86,9 +88,10 @@ class LocalRuntime:
             watch.cancel()
             await session.end()
 
-    async def reach(self, pod: Pod, port: int) -> str:
-        """Return the host at which a process of the pod listens on the port; empty where none does."""
-        return await asyncio.to_thread(listener_of, pod.meta.uid, port)
+    async def reach(self, pod: Pod, port: int) -> Connect | None:
+        """Return the way to the port on which a process of the pod listens; None where none does."""
+        host = await asyncio.to_thread(listener_of, pod.meta.uid, port)
+        return partial(dial, host, port) if host else None
 
     async def _end_with_pod(self, pod: Pod, session: "_Session") -> None:
         """End the command when the pod does not run any more."""

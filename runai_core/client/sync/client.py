@@ -40,6 +40,7 @@ from runai_core.client.streams import EventLines, is_uid
 from runai_core.client.sync.execution import ExecSession, open_session
 from runai_core.client.sync.organization import Departments, NodePools, Policies, Projects
 from runai_core.client.sync.pages import all_pages
+from runai_core.client.sync.sockets import Socket
 from runai_core.client.sync.transport import Transport
 from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.workload import TERMINAL, Phase
@@ -319,6 +320,17 @@ class Client:
         request = requests.execute(self._uid(workload, project), argv, **options)
         with open_session(self.transport, request) as session:
             yield session
+
+    @contextmanager
+    def forward(self, workload: str | Workload, port: int, *, project: str = "", **options: Any) -> Iterator[Socket]:
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction.
+
+        >>> with client.forward("notebook", 8888) as connection:
+        ...     connection.send(question)
+        ...     answer = connection.recv()
+        """
+        with self.transport.dial(requests.forward(self._uid(workload, project), port, **options)) as socket:
+            yield socket
 
     # -- the orchestrator
 

@@ -28,7 +28,7 @@ async def connect(request: Request, uid: str, port: str, door: Door, actor: View
     if not domain:
         raise Unsupported(NO_DOMAIN)
     place = await tools.find_port(actor, uid, port)
-    await tools.address(actor, place)  # refused here, in words, where nothing listens
+    await tools.way(actor, place)  # refused here, in words, where nothing listens
     ticket = await tools.issue(actor, place, cookie_of(request.scope, COOKIE))
     rest = f"{rest}?{request.url.query}" if request.url.query else rest
     address = proxy.tool_url(place, domain, str(request.base_url), ticket, rest)

@@ -1,5 +1,6 @@
 """Where a pod's port is: its own program, nobody else's."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from typing import Any, cast
 
 import pytest
 
+from runai_core.backends.dialing import dial
 from runai_core.backends.kubernetes.runtime import KubernetesRuntime
 from runai_core.backends.local.listening import POD_VARIABLE, listener_of
-from runai_core.model.errors import NotFound
+from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.meta import Meta
 from runai_core.model.workload import Pod, PodSpec
+from tests.ports import free_port
+from tests.waiting import soon
 
 LISTEN = """
 import socket, sys
@@ -49,13 +53,43 @@ def a_pod(uid: str) -> Pod:
     return Pod(meta=Meta(name="p", uid=uid), workload="w", pod_group="g", spec=PodSpec())
 
 
-@pytest.mark.parametrize(("status", "found"), [({"podIP": "10.1.2.3"}, "10.1.2.3"), ({}, ""), (None, "")])
+@pytest.mark.parametrize(("status", "found"), [({"podIP": "127.0.0.1"}, True), ({}, False), (None, False)])
 @pytest.mark.asyncio
-async def test_a_pod_of_a_cluster_has_one_address(status: Any, found: str) -> None:
+async def test_a_pod_of_a_cluster_is_reached_at_its_address(status: Any, found: bool, listening: int) -> None:
     pods = {"here": {"metadata": {"namespace": "n"}, "status": status}}
     world = SimpleNamespace(pods=SimpleNamespace(by_uid=pods.get))
     runtime = KubernetesRuntime(cast("Any", None), cast("Any", world))
 
-    assert await runtime.reach(a_pod("here"), 8888) == found
+    connect = await runtime.reach(a_pod("here"), listening)
+
+    assert (connect is not None) is found
+    if connect is not None:
+        await (await connect()).close()
     with pytest.raises(NotFound):
         await runtime.reach(a_pod("gone"), 8888)
+
+
+@pytest.mark.asyncio
+async def test_a_connection_carries_bytes_both_ways_until_its_end() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        connection = await dial("127.0.0.1", server.sockets[0].getsockname()[1])
+        for data in (b"to ", b"you", b""):
+            await connection.write(data)
+        heard = b""
+        while data := await soon(connection.read()):
+            heard += data
+        await connection.close()
+
+    assert heard == b"TO YOU"
+
+
+@pytest.mark.asyncio
+async def test_where_nobody_takes_a_connection_it_is_said_in_words() -> None:
+    port = free_port()
+
+    with pytest.raises(Unavailable, match=f"port {port} of the workload does not answer"):
+        await dial("127.0.0.1", port)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runai_core.service.tools import Place
+from runai_core.service.reaching import Place
 from runai_core.settings import Settings
 from runai_core.web import proxy
 
