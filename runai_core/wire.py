@@ -5,6 +5,7 @@ raises `InvalidRequest` whose errors name each field by its path in the API.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -73,14 +74,14 @@ def _field_errors(kind: type[object], error: ValidationError, at: str) -> list[F
     return [
         FieldError(
             field=".".join(part for part in (at, *map(str, item["loc"])) if part) or "body",
-            message=_message(kind, item["type"], item["loc"], item["msg"]),
+            message=_message(kind, item["type"], item["loc"], item["msg"], item.get("ctx", {})),
             given=None if item["type"] == "missing" else _shown(item["input"]),
         )
         for item in error.errors(include_url=False)
     ]
 
 
-def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: str) -> str:
+def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: str, context: Mapping[str, Any]) -> str:
     if code == "missing":
         return "is required"
     if code in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -88,8 +89,13 @@ def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: s
         return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
     if code in _SHAPES:
         return f"must be {_SHAPES[code]}"
+    if words := _WORDS.fullmatch(context.get("pattern", "")):
+        return f"must be one of {', '.join(words[1].split('|'))}"
     return text.replace("Input should be", "must be").replace("Value should have", "must have")
 
+
+_WORDS = re.compile(r"\^\(([\w.|-]+)\)\$")
+"""A pattern that allows some words and nothing else."""
 
 _SHAPES: Mapping[str, str] = {
     "tuple_type": "a list",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ CREDENTIAL = Noun(
 )
 MY_CREDENTIAL = Noun(
     name="my-credential",
-    title="credential of your own",
+    title="private credential",
     listing=f"{API}/me/credentials",
     paths={kind: path.replace(_ASSET, f"{API}/me") for kind, path in CREDENTIAL.paths.items()},
     is_secret=True,
@@ -129,12 +130,18 @@ def _scope_of(meta: Mapping[str, Any]) -> str:
     return f"{scope} {meta['projectName']}" if meta.get("projectName") else str(scope)
 
 
+def _age_of(meta: Mapping[str, Any]) -> str | None:
+    """Return how old it is; nothing for one that was always there."""
+    created = datetime.fromisoformat(meta["createdAt"])
+    return age(created) if created.timestamp() else None
+
+
 COLUMNS = (
     Column("Name", lambda item: item["meta"]["name"]),
     Column("Type", _type_of),
     Column("Scope", lambda item: _scope_of(item["meta"])),
     Column("Created By", lambda item: item["meta"]["createdBy"]),
-    Column("Age", lambda item: age(item["meta"]["createdAt"])),
+    Column("Age", lambda item: _age_of(item["meta"])),
     Column("Description", lambda item: item["meta"].get("description")),
     Column("ID", lambda item: item["meta"]["id"], shown=False),
 )

@@ -1,5 +1,6 @@
 """From the flags of `submit` to the request; pure but for the user's own id."""
 
+import math
 import os
 import re
 import shlex
@@ -53,12 +54,12 @@ def parameter(flag: Flag) -> str:
 
 def click_option(flag: Flag) -> click.Option:
     """Return the option that click knows a flag by."""
-    types: Mapping[str, Any] = {"int": int, "float": float, "gpus": GPUS, "seconds": SECONDS}
+    types: Mapping[str, Any] = {"int": int, "float": NUMBER, "gpus": GPUS, "seconds": SECONDS}
     kind = click.Choice(flag.choices) if flag.choices else types.get(flag.kind, str)
     return click.Option(
         [*flag.names, parameter(flag)],
         type=None if flag.kind == "flag" else kind,
-        is_flag=flag.kind == "flag",
+        is_flag=True if flag.kind == "flag" else None,  # False would let the value be left out
         multiple=flag.many,
         help=flag.help,
         metavar="NAME=VALUE" if flag.kind == "named" else "PARTS" if flag.kind == "entry" else None,
@@ -96,8 +97,22 @@ class Gpus(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{str(value)[:80]!r} is not a whole number{hint}", param, ctx)
 
 
+class Number(click.types.FloatParamType):
+    """A number that can be counted with: neither infinite nor NaN."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{str(value)[:80]!r} is not a number that can be counted with", param, ctx)
+        return number
+
+
 SECONDS = Seconds()
 GPUS = Gpus()
+NUMBER = Number()
 
 
 def _place(draft: Draft, flag: Flag, value: Any) -> None:

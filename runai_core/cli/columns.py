@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from runai_core.cli.output import Column, age, duration, text
+from runai_core.model.resources import MIB, parse_quantity
 
 
 def _pods(item: Any) -> str:
     return f"{item.running_pods}/{item.requested_pods}"
+
+
+def _gib(quantity: str | None) -> str | None:
+    return f"{parse_quantity(quantity) / (1024 * MIB):.1f}Gi" if quantity else None
 
 
 def _quota(kind: str, field: str) -> Any:
@@ -116,7 +121,7 @@ NODES = (
     Column("GPU Type", lambda n: f"{text(n.gpu_type)} (simulated)" if n.simulated else n.gpu_type),
     Column("GPUs", lambda n: n.gpu_count, right=True),
     Column("CPU Cores", lambda n: n.raw.get("cpuCores"), right=True),
-    Column("CPU Memory", lambda n: n.raw.get("cpuMemory"), right=True),
+    Column("CPU Memory", lambda n: _gib(n.raw.get("cpuMemory")), right=True),
     Column("ID", lambda n: n.id, shown=False),
 )
 

@@ -2,11 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from runai_core.model.errors import FieldError, InvalidRequest
 
 if TYPE_CHECKING:
     from runai_core.client.sync.client import Client
@@ -41,8 +43,19 @@ class App:
         return self._client
 
     def project_or(self, given: str | None) -> str:
-        """Return the project that a command is about."""
+        """Return the project that a command is about.
+
+        Raises:
+            InvalidRequest: an empty one was given, as by a variable of a shell that is not set.
+        """
+        if "" in (given, self.project):
+            raise InvalidRequest.of(FieldError("--project", "must not be empty; leave it out for the default"))
         return given or self.project or self.client.project
+
+    def check_project(self, found: Collection[object], project: str) -> None:
+        """Raise NotFound where nothing was found because there is no such project; it says which there are."""
+        if not found and project:
+            self.client.projects.get(project)
 
     def say(self, text: str) -> None:
         """Tell the user something that was not the answer itself."""

@@ -179,7 +179,7 @@ def cli(ctx: click.Context, /, project: str | None, quiet: bool, debug: bool, **
     if debug:
         os.environ["RUNAI_DEBUG"] = "1"
     ctx.obj = ctx.obj or App(environ=environ)
-    ctx.obj.project = project or ctx.obj.project
+    ctx.obj.project = ctx.obj.project if project is None else project
     ctx.obj.quiet = quiet or ctx.obj.quiet
     ctx.call_on_close(ctx.obj.close)
 

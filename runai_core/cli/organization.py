@@ -1,5 +1,6 @@
 """Projects, departments, nodes, node pools, clusters and plug-ins."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 from runai_core.cli import columns
+from runai_core.cli.building import NUMBER
 from runai_core.cli.context import app_of, complete_names
 from runai_core.cli.entries import Entry, read_entry
 from runai_core.cli.output import Column, Form, json_option, list_options, print_data, print_list
@@ -45,9 +47,12 @@ def read_quota(text: str) -> dict[str, Any]:
 
 def _number(option: str, value: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise InvalidRequest.of(FieldError(option, "must be numbers", value)) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidRequest.of(FieldError(option, "must be numbers", value))
+    return number
 
 
 def _complete_unit(unit: str) -> Callable[..., list[str]]:
@@ -68,12 +73,12 @@ def _resources(given: dict[str, Any]) -> list[dict[str, Any]]:
 def _quota_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
-            "--cpu-quota", "cpus", type=float, help="CPU cores deserved in the default node pool; -1 is unlimited."
+            "--cpu-quota", "cpus", type=NUMBER, help="CPU cores deserved in the default node pool; -1 is unlimited."
         ),
-        click.option("--over-quota-weight", type=float, help="Share of what is left over, in the default node pool."),
-        click.option("--gpu-limit", type=float, help="GPUs at most in the default node pool; -1 is unlimited."),
+        click.option("--over-quota-weight", type=NUMBER, help="Share of what is left over, in the default node pool."),
+        click.option("--gpu-limit", type=NUMBER, help="GPUs at most in the default node pool; -1 is unlimited."),
         click.option(
-            "--gpu-quota", "gpus", type=float, help="GPUs deserved in the default node pool; -1 is unlimited."
+            "--gpu-quota", "gpus", type=NUMBER, help="GPUs deserved in the default node pool; -1 is unlimited."
         ),
         click.option("--resources", multiple=True, metavar="PARTS", help=f"Quota of one node pool: {QUOTA.form}"),
         click.option("--description", help="What it is for."),
@@ -239,7 +244,7 @@ def _pool_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cpu-placement", help="binpack, spread or fragmentation."),
         click.option("--min-runtime", metavar="TIME", help="Time that preemptible work is protected, for example 30m."),
         click.option("--time-based-fair-share/--no-time-based-fair-share", default=None, help="Past use counts."),
-        click.option("--history-weight", type=float, help="How much the past counts; 1 when left out, 0: not at all."),
+        click.option("--history-weight", type=NUMBER, help="How much the past counts; 1 when left out, 0: not at all."),
         click.option("--window", metavar="TIME", help="Past that counts; 7d when left out."),
         click.option(
             "--window-type", type=click.Choice(["sliding", "tumbling"]), help="How windows follow each other."

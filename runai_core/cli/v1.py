@@ -25,7 +25,7 @@ from runai_core.cli.workloads import (
 )
 from runai_core.client.results import Workload
 from runai_core.client.specs import build_spec, merged, put
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.workload import Phase
 
 
@@ -200,6 +200,7 @@ def _list_jobs(ctx: click.Context, project: str | None, everywhere: bool, form: 
         "node_pool": None,
     }
     found = find_all(app, WORKLOAD, {**chosen, "search": "", "deleted": False, "filters": (), "max_items": None})
+    app.check_project(found, "" if everywhere else app.project_or(project))
     if not (form.as_json or form.as_yaml):
         app.say(
             "Showing jobs for all projects" if everywhere else f"Showing jobs for project {app.project_or(project)}"
@@ -264,8 +265,11 @@ def list_nodes(ctx: click.Context, /, name: str | None, form: Form) -> None:
 
 
 def _print_nodes(ctx: click.Context, name: str | None, form: Form) -> None:
-    found = [node for node in app_of(ctx).client.nodes() if name in (None, node.name)]
-    print_list(found, columns.NODES, form, empty="No such node." if name else "No nodes.")
+    nodes = app_of(ctx).client.nodes()
+    found = [node for node in nodes if name in (None, node.name)]
+    if name and not found:
+        raise NotFound(f"there is no node {name[:80]}; there are: {', '.join(node.name for node in nodes) or 'none'}")
+    print_list(found, columns.NODES, form, empty="No nodes.")
 
 
 @list_.command("clusters")

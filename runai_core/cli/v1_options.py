@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from runai_core.cli.building import NUMBER
 from runai_core.cli.entries import CONFIG_MAP, EXISTING_PVC, NEW_PVC, RESOURCE, Entry
 from runai_core.cli.options import Flag
 
@@ -93,7 +94,7 @@ DIST_KINDS: Mapping[str, str] = {"mpi": "mpi", "pytorch": "pytorch", "tf": "tens
 OWN_OPTIONS: tuple[click.Option, ...] = (
     click.Option(["--name", "name_option"], help="Name; also the first word."),
     click.Option(["--job-name-prefix", "prefix"], help="Make a name: this and a random ending."),
-    click.Option(["-g", "--gpu"], type=float, help="GPUs, e.g. 2 or 0.5."),
+    click.Option(["-g", "--gpu"], type=NUMBER, help="GPUs, e.g. 2 or 0.5."),
     click.Option(["-v", "--volume"], multiple=True, help="Directory: SOURCE:PATH[:ro|rw]; with a server as fourth part NFS."),
     click.Option(["--nfs-server"], help="NFS server of the volumes."),
     click.Option(["--toleration"], multiple=True, help="operator=Equal|Exists,key=,[value=],[effect=],[seconds=]"),

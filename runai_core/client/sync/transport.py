@@ -20,7 +20,7 @@ from runai_core.client.auth import BearerAuth
 from runai_core.client.environment import Connection
 from runai_core.client.requests import Call, Request
 from runai_core.client.sync.sockets import Socket
-from runai_core.model.errors import Unavailable
+from runai_core.model.errors import InvalidRequest, Unavailable
 
 T = TypeVar("T")
 
@@ -125,7 +125,10 @@ class Transport:
         time.sleep(seconds)
 
     def _built(self, request: Request) -> httpx.Request:
-        return self._http.build_request(**self._arguments(request))
+        try:
+            return self._http.build_request(**self._arguments(request))
+        except (TypeError, ValueError) as error:  # NaN, a date, a text that is no Unicode
+            raise InvalidRequest(f"the request cannot be written as JSON: {error}") from None
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         return {

@@ -258,11 +258,54 @@ def test_json_is_the_apis_objects(runai: Any, api: Any, a_workload: Any) -> None
         ),
     ],
 )
-def test_a_list_asks_for_what_was_chosen(runai: Any, api: Any, words: tuple[str, ...], filters: list[str]) -> None:
-    api.workloads()
+def test_a_list_asks_for_what_was_chosen(
+    runai: Any, api: Any, a_workload: Any, words: tuple[str, ...], filters: list[str]
+) -> None:
+    wanted = {"projectName": "vision"} if "vision" in words else {}
+    api.workloads(a_workload(type="Training", phase="Running", **wanted))
 
     assert runai("workload", *words).code == 0
     assert filters == api.requests[-1].url.params.get_list("filterBy")
+
+
+@pytest.mark.parametrize("words", [("workload", "list"), ("training", "list"), ("list", "jobs")], ids=" ".join)
+def test_a_list_of_a_project_that_is_none_says_so(runai: Any, api: Any, words: tuple[str, ...]) -> None:
+    api.workloads()
+
+    result = runai(*words, "-p", "nowhere")
+
+    assert (result.code, result.out) == (4, "")
+
+
+def test_an_empty_word_is_no_project(runai: Any, api: Any) -> None:
+    api.workloads()
+
+    for words in (("-p", "", "workload", "list"), ("training", "submit", "a", "-p", "", "--", "true")):
+        result = runai(*words)
+
+        assert (result.code, result.err) == (2, "Error: --project: must not be empty; leave it out for the default\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(("-g", "-1"), "", id="it is for the API to say"),
+        pytest.param(("--gpu-portion-request", "nan"), "is not a number that can be counted with", id="nan"),
+        pytest.param(("--cpu-core-request", "inf"), "is not a number that can be counted with", id="inf"),
+        pytest.param(("--backoff-limit", "-x"), "'-x' is not a valid integer", id="a word"),
+        pytest.param(("--image",), "requires an argument", id="nothing"),
+    ],
+)
+def test_a_value_may_begin_with_a_dash_and_may_not_be_left_out(
+    runai: Any, api: Any, words: tuple[str, ...], says: str
+) -> None:
+    api.answers["POST", "/api/v1/workloads/trainings"] = {"id": UID, "name": "a"}
+
+    result = runai("training", "submit", "a", *words)
+
+    assert (result.code, says in result.err) == (2 if says else 0, True), result.err
+    if not says:
+        assert api.body["spec"]["compute"]["gpuDevicesRequest"] == -1
 
 
 def test_columns_can_be_chosen_and_titles_left_out(runai: Any, api: Any, a_workload: Any) -> None:
