@@ -325,12 +325,7 @@ class AsyncClient:
     async def forward(
         self, workload: str | Workload, port: int, *, project: str = "", **options: Any
     ) -> AsyncIterator[AsyncSocket]:
-        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction.
-
-        >>> async with client.forward("notebook", 8888) as connection:
-        ...     await connection.send(question)
-        ...     answer = await connection.recv()
-        """
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction."""
         async with self.transport.dial(requests.forward(await self._uid(workload, project), port, **options)) as socket:
             yield socket
 
@@ -357,33 +352,29 @@ class AsyncClient:
         return await self.read("plugins")
 
 
-class AsyncWorkspaces:
-    """Workspaces: interactive work on a place of its own."""
-
+class _OfOneType:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+
+
+class AsyncWorkspaces(_OfOneType):
+    """Workspaces: interactive work on a place of its own."""
 
     async def submit(self, name: str, **options: Unpack[Options]) -> Workload:
         """Create a workspace: ``submit("lab", command="jupyter lab", gpus=0.5)``."""
         return await self._client.submit("Workspace", name, options)
 
 
-class AsyncTrainings:
+class AsyncTrainings(_OfOneType):
     """Trainings: work that ends by itself."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
 
     async def submit(self, name: str, **options: Unpack[TrainingOptions]) -> Workload:
         """Create a training: ``submit("mnist", command=["python", "train.py"], gpus=2, env={"LR": 0.1})``."""
         return await self._client.submit("Training", name, options)
 
 
-class AsyncDistributed:
+class AsyncDistributed(_OfOneType):
     """Distributed trainings: several processes that start together or not at all."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
 
     async def submit(self, name: str, **options: Unpack[DistributedOptions]) -> Workload:
         """Create a gang: ``submit("bert", command="python train.py", framework="PyTorch", workers=4, gpus=1)``."""
@@ -391,22 +382,16 @@ class AsyncDistributed:
         return await self._client.submit("Distributed", name, chosen)
 
 
-class AsyncInferences:
+class AsyncInferences(_OfOneType):
     """Inference: servers that answer requests."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
 
     async def submit(self, name: str, **options: Unpack[InferenceOptions]) -> Workload:
         """Create a server: ``submit("llm", command="python serve.py", port=8000, readiness_path="/healthz")``."""
         return await self._client.submit("Inference", name, options)
 
 
-class AsyncDistributedInferences:
+class AsyncDistributedInferences(_OfOneType):
     """Inference of which each replica is a leader with workers."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
 
     async def submit(self, name: str, **options: Unpack[DistributedInferenceOptions]) -> Workload:
         """Create it: ``submit("llm", command="python serve.py", port=8000, workers=1, gpus=8)``."""

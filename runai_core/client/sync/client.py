@@ -323,12 +323,7 @@ class Client:
 
     @contextmanager
     def forward(self, workload: str | Workload, port: int, *, project: str = "", **options: Any) -> Iterator[Socket]:
-        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction.
-
-        >>> with client.forward("notebook", 8888) as connection:
-        ...     connection.send(question)
-        ...     answer = connection.recv()
-        """
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction."""
         with self.transport.dial(requests.forward(self._uid(workload, project), port, **options)) as socket:
             yield socket
 
@@ -355,33 +350,29 @@ class Client:
         return self.read("plugins")
 
 
-class Workspaces:
-    """Workspaces: interactive work on a place of its own."""
-
+class _OfOneType:
     def __init__(self, client: Client) -> None:
         self._client = client
+
+
+class Workspaces(_OfOneType):
+    """Workspaces: interactive work on a place of its own."""
 
     def submit(self, name: str, **options: Unpack[Options]) -> Workload:
         """Create a workspace: ``submit("lab", command="jupyter lab", gpus=0.5)``."""
         return self._client.submit("Workspace", name, options)
 
 
-class Trainings:
+class Trainings(_OfOneType):
     """Trainings: work that ends by itself."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def submit(self, name: str, **options: Unpack[TrainingOptions]) -> Workload:
         """Create a training: ``submit("mnist", command=["python", "train.py"], gpus=2, env={"LR": 0.1})``."""
         return self._client.submit("Training", name, options)
 
 
-class Distributed:
+class Distributed(_OfOneType):
     """Distributed trainings: several processes that start together or not at all."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def submit(self, name: str, **options: Unpack[DistributedOptions]) -> Workload:
         """Create a gang: ``submit("bert", command="python train.py", framework="PyTorch", workers=4, gpus=1)``."""
@@ -389,22 +380,16 @@ class Distributed:
         return self._client.submit("Distributed", name, chosen)
 
 
-class Inferences:
+class Inferences(_OfOneType):
     """Inference: servers that answer requests."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def submit(self, name: str, **options: Unpack[InferenceOptions]) -> Workload:
         """Create a server: ``submit("llm", command="python serve.py", port=8000, readiness_path="/healthz")``."""
         return self._client.submit("Inference", name, options)
 
 
-class DistributedInferences:
+class DistributedInferences(_OfOneType):
     """Inference of which each replica is a leader with workers."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def submit(self, name: str, **options: Unpack[DistributedInferenceOptions]) -> Workload:
         """Create it: ``submit("llm", command="python serve.py", port=8000, workers=1, gpus=8)``."""
