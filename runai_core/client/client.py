@@ -325,7 +325,7 @@ class AsyncClient:
     async def forward(
         self, workload: str | Workload, port: int, *, project: str = "", **options: Any
     ) -> AsyncIterator[AsyncSocket]:
-        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction."""
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one is their end."""
         async with self.transport.dial(requests.forward(await self._uid(workload, project), port, **options)) as socket:
             yield socket
 

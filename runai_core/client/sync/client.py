@@ -323,7 +323,7 @@ class Client:
 
     @contextmanager
     def forward(self, workload: str | Workload, port: int, *, project: str = "", **options: Any) -> Iterator[Socket]:
-        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one ends that direction."""
+        """Connect to a port of a workload's pod; `options`: `pod`. Frames are bytes; an empty one is their end."""
         with self.transport.dial(requests.forward(self._uid(workload, project), port, **options)) as socket:
             yield socket
 
