@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class OrchestratorProcess:
     process: subprocess.Popen[bytes] | None = None
     client: httpx.Client = field(default_factory=httpx.Client)
     log: Path = Path()
+    environment: Mapping[str, str] = field(default_factory=dict)  # besides our own
 
     def start(self, *, port: int = 0) -> None:
         """Start it, on any free port unless one is given, and wait until it answers."""
@@ -52,7 +53,9 @@ class OrchestratorProcess:
         credentials = self.data_dir / "credentials.json"
         before = credentials.stat().st_mtime_ns if credentials.exists() else 0
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, env={**os.environ, **self.environment}
+            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -155,13 +158,15 @@ def kill_rank(module: str, workload: str, rank: int) -> bool:
 
 
 @contextlib.contextmanager
-def an_orchestrator(folder: Path, nodes: Sequence[dict[str, Any]] = ()) -> Iterator[OrchestratorProcess]:
+def an_orchestrator(
+    folder: Path, nodes: Sequence[dict[str, Any]] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[OrchestratorProcess]:
     """Yield a running orchestrator below the folder; nothing of it is left afterwards."""
     nodes_file = None
     if nodes:
         nodes_file = folder / "nodes.yaml"
         nodes_file.write_text(yaml.safe_dump({"nodes": list(nodes)}))
-    orchestrator = OrchestratorProcess(data_dir=folder / "data", nodes_file=nodes_file)
+    orchestrator = OrchestratorProcess(data_dir=folder / "data", nodes_file=nodes_file, environment=environment or {})
     orchestrator.start()
     try:
         yield orchestrator

@@ -154,6 +154,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edition:
+    """Which of its revisions an inference workload is: `model.revisions` keeps each of them."""
+
+    __pydantic_config__ = WIRE
+    number: int  # from 1
+    made_at: float  # seconds since the epoch, UTC
+    made_by: str = ""
+    first_attempt: int = 0  # its pods are those of this attempt and later ones; 0: not launched yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One row in every list: what a user submitted, whatever makes its pods.
 
@@ -182,6 +193,7 @@ class Workload:
     node_pools: tuple[str, ...] = ()  # in order of preference, never empty once submitted
     origins: Mapping[str, str] = field(default_factory=dict)  # field -> policy that set its value
     revision: str = ""  # inference: digest of all that makes its pods what they are, but not how many they are
+    edition: Edition | None = None  # inference: the revision that its specification is; None: the first
     limits: Limits | None = None  # by scheduling rules; None: there are none
     source: str = "Control-plane"  # CLI | Control-plane | Other
     # state
@@ -289,6 +301,7 @@ class Pod:
     replacement: int = 0  # how many pods of the same rank came before it in this attempt
     stands_in: bool = False  # of an older attempt: it does the work until the present one's pods do
     node_pool: str = ""
+    namespace: str = ""  # that it is in on a cluster; empty: its project's, by the usual name
     spec: PodSpec
     status: PodStatus = field(default_factory=PodStatus)
 
@@ -313,6 +326,11 @@ class Gang:
             memory=sum(pod.spec.request.memory for pod in self.pods),
             gpu=sum(gpu_charge(pod.spec.request) for pod in self.pods),
         )
+
+
+def namespace_of(pod: Pod) -> str:
+    """Return the namespace of a pod, as exporters name it."""
+    return pod.namespace or f"runai-{pod.meta.project}"
 
 
 def gpu_charge(request: PodRequest) -> int:

@@ -12,7 +12,7 @@ from runai_core.model.organization import Department, Project, QueueResources
 from runai_core.model.resources import MB, MIB, MILLI
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
-from runai_core.model.workload import TERMINAL, Phase, Pod, Workload, gpu_charge
+from runai_core.model.workload import TERMINAL, Phase, Pod, Workload, gpu_charge, namespace_of
 from runai_core.service.exposition import Family, Samples
 from runai_core.service.scheduling import CycleReport
 
@@ -216,7 +216,7 @@ def pod_labels(seen: Seen, pod: Pod) -> Labels:
         "clusterId": seen.cluster_id,
         "pod_name": pod.name,
         "pod_uuid": pod.meta.uid,
-        "pod_namespace": f"runai-{pod.meta.project}",
+        "pod_namespace": namespace_of(pod),
         "node": pod.status.node,
         "project": pod.meta.project,
         "workload_id": pod.meta.owner,

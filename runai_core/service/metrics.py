@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.organization import TENANT, Action, Actor, Department, Project
 from runai_core.model.samples import LEVELS, Point, added_up, level_for
-from runai_core.model.workload import Workload
+from runai_core.model.workload import Workload, namespace_of
 from runai_core.ports import Backend, SampleStore
 from runai_core.service.access import AccessService
 from runai_core.service.meters import Values
@@ -160,20 +160,29 @@ class MetricsService:
         """Ask Prometheus for what was not measured here, where there is one."""
         if self._prometheus is None:
             return found
-        return [await self._asked(workload, series, window) for series in found]
+        namespaces = {namespace_of(pod) for pod in await self._cluster.pods(workload)}
+        pods = pods_in_prometheus(workload, namespaces or {f"runai-{workload.meta.project}"})
+        return [await self._asked(series, pods, window) for series in found]
 
-    async def _asked(self, workload: Workload, series: Series, window: Window) -> Series:
+    async def _asked(self, series: Series, pods: Mapping[str, str], window: Window) -> Series:
         if series.values or series.type not in RANGES or self._prometheus is None:
             return series
-        selector = f'namespace="runai-{workload.meta.project}",pod=~"{re.escape(workload.name)}-.*"'
-        query = RANGES[series.type].format(pods=selector, gpus=selector.replace("namespace=", "exported_namespace=", 1)
-                                           .replace("pod=~", "exported_pod=~", 1))  # fmt: skip
         start, step = window.start or 0.0, (window.end - (window.start or 0.0)) / max(window.samples, 1)
+        query = RANGES[series.type].format(**pods, over=f"{max(step, 120):.0f}s")
         try:
             rows = await self._prometheus.range(query, start, window.end, step)
         except Unavailable:  # no value is a true answer; the sampler's log says why
             return series
         return replace(series, values=thin(rows[0][1], window.samples)) if rows else series
+
+
+def pods_in_prometheus(workload: Workload, namespaces: Iterable[str]) -> Mapping[str, str]:
+    """Return the labels of a workload's pods in queries: as exporters say them, and as a ServiceMonitor does."""
+    where, name = "|".join(sorted(namespaces)), re.escape(workload.name)
+    return {
+        "pods": f"namespace=~`{where}`,pod=~`{name}-.*`",
+        "renamed": f"exported_namespace=~`{where}`,exported_pod=~`{name}-.*`",
+    }
 
 
 async def stitched(
@@ -194,9 +203,9 @@ async def stitched(
 
 
 RANGES: Mapping[str, str] = {
-    "GPU_UTILIZATION": "avg(DCGM_FI_DEV_GPU_UTIL{{{gpus}}})",
-    "GPU_MEMORY_USAGE_BYTES": "sum(DCGM_FI_DEV_FB_USED{{{gpus}}}) * 1048576",
-    "CPU_USAGE_CORES": 'sum(rate(container_cpu_usage_seconds_total{{{pods},container!=""}}[2m]))',
+    "GPU_UTILIZATION": "avg(DCGM_FI_DEV_GPU_UTIL{{{pods}}} or DCGM_FI_DEV_GPU_UTIL{{{renamed}}})",
+    "GPU_MEMORY_USAGE_BYTES": "sum(DCGM_FI_DEV_FB_USED{{{pods}}} or DCGM_FI_DEV_FB_USED{{{renamed}}}) * 1048576",
+    "CPU_USAGE_CORES": 'sum(rate(container_cpu_usage_seconds_total{{{pods},container!=""}}[{over}]))',
     "CPU_MEMORY_USAGE_BYTES": 'sum(container_memory_working_set_bytes{{{pods},container!=""}})',
 }
 """Metric of a workload -> what is asked of Prometheus for its past."""

@@ -10,7 +10,7 @@ import httpx
 from runai_core.model.errors import Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.resources import MIB
-from runai_core.model.workload import Pod
+from runai_core.model.workload import Pod, namespace_of
 from runai_core.service.meters import (
     DeviceUse,
     Meter,
@@ -34,9 +34,10 @@ QUERIES: Mapping[str, str] = {
     "utilization": "max_over_time(DCGM_FI_DEV_GPU_UTIL[30s])",
     "used": "DCGM_FI_DEV_FB_USED",
     "free": "DCGM_FI_DEV_FB_FREE",
-    "cpu": 'sum by (namespace, pod) (rate(container_cpu_usage_seconds_total{container!="",container!="POD"}[2m]))',
+    # Of the newest two scrapes: over longer times a pod that began a moment ago would seem to do next to nothing.
+    "cpu": 'sum by (namespace, pod) (irate(container_cpu_usage_seconds_total{container!="",container!="POD"}[2m]))',
     "memory": 'sum by (namespace, pod) (container_memory_working_set_bytes{container!="",container!="POD"})',
-    "node_cpu": '100 * (1 - avg by (instance, node) (rate(node_cpu_seconds_total{mode="idle"}[2m])))',
+    "node_cpu": '100 * (1 - avg by (instance, node) (irate(node_cpu_seconds_total{mode="idle"}[2m])))',
     "node_memory": "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
 }
 """What is asked, by our word for it. DCGM says memory in MiB."""
@@ -102,13 +103,13 @@ class PrometheusMeter:
     name = "prometheus"
 
     def __init__(self, server: PrometheusServer) -> None:
-        self._server = server
+        self.server = server
 
     async def read(self, nodes: Sequence[Node], pods: Sequence[Pod]) -> Reading:
         """Return what the exporters measured; raise Unavailable."""
-        answers = await asyncio.gather(*(self._server.now(query) for query in QUERIES.values()))
+        answers = await asyncio.gather(*(self.server.now(query) for query in QUERIES.values()))
         found = dict(zip(QUERIES, answers, strict=True))
-        by_name = {(f"runai-{pod.meta.project}", pod.name): pod for pod in pods}
+        by_name = {(namespace_of(pod), pod.name): pod for pod in pods}
         names = {node.name for node in nodes}
         reading = Reading()
         _add_gpus(reading, found, by_name, names)
@@ -159,7 +160,8 @@ def _add_gpus(
             memory_used=used.get(uuid, 0.0),
             memory_total=used.get(uuid, 0.0) + free.get(uuid, 0.0),
         )
-        reading.devices[node, device.index] = device
+        others = reading.devices.get((node, device.index), device)  # for 30 s it has a series of its pod before, too
+        reading.devices[node, device.index] = max(device, others, key=lambda each: each.utilization)
         for namespace, name in POD_LABELS:
             pod = pods.get((item.labels.get(namespace, ""), item.labels.get(name, "")))
             if pod is not None:

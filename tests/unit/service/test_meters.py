@@ -166,7 +166,7 @@ def a_prometheus(answers: Any = None, status: int = 200) -> PrometheusServer:
         if answers is not None:
             return httpx.Response(status, content=answers)
         rows = ANSWERS.get(query, [])
-        if query.startswith("sum by (namespace, pod) (rate"):
+        if query.startswith("sum by (namespace, pod) (irate"):
             rows = [{"metric": {"namespace": "runai-vision", "pod": "w-1-0"}, "value": [1, "1.5"]}]
         if "node_cpu" in query:
             rows = [{"metric": {"instance": "n1:9100"}, "value": [1, "12.5"]}]

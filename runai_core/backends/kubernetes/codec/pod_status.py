@@ -70,6 +70,7 @@ def pod_of(item: Object, node_ready: NodeReady = lambda _: True, now: float = 0.
         attempt=_whole(labels.get(names.ATTEMPT_LABEL), 1),
         replacement=_whole(labels.get(names.REPLACEMENT_LABEL), 0),
         node_pool=first_of(labels, names.NODE_POOL_LABELS),
+        namespace=item["metadata"].get("namespace", ""),
         spec=spec_of(item),
         status=status_of(item, node_ready=node_ready(spec.get("nodeName") or ""), now=now),
     )
