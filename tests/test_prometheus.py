@@ -16,10 +16,10 @@ from runai_core.model.meta import Meta
 from runai_core.model.nodes import Node
 from runai_core.model.snapshot import PodRequest, PodState
 from runai_core.model.spec import Compute, WorkloadSpec
-from runai_core.model.workload import Limit, Limits, Phase, Pod, PodSpec, PodStatus, Workload, namespace_of
+from runai_core.model.workload import Limit, Limits, Phase, Pod, PodSpec, PodStatus, Workload
 from runai_core.ports import Backend
 from runai_core.service.limits import Action, judge
-from runai_core.service.meters import Reading
+from runai_core.service.meters import Reading, namespace_of
 from runai_core.service.metrics import RANGES, pods_in_prometheus
 from runai_core.service.points import World
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer

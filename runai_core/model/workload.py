@@ -328,11 +328,6 @@ class Gang:
         )
 
 
-def namespace_of(pod: Pod) -> str:
-    """Return the namespace of a pod, as exporters name it."""
-    return pod.namespace or f"runai-{pod.meta.project}"
-
-
 def gpu_charge(request: PodRequest) -> int:
     """Return the thousandths of a GPU that quota is charged; requests by memory count 0 until they are placed."""
     if request.gpu_portion:

@@ -12,8 +12,9 @@ from runai_core.model.organization import Department, Project, QueueResources
 from runai_core.model.resources import MB, MIB, MILLI
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
-from runai_core.model.workload import TERMINAL, Phase, Pod, Workload, gpu_charge, namespace_of
+from runai_core.model.workload import TERMINAL, Phase, Pod, Workload, gpu_charge
 from runai_core.service.exposition import Family, Samples
+from runai_core.service.meters import namespace_of
 from runai_core.service.scheduling import CycleReport
 
 Labels = dict[str, str]

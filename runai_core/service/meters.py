@@ -53,6 +53,11 @@ class Reading:
         self.devices.update(other.devices)
 
 
+def namespace_of(pod: Pod) -> str:
+    """Return the namespace of a pod, as exporters name it."""
+    return pod.namespace or f"runai-{pod.meta.project}"
+
+
 class Meter(Protocol):
     """Measures pods and nodes."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from runai_core.model.errors import NotFound, Unavailable
 from runai_core.model.organization import TENANT, Action, Actor, Department, Project
 from runai_core.model.samples import LEVELS, Point, added_up, level_for
-from runai_core.model.workload import Workload, namespace_of
+from runai_core.model.workload import Workload
 from runai_core.ports import Backend, SampleStore
 from runai_core.service.access import AccessService
-from runai_core.service.meters import Values
+from runai_core.service.meters import Values, namespace_of
 from runai_core.service.prometheus import PrometheusServer
 from runai_core.service.sampling import RUNS, Sampler
 from runai_core.service.workloads import WorkloadService

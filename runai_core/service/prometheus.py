@@ -10,7 +10,7 @@ import httpx
 from runai_core.model.errors import Unavailable
 from runai_core.model.nodes import Node
 from runai_core.model.resources import MIB
-from runai_core.model.workload import Pod, namespace_of
+from runai_core.model.workload import Pod
 from runai_core.service.meters import (
     DeviceUse,
     Meter,
@@ -20,6 +20,7 @@ from runai_core.service.meters import (
     SimulatedMeter,
     Values,
     gpu_values,
+    namespace_of,
     nvml_module,
 )
 
