@@ -6,6 +6,7 @@ the restart. One pod has one task at a time.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -17,7 +18,15 @@ from runai_core.backends.local.mirror import GangRecord, Mirror
 from runai_core.backends.local.prepared import Preparation
 from runai_core.backends.local.probes import watch_readiness
 from runai_core.backends.local.store import LocalStore
-from runai_core.backends.local.verdicts import BACK_OFF, after, released, running
+from runai_core.backends.local.verdicts import (
+    BACK_OFF,
+    STARTING,
+    after,
+    hindered,
+    released,
+    running,
+    without_command,
+)
 from runai_core.backends.local.writes import Delete, Update, Write
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.model.snapshot import PodState
@@ -32,9 +41,6 @@ FIRST_DELAY = 1.0
 MAX_DELAY = 60.0
 RETRY = 1.0
 """Seconds until a step that could not be done is tried again."""
-
-
-STARTING = frozenset({PodState.BINDING, PodState.BOUND})
 
 
 class Driver:
@@ -64,6 +70,7 @@ class Driver:
         self._again: set[str] = set()
         self._closed = False
         self._unwanted: set[str] = set()  # uids of pods that are to be deleted when they have ended
+        self._hindrances: dict[str, str] = {}  # by uid of a pod: why its last step could not be done
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.Task[None]] = {}
         self._steps: Mapping[PodState, Callable[[Pod, Run | None], Awaitable[bool]]] = {
@@ -139,7 +146,7 @@ class Driver:
                 try:
                     await self._settle(uid)
                 except RunaiError as error:
-                    log.warning("pod %s: %s", uid, error.message)
+                    await self._say(uid, error.message)
                     await self._clock.sleep(RETRY)
                     continue
                 except Exception:  # the top of a loop: one pod must not stop the others
@@ -150,6 +157,15 @@ class Driver:
                     return
         finally:
             del self._busy[uid]
+            self._hindrances.pop(uid, None)
+
+    async def _say(self, uid: str, message: str) -> None:
+        """Say once what is in a pod's way: to its user where the store takes it, and in the log."""
+        if self._hindrances.get(uid) != message:
+            self._hindrances[uid] = message
+            log.warning("pod %s: %s", uid, message)
+            with contextlib.suppress(RunaiError):  # the store itself may be what is in the way
+                await self.change(uid, lambda now: hindered(now, message))
 
     async def _settle(self, uid: str) -> None:
         """Do what is to be done, step by step, until nothing is."""
@@ -172,6 +188,10 @@ class Driver:
 
     async def _begin(self, pod: Pod, run: Run | None) -> bool:
         """BINDING: start the process, then say so."""
+        if run is None and not pod.spec.argv:
+            ended = without_command(pod, self._clock.now())
+            await self.change(pod.meta.uid, lambda now: ended if now.status == pod.status else None)
+            return True
         if run is None:
             run = await self._start(pod)
         await self.change(pod.meta.uid, lambda now: running(now, run) if now.status.state in STARTING else None)

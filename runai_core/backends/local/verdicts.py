@@ -16,6 +16,8 @@ ERROR = "Error"
 EVICTED = "Evicted"
 EVICTABLE = frozenset({PodState.BINDING, PodState.BOUND, PodState.RUNNING})
 
+STARTING = frozenset({PodState.BINDING, PodState.BOUND})
+
 STEADY = 600.0
 """A run that lasted so many seconds is no part of a crash loop: the delay starts anew."""
 
@@ -35,6 +37,26 @@ def running(pod: Pod, run: Run) -> PodStatus:
         reason="",
         message="",
     )
+
+
+def without_command(pod: Pod, now: float) -> PodStatus:
+    """Return the status of a pod that has nothing to run."""
+    return replace(
+        pod.status,
+        state=PodState.FAILED,
+        ready=False,
+        exit_code=max(CANNOT_START),
+        finished_at=now,
+        reason=ERROR,
+        message="it has no command, and on one machine its image is not run: give the command after --",
+    )
+
+
+def hindered(pod: Pod, message: str) -> PodStatus | None:
+    """Return the status that says why a pod cannot start yet; None where it says so, or does not start."""
+    if pod.status.state not in STARTING or pod.status.message == message:
+        return None
+    return replace(pod.status, message=message)
 
 
 def after(pod: Pod, run: Run | None, now: float) -> PodStatus:

@@ -22,7 +22,7 @@ from runai_core.model.organization import Department, Project, QueueResources, R
 from runai_core.model.snapshot import PodGroup, PodRequest, PodState, Snapshot, Topology, TopologyConstraint
 from runai_core.model.spec import RestartPolicy
 from runai_core.model.workload import Gang, Pod, PodSpec, Workload
-from runai_core.ports import Backend, ClusterChange
+from runai_core.ports import Backend, ClusterChange, Secret
 from tests.waiting import soon, until
 
 NODES = "[{name: a, gpus: 2, cpu: 8, memory: 8Gi}, {name: b, gpus: 2, cpu: 8, memory: 8Gi, nodePool: gold}]"
@@ -75,7 +75,8 @@ class World:
 def a_gang(workload: Workload, count: int, *, seconds: float | None = None, code: int = 0, **fields: Any) -> Gang:
     name = f"vision.{workload.name}.{workload.attempt}"
     environment = {EXIT_CODE: str(code)} | ({} if seconds is None else {DURATION: str(seconds)})
-    spec = PodSpec(argv=("true",), environment=environment, **({"request": PodRequest(gpu_devices=1)} | fields))
+    usual: dict[str, Any] = {"argv": ("true",), "request": PodRequest(gpu_devices=1)}
+    spec = PodSpec(environment=environment, **(usual | fields))
     pods = tuple(
         Pod(
             meta=Meta(
@@ -456,3 +457,49 @@ async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> 
     with pytest.raises(Unavailable, match=r"data directory .*/file/data cannot be used"):
         async with open_local(data_dir=tmp_path / "file" / "data", simulated_gpus=0):
             pass
+
+
+@pytest.mark.asyncio
+async def test_a_pod_without_a_command_fails_at_once_and_says_so(world: World) -> None:
+    workload = await world.submit("bare", argv=(), image="ubuntu")
+    await world.bind("bare-1-0")
+
+    (pod,) = await world.until_all(workload, PodState.FAILED)
+
+    assert (pod.status.exit_code, pod.status.started_at) == (127, None)
+    assert "no command" in pod.status.message
+
+
+class Safe:
+    """Keeps secrets; empty until somebody puts one in."""
+
+    def __init__(self) -> None:
+        self.found: Secret | None = None
+
+    async def secret(self, _project: str, _name: str, _user: str) -> Secret | None:
+        return self.found
+
+
+@pytest.mark.asyncio
+async def test_what_is_in_the_way_of_a_pod_is_said_once_until_it_starts(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    safe = Safe()
+    world.cluster.take_secrets(safe)  # type: ignore[attr-defined]  # of the local cluster
+    workload = await world.submit("hindered", references={"TOKEN": "secret/absent/key"})
+    await world.bind("hindered-1-0")
+    (pod,) = await world.until(workload, lambda pods: "no secret absent" in pods[0].status.message)
+    assert pod.status.state is PodState.BINDING
+    for _ in range(5):
+        await world.clock.advance(1.0)
+
+    safe.found = Secret("absent", data={"key": "value"})
+
+    async def runs_later() -> Pod | None:
+        await world.clock.advance(1.0)
+        (pod,) = await world.pods(workload)
+        return pod if pod.status.state is PodState.RUNNING else None
+
+    pod = await until(runs_later, "a pod that runs")
+    assert pod.status.message == ""
+    assert len([record for record in caplog.records if "no secret absent" in record.message]) == 1
