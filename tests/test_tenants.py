@@ -22,7 +22,9 @@ from runai_core.model.meta import Meta
 from runai_core.model.organization import SYSTEM
 from runai_core.model.workload import HistoryRecord, Pod, PodSpec, Workload, WorkloadType
 from runai_core.ports import Query
+from runai_core.service.reaching import Place
 from runai_core.service.submissions import Submission
+from runai_core.service.tools import ToolService
 from runai_core.settings import Settings
 from runai_core.web.tenants import Dispatcher, Serving
 from tests import waiting
@@ -289,14 +291,14 @@ async def the_workload(tenancy: Tenancy) -> str:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("path", ["exec?command=true", "logs?follow=true"])
+@pytest.mark.parametrize("path", ["exec?command=true", "forward?port=8888", "logs?follow=true"])
 async def test_no_stream_leads_to_another_tenant(path: str, tenancy: Tenancy) -> None:
     (workload,) = await everything(tenancy.opened["alpha"], Workload)
     url = f"ws://beta.example/api/v1/workloads/{workload.meta.uid}/{path}"
     headers = {"authorization": f"Bearer {tenancy.tokens['beta']}"}
 
     async def reach() -> None:
-        if path.startswith("exec"):
+        if not path.startswith("logs"):
             async with asgi_dialer(tenancy.dispatcher)(url, headers):
                 return
         async with tenancy.client("beta.example", tenancy.tokens["beta"]) as client:
@@ -305,6 +307,25 @@ async def test_no_stream_leads_to_another_tenant(path: str, tenancy: Tenancy) ->
     with pytest.raises((RunaiError, httpx.HTTPError)) as refused:
         await reach()
     assert SECRET not in str(refused.value)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_tools_of_a_tenant_are_below_a_domain_of_its_own(tenancy: Tenancy) -> None:
+    alpha, uid = tenancy.opened["alpha"], await the_workload(tenancy)
+    actor = await alpha.access.authenticate(tenancy.tokens["alpha"])
+    ticket = await ToolService(alpha.backend, alpha.access, alpha.workloads).issue(actor, Place(uid, 8888), "")
+    answers = {}
+    for domain in ("beta.localhost", "localhost", "alpha.localhost.evil.example", "alpha.localhost"):
+        async with tenancy.client(f"t-8888-{uid}.{domain}:4000") as browser:
+            answers[domain] = await browser.get("/_runai/enter", params={"ticket": ticket})
+
+    assert {domain: answer.status_code for domain, answer in answers.items()} == {
+        "beta.localhost": 401,
+        "localhost": 404,
+        "alpha.localhost.evil.example": 404,
+        "alpha.localhost": 200,
+    }
+    assert "runai_tool=" in answers["alpha.localhost"].headers["set-cookie"]
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -21,6 +22,7 @@ from runai_core.settings import Settings
 from runai_core.web.app import create_app
 from runai_core.web.errors import answer
 from runai_core.web.middleware import App, Receive, Scope, Send, refuse
+from runai_core.web.proxy import tools_domain
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +39,20 @@ class Dispatcher:
     def __init__(self) -> None:
         self._apps: dict[str, App] = {}  # tenant -> its application
         self._names: dict[str, str] = {}  # host name -> tenant
+        self._tools: dict[str, str] = {}  # domain of the tools of a tenant -> tenant
 
-    def add(self, tenant: Tenant, app: App) -> None:
-        """Serve a tenant from now on."""
+    def add(self, tenant: Tenant, app: App, tools: str = "") -> None:
+        """Serve a tenant from now on; its workloads' tools have host names below a domain of its own."""
         self._apps[tenant.name] = app
         self._names |= dict.fromkeys(tenant.hosts, tenant.name)
+        if tenant.hosts and tools:
+            self._tools[tools] = tenant.name
 
     def remove(self, name: str) -> None:
         """Serve a tenant no more."""
         self._apps.pop(name, None)
         self._names = {host: tenant for host, tenant in self._names.items() if tenant != name}
+        self._tools = {domain: tenant for domain, tenant in self._tools.items() if tenant != name}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -68,6 +74,9 @@ class Dispatcher:
         name = host if host in self._names else host.rpartition(":")[0]
         if name in self._names:
             return self._apps.get(self._names[name])
+        domain = host.partition(":")[0].partition(".")[2]
+        if domain in self._tools:
+            return self._apps.get(self._tools[domain])
         alone = len(self._apps) == 1 and not self._names
         return next(iter(self._apps.values())) if alone else None
 
@@ -115,9 +124,9 @@ class Serving:
 
     async def _serve(self, tenant: Tenant, served: asyncio.Event, stop: asyncio.Event) -> None:
         try:
-            settings = await asyncio.to_thread(settings_of, tenant, self._settings)
+            settings = with_tools(tenant, await asyncio.to_thread(settings_of, tenant, self._settings))
             async with open_orchestrator(settings) as orchestrator, self._opened(orchestrator):
-                self._dispatcher.add(tenant, create_app(orchestrator))
+                self._dispatcher.add(tenant, create_app(orchestrator), settings.tools_domain)
                 log.info("tenant %s is served", tenant.name)
                 served.set()
                 await stop.wait()
@@ -127,3 +136,9 @@ class Serving:
             log.exception("tenant %s failed", tenant.name)
         finally:
             self._dispatcher.remove(tenant.name)
+
+
+def with_tools(tenant: Tenant, settings: Settings) -> Settings:
+    """Return the settings of a tenant with the domain of its tools: one of its own, where it has a host name."""
+    domain = tools_domain(settings)
+    return replace(settings, tools_domain=f"{tenant.name}.{domain}" if tenant.hosts and domain else domain)
