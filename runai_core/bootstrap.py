@@ -19,6 +19,7 @@ from runai_core.controlplane.projects import tenant_defaults
 from runai_core.controlplane.store import store_identity
 from runai_core.model.errors import RunaiError, Unavailable
 from runai_core.model.nodes import Node
+from runai_core.model.revisions import Revision
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.plugins.manager import load_plugins
 from runai_core.plugins.registry import Registry
@@ -28,6 +29,7 @@ from runai_core.service.accounts import AccountService
 from runai_core.service.assets import AssetService
 from runai_core.service.audit import AuditService
 from runai_core.service.clusters import ClusterService, Own
+from runai_core.service.explaining import Judge
 from runai_core.service.journal import Journal
 from runai_core.service.limits import LimitsService
 from runai_core.service.metrics import MetricsService
@@ -56,7 +58,7 @@ from runai_core.service.templates import DataVolumeService, TemplateService
 from runai_core.service.tenant_settings import TenantSettingsService
 from runai_core.service.users import UserService
 from runai_core.service.waiting import WaitingService
-from runai_core.service.workloads import Judge, WorkloadService
+from runai_core.service.workloads import WorkloadService
 from runai_core.settings import ROLES, Settings
 
 log = logging.getLogger(__name__)
@@ -387,7 +389,7 @@ async def _purge(orchestrator: Orchestrator) -> None:
 async def _forget(orchestrator: Orchestrator) -> None:
     backend = orchestrator.backend
     before = backend.clock.now() - orchestrator.settings.deleted_kept_seconds
-    for kind in (Workload, Pod, HistoryRecord):
+    for kind in (Workload, Pod, HistoryRecord, Revision):
         await backend.store.purge(kind, before)
     await orchestrator.sessions.forget_expired()
     await orchestrator.sign_in.forget_old()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from runai_core.cli import inference as servers
 from runai_core.cli import streams, workloads
 from runai_core.cli.describe import describe_command
 from runai_core.cli.submit import Noun, submit_command
@@ -81,7 +82,8 @@ inference = group_of(
     "Inference: servers that answer requests.",
     [
         submit_command(INFERENCE),
-        workloads.update_command(ANY_INFERENCE),
+        servers.update_command(ANY_INFERENCE),
+        servers.revisions_command(ANY_INFERENCE),
         *(make(ANY_INFERENCE) for make in (*READING, *INSIDE, workloads.delete_command)),
         noun_group(INFERENCE, "standard", "Servers of equal replicas."),
         noun_group(DISTRIBUTED_INFERENCE, "distributed", "Servers whose replicas are a leader with workers."),

@@ -7,12 +7,10 @@ from typing import Any
 import click
 
 from runai_core.cli import columns
-from runai_core.cli.building import click_option, fill
-from runai_core.cli.context import App, app_of, complete_workload, project_option
+from runai_core.cli.context import App, app_of, project_option
 from runai_core.cli.explain import print_explanation
-from runai_core.cli.options import flags_of
 from runai_core.cli.output import Column, Form, json_option, list_options, print_data, print_list
-from runai_core.cli.submit import CommandLine, Noun, name_argument, names_argument, words_of
+from runai_core.cli.submit import Noun, name_argument, names_argument
 from runai_core.client.results import Workload
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound, RunaiError
 from runai_core.model.workload import Phase, WorkloadType
@@ -241,37 +239,6 @@ def change_each(app: App, verb: str, done: str, found: Sequence[Workload]) -> No
         raise failures[0]
     if not found:
         app.say("Nothing to do.")
-
-
-def update_command(noun: Noun) -> click.Command:
-    """Return `update` of inference workloads: the flags that may change while it runs."""
-    allowed = (
-        "compute.",
-        "autoscaling.",
-        "servingConfiguration.",
-        "image",
-        "environmentVariables",
-        "nodePools",
-        "args",
-    )
-    flags = [flag for flag in flags_of(noun.command) if flag.path.startswith(allowed)]
-
-    @click.pass_context
-    def run(ctx: click.Context, /, name: str, project: str | None, **given: Any) -> None:
-        app = app_of(ctx)
-        spec = fill(flags, given, words_of(ctx)).spec
-        if not spec:
-            raise InvalidRequest.of(FieldError("update", "nothing to change: give at least one flag"))
-        app.client.update(find_one(app, noun, name, project), spec)
-        app.say(f"{name} updated.")
-
-    name_ = click.Argument(["name"], shell_complete=complete_workload)
-    help_ = "Change a running inference workload; what is left out stays."
-    return project_option(
-        CommandLine(
-            "update", callback=run, params=[name_, *map(click_option, flags)], help=help_, short_help="Change it."
-        )
-    )
 
 
 def submit_manifest_command() -> click.Command:

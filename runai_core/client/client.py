@@ -240,7 +240,8 @@ class AsyncClient:
 
     async def update(self, workload: str | Workload, spec: Mapping[str, Any], *, project: str = "") -> None:
         """Change a running inference workload; `spec` holds the changed fields in the API's names."""
-        await self.transport.call(requests.update_inference(await self.get(workload, project=project), spec))
+        found = await self.get(workload, project=project)
+        await self.transport.call(requests.update_inference(found, {"spec": dict(spec)}))
 
     # -- following
 

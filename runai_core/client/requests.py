@@ -199,10 +199,10 @@ def delete_workload(item: Workload) -> Call[Any]:
     return send("DELETE", f"/api/v2/workloads/{segment(item.id)}", as_it_is)
 
 
-def update_inference(item: Workload, spec: Mapping[str, Any]) -> Call[Any]:
-    """Change the specification of a running inference workload."""
+def update_inference(item: Workload, body: Mapping[str, Any]) -> Call[Any]:
+    """Change a running inference workload: `spec`, the changed fields, or the number of a `revision` to go back to."""
     path = f"{API}/workloads/{TYPED.get(item.type, 'inferences')}/{segment(item.id)}"
-    return send("PATCH", path, as_it_is, {"spec": dict(spec)}, repeatable=True)
+    return send("PATCH", path, as_it_is, dict(body), repeatable=True)
 
 
 def pods(uid: str) -> Call[tuple[Pod, ...]]:

@@ -185,6 +185,7 @@ class Adoption:
             cause=f"found in namespace {item['metadata'].get('namespace', '')}",
             actor=adopted.meta.created_by or SYSTEM.name,
         )
+        await self._workloads.note_revision(adopted)
 
     async def _resolve(self, item: Object, project: str) -> Workload:
         asked = codec.request_of(item)

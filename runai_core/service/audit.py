@@ -21,6 +21,7 @@ from runai_core.model.errors import NotFound, RunaiError
 from runai_core.model.identity import Attempts, Session, Ticket
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Action, Actor
+from runai_core.model.revisions import Revision
 from runai_core.model.workload import HistoryRecord
 from runai_core.ports import Backend, Filter, Op, Page, Query
 from runai_core.service.access import AccessService
@@ -56,7 +57,7 @@ VALUES = frozenset({"environmentVariables", "data", "values"})
 OWN = frozenset({"version", "updatedAt"})
 """Fields of metadata that change with every write."""
 
-IGNORED: frozenset[type[Any]] = frozenset({Session, Ticket, Attempts, AuditEntry, HistoryRecord})
+IGNORED: frozenset[type[Any]] = frozenset({Session, Ticket, Attempts, AuditEntry, HistoryRecord, Revision})
 """Kinds that are not what anybody asked to change."""
 
 

@@ -3,56 +3,32 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from runai_core import ports, wire
 from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.members import members_of, scaled
 from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
 from runai_core.lifecycle.secrets import private_secrets
-from runai_core.model.decision import Verdict
 from runai_core.model.errors import Conflict, NotFound, PolicyViolation, StaleVersion, Unavailable, Unsupported
 from runai_core.model.organization import TENANT, Action, Actor, Scope
 from runai_core.model.roles import resource_of
-from runai_core.model.workload import TYPE_DEFAULTS, HistoryRecord, Phase, Pod, Workload, WorkloadType
+from runai_core.model.workload import TYPE_DEFAULTS, HistoryRecord, Pod, Workload, WorkloadType
 from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
 from runai_core.service.changing import signals_of_change
+from runai_core.service.explaining import Explanation, Judge, explained
 from runai_core.service.journal import Journal
+from runai_core.service.revisions import Revisions, Story, launched, next_edition
 from runai_core.service.sight import Sight
 from runai_core.service.submission import Submission
 from runai_core.service.submissions import Preview, Submissions
 
 RESOURCE = "workloads"
+Onto = Callable[[Workload], Awaitable[Workload]]
 INFERENCE = frozenset({WorkloadType.INFERENCE, WorkloadType.DISTRIBUTED_INFERENCE})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why a workload is where it is: one sentence first, the numbers after it."""
-
-    workload: Workload
-    sentence: str
-    verdict: Verdict | None = None
-    position: int | None = None  # among the waiting workloads of its project, 1 = next
-
-
-class Judge(Protocol):
-    """Who looks at workloads after a request: the reconciler, or who asks the cluster that has it."""
-
-    def poke(self, uid: str) -> None:
-        """Ask for a look at a workload."""
-        ...
-
-    async def explain(self, workload: Workload) -> Verdict | None:
-        """Return why the workload waits, and what would start it."""
-        ...
-
-    async def would_wait(self, workload: Workload) -> Verdict | None:
-        """Return why the workload would wait if it were submitted now; None if it would start."""
-        ...
 
 
 class WorkloadService:
@@ -64,7 +40,7 @@ class WorkloadService:
         access: AccessService,
         journal: Journal,
         submissions: Submissions,
-        reconciler: "Judge",
+        reconciler: Judge,
     ) -> None:
         self._store = backend.store
         self._cluster = backend.cluster
@@ -77,6 +53,7 @@ class WorkloadService:
         self._journal = journal
         self._submissions = submissions
         self._reconciler = reconciler
+        self._revisions = Revisions(backend)
 
     async def submit(self, actor: Actor, submission: Submission) -> Workload:
         """Accept a workload: once this returns, it is not lost.
@@ -96,6 +73,7 @@ class WorkloadService:
         if unused := [path for path in self._ignores if _is_asked(path, submission, preview)]:
             message = f"The {self._backend_name} backend keeps these fields and does not use them: {', '.join(unused)}."
             await self._journal.event(created, "FieldsNotUsed", message, warning=True)
+        await self.note_revision(created)
         self._reconciler.poke(created.meta.uid)
         return created
 
@@ -110,6 +88,7 @@ class WorkloadService:
         created = await self._store.create(workload)
         message = f"received from the control plane, where {workload.meta.created_by or actor.name} submitted it"
         await self._journal.event(created, "Received", message)
+        await self.note_revision(created)
         self._reconciler.poke(created.meta.uid)
         return created
 
@@ -183,30 +162,62 @@ class WorkloadService:
             return asked
         return await self._signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
 
-    async def update(self, actor: Actor, uid: str, changes: Mapping[str, Any]) -> Workload:
+    async def update(
+        self, actor: Actor, uid: str, changes: Mapping[str, Any] | None, *, revision: int | None = None
+    ) -> Workload:
         """Change the specification of an inference workload; its pods are replaced, unless only their number changes.
+
+        Without changes it gets back the whole specification of one of its revisions. Either makes a new revision.
 
         Raises:
             Unsupported: other types keep the specification that they were submitted with.
+            NotFound: there is no such revision. PolicyViolation: a policy forbids it by now.
         """
         workload = await self._owned(actor, Action.UPDATE, uid)
-        if workload.type not in INFERENCE:
-            raise Unsupported(
-                f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again"
-            )
+        _require_inference(workload)
+        spec, keeps = wire.encode(workload.spec), private_secrets(workload.spec)
+        if revision is not None:
+            earlier = (await self._revisions.numbered(workload, revision)).workload.spec
+            spec, keeps = wire.encode(earlier), keeps | private_secrets(earlier)
         submission = Submission(
             name=workload.name,
             project=workload.meta.project,
             type=workload.type,
-            spec={**wire.encode(workload.spec), **changes},
-            keeps=private_secrets(workload.spec),
+            spec={**spec, **(changes or {})},
+            keeps=keeps,
         )
         resolved, preview = await self._submissions.resolve(actor, submission)
         if preview.violations:
             raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
-        changed = replace(workload, spec=resolved.spec, origins=resolved.origins, revision=resolved.revision)
-        signals = signals_of_change(self._cluster, workload, changed)
-        return await self._signal(actor, changed, *signals, cause=f"changed by {actor.name}")
+
+        async def changed(present: Workload) -> Workload:
+            is_new = (await self._revisions.keep(present)).workload.spec != resolved.spec
+            edition = next_edition(present, self._clock.now(), actor.name) if is_new else present.edition
+            return replace(
+                present, spec=resolved.spec, origins=resolved.origins, revision=resolved.revision, edition=edition
+            )
+
+        signals = signals_of_change(self._cluster, workload, resolved)
+        cause = f"changed by {actor.name}" if revision is None else f"{actor.name} went back to revision {revision}"
+        saved = await self._signal(actor, workload, *signals, cause=cause, onto=changed)
+        await self.note_revision(saved)
+        return saved
+
+    async def note_revision(self, workload: Workload) -> None:
+        """Keep the revision that an inference workload is now, for when it is another. Idempotent."""
+        if workload.type in INFERENCE:
+            await self._revisions.keep(workload)
+
+    async def revisions(self, actor: Actor, uid: str) -> Sequence[Story]:
+        """Return the revisions of an inference workload, the first one first; raise Unsupported for another type."""
+        workload = await self.get(actor, uid)
+        _require_inference(workload)
+        return await self._revisions.stories(workload, await self._cluster.pods(workload))
+
+    async def revision(self, actor: Actor, uid: str) -> Story:
+        """Return what is known of a revision, by its own id; raise NotFound."""
+        found = await self.revisions(actor, await self._revisions.workload_of(uid))
+        return next(story for story in found if story.revision.meta.uid == uid)
 
     async def scale(self, actor: Actor, uid: str, *, add: int = 0, remove: Sequence[str] = ()) -> Workload:
         """Let workers of a distributed workload join and leave, where they come and go on demand.
@@ -260,18 +271,7 @@ class WorkloadService:
 
     async def why(self, actor: Actor, uid: str) -> Explanation:
         """Explain where a workload is: why it waits and what would start it, or what it does."""
-        workload = await self.get(actor, uid)
-        if workload.phase is not Phase.PENDING:
-            reason = f": {workload.phase_message}" if workload.phase_message else ""
-            return Explanation(workload=workload, sentence=f"{workload.key} is {workload.phase}{reason}")
-        verdict = await self._reconciler.explain(workload) or workload.verdict
-        sentence = verdict.message if verdict else "waits for the next scheduling cycle"
-        return Explanation(
-            workload=workload,
-            sentence=f"{workload.key} is {workload.phase}: {sentence}",
-            verdict=verdict,
-            position=await self._position(workload),
-        )
+        return await explained(self._store, self._reconciler, await self.get(actor, uid))
 
     async def pod(self, actor: Actor, uid: str, name: str | None) -> Pod:
         """Return the named pod of a workload, or its first one.
@@ -344,23 +344,27 @@ class WorkloadService:
         except NotFound:
             return workload  # it is gone already
 
-    async def _signal(self, actor: Actor, workload: Workload, *signals: Signal, cause: str) -> Workload:
-        """Follow what a user asked for; asking again for what is so already changes nothing."""
+    async def _signal(
+        self, actor: Actor, workload: Workload, *signals: Signal, cause: str, onto: Onto | None = None
+    ) -> Workload:
+        """Follow what a user asked for; asking again for what is so already changes nothing.
+
+        `onto` makes of the workload, as it is now, what it shall be besides.
+        """
         if workload.meta.deleted_at is not None:
             raise NotFound(f"{workload.key} was deleted")
         while True:
-            changed, effects = workload, 0
+            changed, effects = workload if onto is None else await onto(workload), 0
             for signal in signals:
                 changed, transition = advance(changed, signal, now=self._clock.now(), cause=cause)
                 effects += len(transition.effects)
             if changed.phase is workload.phase and not effects:
                 return workload
             try:
-                saved = await self._store.update(changed)
+                saved = await self._store.update(launched(changed))
                 break
             except StaleVersion:
-                newer = await self._store.get_by_uid(Workload, workload.meta.uid)
-                workload = replace(newer, spec=workload.spec, origins=workload.origins, revision=workload.revision)
+                workload = await self._store.get_by_uid(Workload, workload.meta.uid)
         before, after, asked = workload.phase, saved.phase, str(signals[0])
         if before is after:
             await self._journal.event(saved, asked, cause, actor=actor.name)
@@ -369,16 +373,11 @@ class WorkloadService:
         self._reconciler.poke(saved.meta.uid)
         return saved
 
-    async def _position(self, workload: Workload) -> int:
-        waiting = await self._store.list(Workload, Query(project=workload.meta.project, sort_by="meta.created_at"))
-        ahead = [
-            other
-            for other in waiting.items
-            if other.phase is Phase.PENDING
-            and (-other.priority, other.meta.created_at, other.meta.uid)
-            < (-workload.priority, workload.meta.created_at, workload.meta.uid)
-        ]
-        return len(ahead) + 1
+
+def _require_inference(workload: Workload) -> None:
+    if workload.type not in INFERENCE:
+        message = f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again"
+        raise Unsupported(message)
 
 
 def _in(project: str) -> Scope:

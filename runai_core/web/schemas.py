@@ -124,7 +124,16 @@ class DistributedInferenceCreate(WorkloadCreate):
 class InferenceUpdate(Body):
     """Changes of an inference workload's specification; what is left out stays."""
 
-    spec: Spec
+    spec: Annotated[Spec | None, Field(description="May be left out with revision.")] = None
+    revision: Annotated[
+        int | None, Field(ge=1, le=10**9, description="Number of an earlier revision to go back to, instead (ours).")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "InferenceUpdate":
+        if (self.spec is None) == (self.revision is None):
+            raise InvalidRequest.of(FieldError("spec", "give either the changes, or the revision to go back to"))
+        return self
 
 
 class WorkloadPreview(DistributedCreate):
@@ -277,6 +286,9 @@ class NodePoolUpdate(Body):
     scheduling_configuration: SchedulingConfiguration | None = None
     over_provisioning_ratio: Annotated[Literal[1] | None, Field(description="There is no over-provisioning.")] = None
     gpu_network_acceleration_detection: Literal["Auto", "DontUse"] | None = None
+    network_topology_id: Annotated[
+        str | None, Field(max_length=253, description="Gangs are kept near by it that say nothing; empty: by none.")
+    ] = None
 
 
 class NodePoolCreate(NodePoolUpdate):

@@ -163,6 +163,10 @@ class KubernetesCluster:
         found: int | None = await _workload_pods().replicas(self.api, self.world, workload, pods)
         return found
 
+    async def revision_name(self, workload: Workload) -> str:
+        """Return what Knative, or the Deployment, calls the present specification of a server; empty: nothing yet."""
+        return str(await _workload_pods().revision_name(self.api, self.world, workload))
+
     async def rendezvous(self, workload: Workload) -> tuple[str, int]:
         """Return the address and port where the first pod of the next attempt can be found by the others."""
         address, port = _workload_pods().rendezvous(self.world, workload)

@@ -10,12 +10,19 @@ from typing import Any
 from runai_core.backends.kubernetes import servers
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
-from runai_core.backends.kubernetes.codec.deployments import EXHAUSTED, ROLLED, given_up, is_rolled, ranked
+from runai_core.backends.kubernetes.codec.deployments import (
+    EXHAUSTED,
+    ROLLED,
+    given_up,
+    is_rolled,
+    ranked,
+    revision_of,
+)
 from runai_core.backends.kubernetes.codec.places import GROUPED, address
 from runai_core.backends.kubernetes.codec.pod_status import is_exhausted, pod_of
 from runai_core.backends.kubernetes.launching import AT_ONCE, launch, object_of, place_of
 from runai_core.backends.kubernetes.names import ATTEMPT_LABEL, ENDED_ANNOTATION, WORKLOAD_UID_LABEL
-from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
+from runai_core.backends.kubernetes.resources import DEPLOYMENTS, POD_GROUPS, PODS
 from runai_core.backends.kubernetes.rollouts import scale_in, wind_down
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
@@ -109,6 +116,18 @@ async def replicas(api: Api, world: World, workload: Workload, pods: Sequence[Po
     except NotFound:
         return None
     return await servers.replicas(api, world, workload, place, pods)
+
+
+async def revision_name(api: Api, world: World, workload: Workload) -> str:
+    """Return what Knative, or the Deployment, calls the specification that a server has now; empty: nothing yet."""
+    if workload.type not in ROLLED:
+        return ""
+    try:
+        place = place_of(world, workload)
+        known = servers.server_of(world, workload, place) or await api.get(DEPLOYMENTS, workload.name, place.namespace)
+    except NotFound:
+        return ""
+    return revision_of(known, workload)
 
 
 def rolls_out(type_: WorkloadType) -> bool:
@@ -207,5 +226,6 @@ __all__ = [
     "remove_pods",
     "rendezvous",
     "replicas",
+    "revision_name",
     "rolls_out",
 ]

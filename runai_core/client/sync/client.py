@@ -240,7 +240,8 @@ class Client:
 
     def update(self, workload: str | Workload, spec: Mapping[str, Any], *, project: str = "") -> None:
         """Change a running inference workload; `spec` holds the changed fields in the API's names."""
-        self.transport.call(requests.update_inference(self.get(workload, project=project), spec))
+        found = self.get(workload, project=project)
+        self.transport.call(requests.update_inference(found, {"spec": dict(spec)}))
 
     # -- following
 

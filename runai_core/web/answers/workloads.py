@@ -202,6 +202,7 @@ class PodItem(Answer):
     name: str
     workload_id: str
     workload_name: str
+    revision_id: Annotated[str | None, Field(description="In lists of a revision's pods.")] = None
     tenant_id: int
     cluster_id: str
     project_id: str

@@ -14,7 +14,7 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.organization import Actor
 from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.ports import LogOptions, Query
-from runai_core.service.workloads import Explanation
+from runai_core.service.explaining import Explanation
 from runai_core.web.context import Door
 from runai_core.web.lasting import only_while
 from runai_core.web.pages import actions, again, frame, lines, phases, story

@@ -120,7 +120,8 @@ def _add_changes(router: APIRouter, row: TypedPaths) -> None:
     )
     async def update(workload_id: str, body: InferenceUpdate, door: Door, actor: Who, names: Names) -> TypedWorkload:
         workload = await typed(door.workloads, actor, workload_id, row.kind)
-        changed = await door.workloads.update(actor, workload.meta.uid, changes_of(workload, body.spec))
+        changes = None if body.spec is None else changes_of(workload, body.spec)
+        changed = await door.workloads.update(actor, workload.meta.uid, changes, revision=body.revision)
         return typed_workload(changed, names)
 
 

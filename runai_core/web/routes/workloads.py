@@ -28,7 +28,9 @@ from runai_core.web.routes.typed import Agent
 from runai_core.web.schemas import WorkloadBatch, WorkloadPreview
 from runai_core.web.submissions import check_cluster, submission_of
 from runai_core.web.views import workloads as views
+from runai_core.web.views.pods import pod_item
 from runai_core.web.views.resources import idle_gpus
+from runai_core.web.views.stories import event_item, history_item, preview_answer, why_answer
 
 router = APIRouter(prefix="/api/v1/workloads", tags=["workloads"])
 
@@ -60,7 +62,7 @@ async def list_pods(door: Door, actor: Who, names: Names, given: Annotated[listi
     """The pods of every workload in one list."""
     query = await with_unit_names(door, actor, listing.query_of(given, listing.PODS))
     page = await door.workloads.all_pods(actor, listing.with_completed(query, given.completed))
-    items = tuple(views.pod_item(pod, None, names) for pod in page.items)
+    items = tuple(pod_item(pod, None, names) for pod in page.items)
     return PodList(pods=items, next=listing.next_offset(page, given.offset))
 
 
@@ -91,7 +93,7 @@ async def preview(door: Door, actor: Who, body: WorkloadPreview, agent: Agent = 
     await check_cluster(body.cluster_id, door)
     project = await door.organization.get_project(actor, body.project_id)
     submission = submission_of(body.type, body, project.name, agent)
-    return views.preview_answer(await door.workloads.check(actor, submission))
+    return preview_answer(await door.workloads.check(actor, submission))
 
 
 @router.get("/{workload_id}", summary="Get a workload of any type")
@@ -114,7 +116,7 @@ async def list_workload_pods(
     workload = await door.workloads.get(actor, workload_id)
     pods = await door.workloads.pods(actor, workload_id)
     page = listing.page_in_memory(pods, given)
-    items = tuple(views.pod_item(pod, workload, names) for pod in page.items)
+    items = tuple(pod_item(pod, workload, names) for pod in page.items)
     return PodList(pods=items, next=listing.next_offset(page, given.offset))
 
 
@@ -122,7 +124,7 @@ async def list_workload_pods(
 async def list_events(workload_id: str, door: Door, actor: Who, names: Names, given: Listing) -> EventList:
     """What happened without a change of phase."""
     page = await door.workloads.events(actor, workload_id, listing.query_of(given, listing.RECORDS))
-    items = tuple(views.event_item(record, names) for record in page.items)
+    items = tuple(event_item(record, names) for record in page.items)
     return EventList(events=items, next=listing.next_offset(page, given.offset))
 
 
@@ -130,14 +132,14 @@ async def list_events(workload_id: str, door: Door, actor: Who, names: Names, gi
 async def list_history(workload_id: str, door: Door, actor: Who, names: Names, given: Listing) -> HistoryList:
     """Changes of phase, with cause and actor, and events."""
     page = await door.workloads.history(actor, workload_id, listing.query_of(given, listing.RECORDS))
-    items = tuple(views.history_item(record, names) for record in page.items)
+    items = tuple(history_item(record, names) for record in page.items)
     return HistoryList(records=items, next=listing.next_offset(page, given.offset))
 
 
 @router.get("/{workload_id}/why", summary="Why a workload is where it is (ours)")
 async def why(workload_id: str, door: Door, actor: Who) -> WhyAnswer:
     """One sentence, then the scheduler's numbers and the smallest change that would start it."""
-    return views.why_answer(await door.workloads.why(actor, workload_id))
+    return why_answer(await door.workloads.why(actor, workload_id))
 
 
 async def _act(door: Orchestrator, actor: Actor, action: str, uid: str) -> None:

@@ -1,4 +1,4 @@
-"""Workloads, their pods and their story: model objects -> answers of the API."""
+"""Workloads: model objects -> answers of the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,40 +6,25 @@ from typing import Any
 from runai_core import wire
 from runai_core.model.clusters import CLUSTER
 from runai_core.model.decision import Reason
-from runai_core.model.snapshot import PodState, Preemptibility
+from runai_core.model.snapshot import Preemptibility
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import (
     TYPE_DEFAULTS,
-    HistoryRecord,
     Phase,
-    Pod,
-    RecordType,
     Workload,
     WorkloadType,
 )
-from runai_core.service.submissions import Preview
-from runai_core.service.workloads import Explanation
 from runai_core.web.answers.base import Condition
 from runai_core.web.answers.workloads import (
     ActionsSupport,
-    Container,
-    Event,
-    HistoryItem,
-    InvolvedObject,
-    PhaseUpdate,
-    PodItem,
-    PreviewAnswer,
-    RecordMeta,
-    RecordSpec,
     RequestedPods,
     TypedWorkload,
-    WhyAnswer,
     WorkloadConnection,
     WorkloadItem,
     WorkloadTopology,
 )
 from runai_core.web.views import resources
-from runai_core.web.views.units import TENANT_ID, Directory, field_error_items, iso, iso_or_none
+from runai_core.web.views.units import TENANT_ID, Directory, iso, iso_or_none
 
 PHASE_REASONS = frozenset({Reason.NON_PREEMPTIBLE_OVER_QUOTA, Reason.OVER_LIMIT})
 """The reasons that Run:ai's clients know; the others are told as a condition."""
@@ -56,13 +41,6 @@ K8S_PHASES: Mapping[Phase, str] = {
     Phase.UNKNOWN: "Unknown",
 }
 """Nearest phase of Kubernetes; Pending where nothing is said."""
-
-POD_PHASES: Mapping[PodState, str] = {
-    PodState.RUNNING: "Running",
-    PodState.RELEASING: "Running",
-    PodState.SUCCEEDED: "Succeeded",
-    PodState.FAILED: "Failed",
-}
 
 RUNS = frozenset({Phase.RUNNING, Phase.DEGRADED})
 WAITS = frozenset({Phase.PENDING})
@@ -127,113 +105,6 @@ def joined_groups(spec: Mapping[str, object], leader: Mapping[str, object] | Non
     common = {name: value for name, value in spec.items() if name in GROUP_FIELDS}
     worker = {name: value for name, value in spec.items() if name not in GROUP_FIELDS}
     return common | {"worker": worker, "leader": dict(leader) if leader else worker}
-
-
-def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodItem:
-    """Return the pod as a row of a list; `workload` is its owner where it is known."""
-    meta, status = pod.meta, pod.status
-    changed = status.finished_at or status.started_at or status.scheduled_at or meta.created_at
-    pools = workload.node_pools if workload else ((pod.node_pool,) if pod.node_pool else ())
-    return PodItem(
-        id=meta.uid,
-        name=meta.name,
-        workload_id=meta.owner,
-        workload_name=pod.workload,
-        tenant_id=TENANT_ID,
-        cluster_id=meta.annotations.get(CLUSTER, directory.cluster_id),
-        project_id=directory.projects.get(meta.project, meta.project),
-        project_name=meta.project,
-        node_name=status.node,
-        k8s_phase=POD_PHASES.get(status.state, "Pending"),
-        k8s_phase_updated_at=iso(changed),
-        created_at=iso(meta.created_at),
-        updated_at=iso(meta.updated_at or meta.created_at),
-        completed_at=iso_or_none(status.finished_at),
-        deleted_at=iso_or_none(meta.deleted_at),
-        containers=(Container(name="main", image=pod.spec.image, started_at=iso_or_none(status.started_at)),),
-        current_node_pool=pod.node_pool,
-        requested_node_pools=pools,
-        requested_resources=resources.requested_of_pod(pod),
-        allocated_resources=resources.allocated_of_pod(pod),
-        priority_class_name=workload.priority_class if workload else "",
-        tolerations=_tolerations(pod),
-        attempt=pod.attempt,
-        role=pod.spec.role,
-        rank=pod.spec.rank,
-        ready=status.ready,
-        restarts=status.restarts,
-        exit_code=status.exit_code,
-        reason=status.reason,
-        message=status.message,
-        gpu_devices=status.gpu_devices,
-        gpu_isolation=status.gpu_isolation,
-    )
-
-
-def _tolerations(pod: Pod) -> tuple[dict[str, str], ...]:
-    return tuple(
-        {"key": item.key, "operator": item.operator, "value": item.value, "effect": item.effect}
-        for item in pod.spec.constraints.tolerations
-    )
-
-
-def event_item(record: HistoryRecord, directory: Directory) -> Event:
-    """Return an event of a workload's story."""
-    kind, _, name = record.involved.partition("/")
-    return Event(
-        id=record.meta.uid,
-        created_at=iso(record.meta.created_at),
-        type=record.severity,
-        cluster_id=record.meta.annotations.get(CLUSTER, directory.cluster_id),
-        message=record.message,
-        reason=record.reason,
-        source=record.actor,
-        involved_object=InvolvedObject(
-            uid=record.meta.owner if kind == "workload" else "",
-            kind=kind.capitalize(),
-            name=name,
-            namespace=f"runai-{record.meta.project}",
-        ),
-    )
-
-
-def history_item(record: HistoryRecord, directory: Directory) -> HistoryItem:
-    """Return one line of a workload's story."""
-    meta = RecordMeta(creation_timestamp=iso(record.meta.created_at), type=record.type.value)
-    if record.type is RecordType.EVENT or record.to_phase is None:
-        return HistoryItem(meta=meta, spec=RecordSpec(event=event_item(record, directory)))
-    update = PhaseUpdate(
-        phase=record.to_phase.value,
-        phase_message=record.message,
-        from_phase=record.from_phase.value if record.from_phase else None,
-        cause=record.cause,
-        signal=record.signal,
-        actor=record.actor,
-    )
-    return HistoryItem(meta=meta, spec=RecordSpec(phase_update=update))
-
-
-def why_answer(found: Explanation) -> WhyAnswer:
-    """Return why a workload is where it is."""
-    return WhyAnswer(
-        sentence=found.sentence,
-        workload_id=found.workload.meta.uid,
-        name=found.workload.name,
-        phase=found.workload.phase.value,
-        position=found.position,
-        verdict=None if found.verdict is None else wire.encode(found.verdict),
-    )
-
-
-def preview_answer(found: Preview) -> PreviewAnswer:
-    """Return what a submission would become."""
-    return PreviewAnswer(
-        spec=dict(found.spec),
-        origins=dict(found.origins),
-        violations=field_error_items(found.violations),
-        starts_now=found.starts_now,
-        verdict=None if found.verdict is None else wire.encode(found.verdict),
-    )
 
 
 def _durations(workload: Workload, now: float) -> tuple[int, int]:

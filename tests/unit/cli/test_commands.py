@@ -549,3 +549,58 @@ def test_names_are_completed(api: Any, a_workload: Any) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert done.stdout.split() == ["plain,submit", "plain,suspend"]
+
+
+def a_server(api: Any, a_workload: Any) -> str:
+    server = a_workload(type="Inference", name="llm")
+    api.workloads(server)
+    path = f"/api/v1/workloads/inferences/{server['id']}"
+    api.answers["PATCH", path] = (202, server)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "body", "said"),
+    [
+        pytest.param(("--revision", "2"), {"revision": 2}, "llm goes back to revision 2.", id="an earlier revision"),
+        pytest.param(("-i", "new"), {"spec": {"image": "new"}}, "llm updated.", id="another image"),
+    ],
+)
+def test_an_inference_is_changed(
+    runai: Any, api: Any, a_workload: Any, words: tuple[str, ...], body: dict[str, Any], said: str
+) -> None:
+    a_server(api, a_workload)
+
+    result = runai("inference", "update", "llm", *words)
+
+    assert (result.code, result.err, result.out.strip()) == (0, "", said)
+    assert api.body == body
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param((), "give at least one flag, or --revision alone", id="nothing"),
+        pytest.param(("--revision", "2", "-i", "new"), "goes with no other flag", id="both"),
+    ],
+)
+def test_an_inference_is_changed_one_way_at_a_time(
+    runai: Any, api: Any, a_workload: Any, words: tuple[str, ...], said: str
+) -> None:
+    a_server(api, a_workload)
+
+    result = runai("inference", "update", "llm", *words)
+
+    assert result.code != 0
+    assert said in result.err
+
+
+def test_revisions_are_listed(runai: Any, api: Any, a_workload: Any) -> None:
+    path = a_server(api, a_workload)
+    rows = [{"number": 1, "phase": "Stopped"}, {"number": 2, "phase": "Running", "isPresent": True}]
+    api.answers["GET", f"{path}/revisions"] = {"revisions": rows}
+
+    result = runai("inference", "revisions", "llm")
+
+    assert (result.code, result.err) == (0, "")
+    assert "Stopped" in result.out.splitlines()[1] + result.out.splitlines()[2]

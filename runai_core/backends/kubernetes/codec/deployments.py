@@ -26,6 +26,9 @@ ROLLED = frozenset({WorkloadType.INFERENCE})
 REVISIONS = 2
 """Old ReplicaSets that are kept: for looking back only, since the specification is the workload's."""
 
+REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
+"""Annotation of a Deployment: how many specifications of its pods there were, put there by Kubernetes."""
+
 EXHAUSTED = "BackoffLimitExceeded"
 """Reason of a pod whose container failed in place as often as it may (the word of Kubernetes' Jobs)."""
 
@@ -91,6 +94,20 @@ def is_of_attempt(known: Mapping[str, Any], attempt: int) -> bool:
     """Return whether a Deployment makes pods of this attempt: then nothing but their number can differ."""
     metadata = ((known.get("spec") or {}).get("template") or {}).get("metadata") or {}
     return (metadata.get("labels") or {}).get(names.ATTEMPT_LABEL) == str(attempt)
+
+
+def revision_of(known: Mapping[str, Any], workload: Workload) -> str:
+    """Return what a Deployment, or a Knative Service, calls the specification that the workload has now.
+
+    Empty where it is somebody else's, or its controller has not counted that specification yet.
+    """
+    metadata, status = known["metadata"], known.get("status") or {}
+    if (metadata.get("labels") or {}).get(names.WORKLOAD_UID_LABEL) != workload.meta.uid:
+        return ""
+    if not is_of_attempt(known, workload.attempt) or status.get("observedGeneration") != metadata.get("generation"):
+        return ""
+    counted = (metadata.get("annotations") or {}).get(REVISION_ANNOTATION, "")
+    return str(status.get("latestCreatedRevisionName") or counted)
 
 
 def is_rolled(item: Mapping[str, Any]) -> bool:
