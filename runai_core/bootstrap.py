@@ -43,6 +43,7 @@ from runai_core.service.policies import PolicyService
 from runai_core.service.preferences import PreferenceService
 from runai_core.service.private_credentials import PrivateCredentialService
 from runai_core.service.prometheus import PrometheusServer, meters_for
+from runai_core.service.roles import RoleService
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.reports import ReportService
 from runai_core.service.rules import RuleService
@@ -85,6 +86,7 @@ class Orchestrator:
     access: AccessService
     users: UserService
     accounts: AccountService
+    roles: RoleService
     rules: RuleService
     sso: SsoService
     tenant_settings: TenantSettingsService
@@ -333,6 +335,7 @@ def _identities(
         "accounts": AccountService(backend, access),
         "rules": RuleService(backend, access),
         "sso": SsoService(backend, access, vault),
+        "roles": RoleService(backend, access),
         "tenant_settings": TenantSettingsService(backend, access),
         "sessions": SessionService(backend, access, signing_key),
         "sign_in": SignInService(backend, access, passwords),

@@ -129,10 +129,14 @@ TENANT = Scope("tenant")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A role in a scope: what an access rule gives to its subject."""
+    """A role in a scope: what an access rule gives to its subject.
+
+    `rights` are those of a role that somebody made, by resource type; None: the role is one of the program's own.
+    """
 
     role: str
     scope: Scope = TENANT
+    rights: Mapping[str, frozenset[Action]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,17 @@
 
 The table is read as it is printed: A is create, read, update and delete, R is
 read, a dot is nothing. What the documents call an entity is one or several
-resource types of the API.
+resource types of the API. Besides these roles there are those that
+administrators make, from permission sets or right by right.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from runai_core.model.organization import Action
+from runai_core.model.meta import WIRE, Meta
+from runai_core.model.organization import Action, Grant
 from runai_core.model.workload import WorkloadType
 
 ADMINISTRATOR = "System administrator"
@@ -188,20 +191,61 @@ UNSCOPED = frozenset({"users", "apps", "service-account"})
 """Accounts lie in no department or project: who may create some in one place creates them for the whole tenant."""
 
 
+Rights = Mapping[str, frozenset[Action]]
+"""Resource type -> what may be done to such things; types to which nothing may be done are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomRole:
+    """A role that an administrator made. Its name is the role's; `rights` are those that no permission set brings."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    number: int  # the API's id of the role
+    description: str = ""
+    enabled: bool = True  # one that is not gives nothing
+    permission_sets: tuple[str, ...] = ()  # ids
+    rights: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
+    cluster_role: str = ""  # name of the role of the program whose rights in a cluster it has; empty: none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionSet:
+    """Rights that belong together: what custom roles are made of (Run:ai API: permission set)."""
+
+    id: str
+    name: str
+    description: str
+    rights: Rights
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """A set of rights that access rules give. `rights` has the resource types in which there are any."""
 
     id: int
     name: str
-    rights: Mapping[str, frozenset[Action]]
+    rights: Rights
     legacy: bool = False
+    made: CustomRole | None = None  # None: it is one of the program's own
 
     @property
     def description(self) -> str:
         """What the role is for, in one sentence."""
+        if self.made is not None and self.made.description:
+            return self.made.description
         changed = [kind for kind, actions in self.rights.items() if actions == ALL]
         return f"May change {', '.join(changed)}." if changed else "May look, and change nothing."
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it gives its rights."""
+        return self.made is None or self.made.enabled
+
+    @property
+    def cluster_role(self) -> str:
+        """Name of the role of the program that says what may be done in the cluster itself; empty: nothing."""
+        return self.name if self.made is None else self.made.cluster_role
 
 
 def resource_type(name: str) -> str:
@@ -224,9 +268,9 @@ def resource_of(kind: WorkloadType) -> str:
     return WORKLOADS.get(kind, "workloads")
 
 
-def role_named(name: str) -> Role | None:
-    """Return the role of a name of today or of the first versions; None where there is none."""
-    return BY_NAME.get(OLD_NAMES.get(name, name))
+def role_named(ref: str) -> Role | None:
+    """Return the program's role of a name of today or of the first versions, or of an id; None where there is none."""
+    return BY_NAME.get(OLD_NAMES.get(ref, ref)) or _BY_NUMBER.get(ref)
 
 
 def rights_of(role: str, resource: str) -> frozenset[Action]:
@@ -239,18 +283,38 @@ def rights_of(role: str, resource: str) -> frozenset[Action]:
     return found.rights.get(kind, NONE)
 
 
-def changes_of(role: str) -> frozenset[str]:
-    """Return the resource types that a role may change: what counts when one role is measured against another."""
-    found = role_named(role)
-    return frozenset(kind for kind, actions in found.rights.items() if actions - READ) if found else frozenset()
+def granted(grant: Grant, resource: str) -> frozenset[Action]:
+    """Return what a grant allows to do to a kind of thing, in its scope."""
+    if grant.rights is None:
+        return rights_of(grant.role, resource)
+    return grant.rights.get(resource_type(resource), NONE)
+
+
+def joined(parts: Iterable[Mapping[str, Iterable[Action]]]) -> Rights:
+    """Return all rights of several sets together."""
+    rights: dict[str, frozenset[Action]] = {}
+    for part in parts:
+        for kind, actions in part.items():
+            rights[kind] = rights.get(kind, NONE) | frozenset(actions)
+    return {kind: actions for kind, actions in rights.items() if actions}
+
+
+def role_of(made: CustomRole) -> Role:
+    """Return a role that somebody made, with all of its rights; a set that there is no longer brings none."""
+    sets = [PERMISSION_SETS[ref].rights for ref in made.permission_sets if ref in PERMISSION_SETS]
+    return Role(id=made.number, name=made.meta.name, rights=joined([*sets, made.rights]), made=made)
+
+
+def given_by(role: Role) -> Rights:
+    """Return all that a role gives: its rights, and those of the role that it is in a cluster."""
+    in_cluster = role_named(role.cluster_role)
+    return role.rights if in_cluster is None else joined((role.rights, in_cluster.rights))
 
 
 def _column(index: int) -> dict[str, frozenset[Action]]:
-    rights: dict[str, frozenset[Action]] = {}
-    for kinds, letters in ENTITIES.values():
-        for kind in kinds:
-            rights[kind] = rights.get(kind, NONE) | _LETTERS[letters.split()[index]]
-    return {kind: actions for kind, actions in rights.items() if actions}
+    return dict(
+        joined({kind: _LETTERS[letters.split()[index]] for kind in kinds} for kinds, letters in ENTITIES.values())
+    )
 
 
 def _single_purpose(name: str, own: tuple[str, ...]) -> dict[str, frozenset[Action]]:
@@ -274,4 +338,27 @@ ROLES: tuple[Role, ...] = _all_roles()
 """All roles; an id is for good, so new ones come last."""
 
 BY_NAME: Mapping[str, Role] = MappingProxyType({role.name: role for role in ROLES})
-BY_ID: Mapping[int, Role] = MappingProxyType({role.id: role for role in ROLES})
+_BY_NUMBER: Mapping[str, Role] = MappingProxyType({str(role.id): role for role in ROLES})
+
+MOST: Rights = BY_NAME[ADMINISTRATOR].rights
+"""What can be done at all: no role may have more."""
+
+
+def _permission_sets() -> dict[str, PermissionSet]:
+    """Return two sets for each entity, to view and to manage its things; ids are for good, as the names are."""
+    found: dict[str, PermissionSet] = {}
+    for entity, (kinds, letters) in ENTITIES.items():
+        for verb, actions in (("View", READ), ("Manage", _LETTERS[letters[0]])):
+            rights = dict.fromkeys(kinds, actions)
+            if any(rights == known.rights for known in found.values()):
+                continue  # nothing is there to manage, or the entity is another only by name
+            name = f"{verb} {entity if entity.isupper() else entity.lower()}"
+            ref = str(uuid.uuid5(uuid.NAMESPACE_OID, f"runai permission set: {name}"))
+            said = ", ".join(action.value for action in Action if action in actions)
+            description = f"{said.capitalize()}: {', '.join(kinds)}."
+            found[ref] = PermissionSet(id=ref, name=name, description=description, rights=MappingProxyType(rights))
+    return found
+
+
+PERMISSION_SETS: Mapping[str, PermissionSet] = MappingProxyType(_permission_sets())
+"""Id -> permission set."""

@@ -17,6 +17,7 @@ from runai_core.bootstrap import Orchestrator, open_orchestrator
 from runai_core.model.errors import NotFound, RunaiError, Unavailable
 from runai_core.model.nodes import NodePool
 from runai_core.model.organization import AccessRule, Department, Project, Scope
+from runai_core.model.roles import CustomRole
 from runai_core.model.workload import Pod, Workload
 from runai_core.operator.admission import Admission, Judges
 from runai_core.operator.adoption import Adoption
@@ -33,6 +34,7 @@ from runai_core.operator.wanted import queue_of_unit
 from runai_core.ports import Query
 from runai_core.service.exposition import Family
 from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
+from runai_core.service.places import Places
 from runai_core.service.submissions import Submissions
 from runai_core.service.use_families import use_families
 from runai_core.settings import Settings
@@ -84,6 +86,7 @@ async def operate(orchestrator: Orchestrator) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(organization.run(), name="organization")
         tasks.create_task(told(store, AccessRule, lambda _: organization.wake(), clock), name="access rules")
+        tasks.create_task(told(store, CustomRole, lambda _: organization.wake(), clock), name="roles")
         tasks.create_task(credentials.run(), name="credentials")
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins, clock).run(), name="pod grouper")
         tasks.create_task(Reservations(api, world).run(), name="reservations")
@@ -97,14 +100,21 @@ def cluster_of(orchestrator: Orchestrator) -> KubernetesCluster:
 
 
 async def _access_rules(orchestrator: Orchestrator) -> Sequence[AccessRule] | None:
-    """Return the rules with the names of their units; None while they cannot be read."""
+    """Return the rules as the cluster knows units and roles, by name; None while they cannot be read."""
     try:
         found = (await orchestrator.backend.store.list(AccessRule, Query())).items
-        places = orchestrator.access.places  # rules name units by their ids, the cluster's objects by their names
-        return [replace(r, scope=(await places.normal(Scope(r.scope_type, r.scope))).name) for r in found]
+        return [await _in_cluster(orchestrator.access.places, rule) for rule in found]
     except RunaiError as error:
         log.warning("access rules cannot be read now, rights stay as they are: %s", error.message)
         return None
+
+
+async def _in_cluster(places: Places, rule: AccessRule) -> AccessRule:
+    """Return a rule with its unit by name instead of id, and with the role of the program that it is in a cluster."""
+    unit, role = await places.normal(Scope(rule.scope_type, rule.scope)), await places.role(rule.role)
+    if role is not None:
+        rule = replace(rule, role=role.cluster_role if role.enabled else "")
+    return replace(rule, scope=unit.name)
 
 
 # -- the process

@@ -23,7 +23,7 @@ from runai_core.model.organization import (
     Scope,
     ServiceAccount,
 )
-from runai_core.model.roles import ADMINISTRATOR, UNSCOPED, changes_of, resource_of, resource_type, rights_of
+from runai_core.model.roles import ADMINISTRATOR, READ, UNSCOPED, Rights, given_by, granted, resource_of, resource_type
 from runai_core.model.workload import Workload
 from runai_core.ports import Backend
 from runai_core.service.places import CurrentSettings, Places
@@ -33,6 +33,10 @@ __all__ = ["ADMINISTRATOR", "TOKEN_SECONDS", "AccessService", "Credentials", "To
 
 PRIVATE = frozenset({"events-history", "access-keys", "access_rules"})
 """Resource types that lie in the tenant and are read by whoever has the right there, not from below."""
+
+PLAIN = frozenset({"branding-settings", "cluster-config", "network-topologies", "nodes", "scrapeable-metrics"})
+"""Resource types that say nothing of anybody's work: administrators of a part give roles that read them, without
+reading them themselves (so it follows from the public table of roles)."""
 
 MACHINES = (SubjectType.SERVICE_ACCOUNT.value, SubjectType.APP.value)
 
@@ -105,7 +109,7 @@ class AccessService:
             *((SubjectType.GROUP.value, group) for group in user.groups),
         ]
         rules = await self.places.rules_for(subjects)
-        return Actor(name=user.name, kind=SubjectType.USER.value, grants=_grants(rules))
+        return Actor(name=user.name, kind=SubjectType.USER.value, grants=await self._grants(rules))
 
     async def again(self, actor: Actor) -> Actor:
         """Return the actor with what is granted now; raise Unauthenticated where the account is gone or disabled."""
@@ -123,7 +127,16 @@ class AccessService:
         rules = await self.places.rules_for([(kind, account.client_id) for kind in MACHINES])
         role = account.meta.labels.get("role")  # made by the orchestrator itself, or before there were access rules
         given = (Grant(role),) if role else ()
-        return Actor(name=account.client_id, kind=account.kind, grants=(*given, *_grants(rules)))
+        return Actor(name=account.client_id, kind=account.kind, grants=(*given, *await self._grants(rules)))
+
+    async def _grants(self, rules: Iterable[AccessRule]) -> tuple[Grant, ...]:
+        return tuple([await self._grant(rule) for rule in rules])
+
+    async def _grant(self, rule: AccessRule) -> Grant:
+        role, scope = await self.places.role(rule.role), Scope(rule.scope_type, rule.scope)
+        if role is None or role.made is None:
+            return Grant(rule.role, scope)
+        return Grant(rule.role, scope, role.rights if role.enabled else {})
 
     # -- what they may do
 
@@ -155,24 +168,29 @@ class AccessService:
                 "or an administrator of the department"
             )
 
-    async def allows(self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT) -> bool:
-        """Return whether one of the actor's grants allows the action on the resource in the scope."""
+    async def allows(
+        self, actor: Actor, action: Action, resource: str, scope: Scope = TENANT, *, from_below: bool = True
+    ) -> bool:
+        """Return whether one of the actor's grants allows the action on the resource in the scope.
+
+        `from_below`: to read a thing that lies above the grant is allowed too; it is no right in all of the scope.
+        """
         if actor.kind == SYSTEM.kind:
             return True
         path: tuple[Scope, ...] = ()
         for grant in actor.grants:
-            if action not in rights_of(grant.role, resource):
+            if action not in granted(grant, resource):
                 continue
             path = path or await self.places.path(scope)
             if await self.places.normal(grant.scope) in path:
                 return True
-            if self._from_below(action, resource) and path[0] in await self.places.path(grant.scope):
+            if from_below and self._from_below(action, resource) and path[0] in await self.places.path(grant.scope):
                 return True
         return False
 
     async def require_anywhere(self, actor: Actor, action: Action, resource: str) -> None:
         """Raise Forbidden unless the actor may do it in some scope: the first check of every request."""
-        if actor.kind != SYSTEM.kind and not any(action in rights_of(grant.role, resource) for grant in actor.grants):
+        if actor.kind != SYSTEM.kind and not any(action in granted(grant, resource) for grant in actor.grants):
             raise Forbidden(f"{actor.name} may not {action} {resource}: ask an administrator for a role that allows it")
 
     async def visible(self, actor: Actor, action: Action, resource: str) -> frozenset[str] | None:
@@ -192,20 +210,24 @@ class AccessService:
         """Return the scopes of the grants that allow the action on the resource."""
         if actor.kind == SYSTEM.kind:
             return (Scope("system"),)
-        found = (grant.scope for grant in actor.grants if action in rights_of(grant.role, resource))
+        found = (grant.scope for grant in actor.grants if action in granted(grant, resource))
         return tuple(dict.fromkeys(found))
 
     async def require_grantable(self, actor: Actor, role: str, scope: Scope) -> None:
-        """Raise Forbidden unless the actor may change there what the role may change: no gift exceeds its giver."""
-        for resource in sorted(changes_of(role)):
-            if not await self.allows(actor, Action.UPDATE, resource, scope):
-                raise Forbidden(f"{actor.name} cannot give the role {role} there: it may change {resource}")
+        """Raise Forbidden unless the actor has there what the role gives: no gift exceeds its giver."""
+        found = await self.places.role(role)
+        if found is not None:
+            refusal = f"{actor.name} cannot give the role {role} there"
+            await self.require_rights(actor, given_by(found), scope, refusal)
+
+    async def require_rights(self, actor: Actor, rights: Rights, scope: Scope, refusal: str) -> None:
+        """Raise Forbidden, with the refusal and what is lacking, unless the actor has all of the rights there."""
+        for resource, actions in sorted(rights.items()):
+            for action in sorted(actions - READ if resource in PLAIN else actions):
+                if not await self.allows(actor, action, resource, scope, from_below=False):
+                    raise Forbidden(f"{refusal}: it may {action} {resource}")
 
     @staticmethod
     def _from_below(action: Action, resource: str) -> bool:
         kind = resource_type(resource)
         return (action is Action.READ and kind not in PRIVATE) or (action is Action.CREATE and kind in UNSCOPED)
-
-
-def _grants(rules: Iterable[AccessRule]) -> tuple[Grant, ...]:
-    return tuple(Grant(rule.role, Scope(rule.scope_type, rule.scope)) for rule in rules)

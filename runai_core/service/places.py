@@ -1,4 +1,4 @@
-"""Where scopes lie: tenant over clusters over departments over projects.
+"""Where scopes lie: tenant over clusters over departments over projects; which rules and roles there are.
 
 Asked at every request, so what was read is remembered: until something of it
 is written here, and for seconds where another process may write.
@@ -12,6 +12,7 @@ from runai_core.model.errors import NotFound
 from runai_core.model.identity import TenantSettings
 from runai_core.model.meta import Meta
 from runai_core.model.organization import AccessRule, Department, Project, Scope
+from runai_core.model.roles import ROLES, CustomRole, Role, role_named, role_of
 from runai_core.ports import Backend, Query
 
 FRESH = 10.0
@@ -71,6 +72,8 @@ class Places:
         self._units = _Units()
         self._rules: Mapping[Subject, tuple[AccessRule, ...]] = {}
         self._rules_read_at = float("-inf")
+        self._roles: Mapping[str, Role] = {}
+        self._roles_read_at = float("-inf")
         self._changes = 0  # what was being read while something changed is not remembered
 
     def forget(self, kind: type[Any]) -> None:
@@ -78,6 +81,9 @@ class Places:
         if kind in (Department, Project, AccessRule):
             self._changes += 1
             self._units.read_at = self._rules_read_at = float("-inf")
+        if kind is CustomRole:
+            self._changes += 1
+            self._roles_read_at = float("-inf")
 
     async def normal(self, scope: Scope) -> Scope:
         """Return the scope with the name of its unit, where it was given by its id."""
@@ -127,6 +133,20 @@ class Places:
             self._rules = {subject: tuple(rules) for subject, rules in grouped.items()}
             self._rules_read_at = now if changes == self._changes else float("-inf")
         return tuple(rule for subject in subjects for rule in self._rules.get(subject, ()))
+
+    async def roles(self) -> tuple[Role, ...]:
+        """Return all roles, those of the program first."""
+        now = self._clock.now()
+        if not self._roles_read_at <= now < self._roles_read_at + FRESH_RULES:
+            changes, found = self._changes, (await self._store.list(CustomRole, Query(sort_by="meta.name"))).items
+            self._roles = {made.meta.name: role_of(made) for made in found}
+            self._roles_read_at = now if changes == self._changes else float("-inf")
+        return (*ROLES, *self._roles.values())
+
+    async def role(self, ref: str) -> Role | None:
+        """Return the role of a name or number; None where there is none."""
+        made = (role for role in await self.roles() if ref in (role.name, str(role.id)))
+        return role_named(ref) or next(made, None)
 
     def _cluster_of(self, unit: Project | Department) -> str:
         return str(getattr(unit, "cluster", "") or self._cluster_id)

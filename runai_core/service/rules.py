@@ -9,14 +9,13 @@ from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest, N
 from runai_core.model.identity import IdentityProvider, SubjectType, User
 from runai_core.model.meta import Meta
 from runai_core.model.organization import AccessRule, Action, Actor, Department, Project, Scope, ServiceAccount
-from runai_core.model.roles import BY_ID, ROLES, Role, role_named
 from runai_core.ports import Backend, Filter, Op, Page, Query
 from runai_core.service.access import AccessService
 
 RESOURCE = "access_rules"
 
 LONGEST_NUMBER = 15
-"""Digits of an id of a rule or role: JSON's numbers are exact up to there."""
+"""Digits of an id of a rule: JSON's numbers are exact up to there."""
 
 SCOPES = ("system", "tenant", "cluster", "department", "project")
 
@@ -42,24 +41,11 @@ class Outcome:
 
 
 class RuleService:
-    """What can be done with access rules and roles."""
+    """What can be done with access rules."""
 
     def __init__(self, backend: Backend, access: AccessService) -> None:
         self._store = backend.store
         self._access = access
-
-    async def roles(self, actor: Actor) -> Sequence[Role]:
-        """Return all roles."""
-        await self._access.require(actor, Action.READ, "roles")
-        return ROLES
-
-    async def role(self, actor: Actor, ref: str) -> Role:
-        """Return the role of this id or name; raise NotFound."""
-        await self._access.require(actor, Action.READ, "roles")
-        found = _role(ref)
-        if found is None:
-            raise NotFound(f"there is no role {ref[:80]}; there are: {', '.join(role.name for role in ROLES)}")
-        return found
 
     async def list(self, actor: Actor, query: Query) -> Page[AccessRule]:
         """Return the rules that match, in scopes where the actor may read rules."""
@@ -89,9 +75,9 @@ class RuleService:
             InvalidRequest: there is no such role, subject or scope. AlreadyExists: there is such a rule.
             Forbidden: the actor may not, or has less than it would give.
         """
-        role = _role(given.role)
+        role = await self._access.places.role(given.role)
         if role is None:
-            names = ", ".join(f"{item.id} ({item.name})" for item in ROLES)
+            names = ", ".join(f"{item.id} ({item.name})" for item in await self._access.places.roles())
             raise InvalidRequest.of(FieldError("roleId", f"must be one of {names}", given.role[:80]))
         scope = await self._scope(given)
         await self._access.require(actor, Action.CREATE, RESOURCE, scope)
@@ -203,10 +189,6 @@ class RuleService:
 def scope_of(rule: AccessRule) -> Scope:
     """Return where a rule holds."""
     return Scope(rule.scope_type, rule.scope)
-
-
-def _role(ref: str) -> Role | None:
-    return BY_ID.get(int(ref)) if _is_number(ref) else role_named(ref)
 
 
 def _is_number(ref: str) -> bool:

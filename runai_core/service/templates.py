@@ -45,7 +45,9 @@ class TemplateService:
         self._assets = assets
 
     async def listed(self, actor: Actor, of_type: WorkloadType | None = None) -> Sequence[Template]:
-        """Return the templates in the actor's scopes, by title."""
+        """Return the templates in the actor's scopes, by title; none for who may read templates nowhere."""
+        if not self._access.scopes(actor, Action.READ, TEMPLATES):
+            return ()
         projects = await self._access.visible(actor, Action.READ, TEMPLATES)
         departments = await _departments(self._store)
         found = [

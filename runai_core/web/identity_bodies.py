@@ -166,6 +166,44 @@ class PermittedScopesRequest(Body):
     action: Literal["create", "read", "update", "delete"] | None = None
 
 
+class PermissionSetRef(Body):
+    """A permission set that a role has."""
+
+    id: Annotated[str, Field(max_length=253)] = ""
+    name: Annotated[str, Field(max_length=253, description="Enough without an id.")] = ""
+
+
+class PermissionBody(Body):
+    """What may be done to things of one type."""
+
+    resource_type: Annotated[str, Field(json_schema_extra={"enum": list(TYPES)}, max_length=100)]
+    actions: Annotated[list[Literal["create", "read", "update", "delete"]], Field(max_length=10)]
+    display_name: Annotated[str, Field(max_length=253, description="Accepted and not used.")] = ""
+    group_id: Annotated[str, Field(max_length=253, description="Accepted and not used.")] = ""
+
+
+class KubernetesPermissionsBody(Body):
+    """What a role may do in the cluster itself."""
+
+    predefined_role: Annotated[
+        str, Field(max_length=253, description="Id or name of the role of the program whose rights these are.")
+    ] = ""
+
+
+class RoleBody(Body):
+    """A role to make, or what is to become of one."""
+
+    name: Annotated[str, Field(max_length=253, description="Unique; it stays as it was.")]
+    description: Annotated[str, Field(max_length=4096)] = ""
+    enabled: Annotated[bool, Field(description="One that is not gives nothing.")] = True
+    permission_sets: Annotated[tuple[PermissionSetRef, ...], Field(max_length=200)] = ()
+    permissions: Annotated[
+        tuple[PermissionBody, ...],
+        Field(max_length=200, description="Rights that no permission set of the role brings."),
+    ] = ()
+    kubernetes_permissions: KubernetesPermissionsBody = KubernetesPermissionsBody()
+
+
 class RuleListQuery(ListQuery):
     """Which access rules."""
 

@@ -125,39 +125,6 @@ class UserAppCreated(Answer):
     created_at: str
 
 
-class RightItem(Answer):
-    """What may be done to things of one type."""
-
-    resource_type: str
-    actions: tuple[str, ...]
-
-
-class RoleItem(Answer):
-    """A role."""
-
-    id: int
-    name: str
-    description: str
-    enabled: bool
-    custom: bool
-    effective_enabled: bool
-    created_by: str
-    created_at: str
-    updated_at: str
-    deleted_at: str | None
-    permissions: tuple[RightItem, ...]
-    legacy: Annotated[bool, Field(description=OURS)]
-
-
-class PermissionItem(Answer):
-    """A type of things, and what can be done to them."""
-
-    resource_type: str
-    display_name: str
-    group_id: str
-    actions: tuple[str, ...]
-
-
 class RuleStatus(Answer):
     """Whether a rule holds."""
 

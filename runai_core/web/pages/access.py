@@ -1,4 +1,4 @@
-"""Who may do what: access rules, and the roles that they give."""
+"""Who may do what: access rules."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError
 from runai_core.model.identity import SubjectType
 from runai_core.model.organization import AccessRule, Action, Actor
-from runai_core.model.roles import ROLES
+from runai_core.model.roles import Role
 from runai_core.ports import Query
 from runai_core.service.rules import RESOURCE, NewRule, scope_of
 from runai_core.web.context import Door
@@ -31,12 +31,6 @@ RULES = (
     Column("by", "Authorized by"),
     Column("created", "Created"),
     Column("delete", "Take away"),
-)
-
-ROLE_COLUMNS = (
-    Column("name", "Role"),
-    Column("changes", "May create, change and delete", wrap=True),
-    Column("reads", "May look at", wrap=True),
 )
 
 SUBJECTS = {
@@ -125,24 +119,6 @@ async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     return await editing.deleted(request, question, door.rules.delete(actor, ref), "/access-rules", notice)
 
 
-@router.get("/roles")
-async def list_roles(request: Request, door: Door, actor: Viewer) -> Response:
-    """Show the roles with what each may do."""
-    rows = []
-    for role in await door.rules.roles(actor):
-        changes = sorted(kind for kind, actions in role.rights.items() if actions >= frozenset(Action))
-        reads = sorted(kind for kind, actions in role.rights.items() if Action.READ in actions and kind not in changes)
-        note = "legacy" if role.legacy else ""
-        rows.append(
-            {
-                "name": Cell(text=role.name, note=note),
-                "changes": Cell(text=", ".join(changes)),
-                "reads": Cell(text=", ".join(reads)),
-            }
-        )
-    return table_page(request, "Roles", ROLE_COLUMNS, rows, has_tabs=True, nothing="There is no role")
-
-
 async def _question(door: Orchestrator, rule: AccessRule) -> Question:
     names = await door.rules.scope_names((rule,))
     where = names.get((rule.scope_type, rule.scope), rule.scope)
@@ -174,7 +150,7 @@ def _row(rule: AccessRule, where: str, *, may_delete: bool) -> dict[str, Cell]:
 async def _form(
     request: Request, door: Orchestrator, actor: Actor, posted: Posted, refusal: Refusal = NOTHING
 ) -> Response:
-    inputs = _inputs(posted, await rights.scopes_for(door, actor, RESOURCE))
+    inputs = _inputs(posted, await rights.scopes_for(door, actor, RESOURCE), await door.access.places.roles())
     return editing.form_page(
         request,
         (Section(title="", inputs=inputs),),
@@ -186,9 +162,9 @@ async def _form(
     )
 
 
-def _inputs(posted: Posted, scopes: Sequence[str]) -> tuple[Input, ...]:
+def _inputs(posted: Posted, scopes: Sequence[str], found: Sequence[Role]) -> tuple[Input, ...]:
     kinds = tuple(Option(kind.value, text) for kind, text in SUBJECTS.items())
-    roles = tuple(Option(str(role.id), role.name + (" (legacy)" if role.legacy else "")) for role in ROLES)
+    roles = tuple(Option(str(role.id), role.name + (" (legacy)" if role.legacy else "")) for role in found)
     places = tuple(Option(scope, scope.replace("/", " ")) for scope in scopes)
     who = "E-mail address of a user, name of a group as the identity provider says it, or client id."
     return (

@@ -1,4 +1,4 @@
-"""Roles, and access rules: who has which role where."""
+"""Access rules: who has which role where; what can be done, and where."""
 
 import uuid
 from typing import Annotated, Any
@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.organization import AccessRule, Action, Actor
-from runai_core.model.roles import BY_ID, TYPES, resource_type
+from runai_core.model.roles import TYPES, resource_type
 from runai_core.ports import Filter, Op
 from runai_core.ports import Query as StoreQuery
 from runai_core.service.rules import NewRule
 from runai_core.web import listing
 from runai_core.web.answers import identity as answers
 from runai_core.web.answers.base import Count
+from runai_core.web.answers.roles import PermissionItem
 from runai_core.web.context import Door, Who
 from runai_core.web.errors import status_of
 from runai_core.web.identity_bodies import (
@@ -24,7 +25,8 @@ from runai_core.web.identity_bodies import (
     PermittedScopesRequest,
     RuleListQuery,
 )
-from runai_core.web.views.identity import permission_items, role_item, rule_item
+from runai_core.web.views.identity import rule_item
+from runai_core.web.views.roles import permission_items
 from runai_core.web.views.units import TENANT_ID
 
 router = APIRouter(prefix="/api/v1/authorization", tags=["access rules"])
@@ -46,7 +48,7 @@ COLUMNS = {
 @router.get("/access-rules", summary="List access rules")
 async def list_rules(door: Door, actor: Who, given: Annotated[RuleListQuery, Query()]) -> answers.RuleList:
     """Those in scopes where the caller may read rules."""
-    page = await door.rules.list(actor, _query(given))
+    page = await door.rules.list(actor, await _query(door, given))
     items = await _items(door, page.items)
     return answers.RuleList(total_records=page.total, display_records=len(items), access_rules=items)
 
@@ -54,7 +56,7 @@ async def list_rules(door: Door, actor: Who, given: Annotated[RuleListQuery, Que
 @router.get("/access-rules/count", summary="Count access rules")
 async def count_rules(door: Door, actor: Who, given: Annotated[RuleListQuery, Query()]) -> Count:
     """How many match."""
-    return Count(count=(await door.rules.list(actor, _query(given))).total)
+    return Count(count=(await door.rules.list(actor, await _query(door, given))).total)
 
 
 @router.post("/access-rules", status_code=201, summary="Give a role to a subject in a scope")
@@ -138,7 +140,7 @@ async def count_my_rules(door: Door, actor: Who) -> Count:
 
 
 @router.get("/permissions", summary="Every type of things that roles speak of")
-async def list_permissions(_actor: Who) -> tuple[answers.PermissionItem, ...]:
+async def list_permissions(_actor: Who) -> tuple[PermissionItem, ...]:
     """With what can be done to them."""
     return permission_items()
 
@@ -152,18 +154,6 @@ async def permitted_scopes(door: Door, actor: Who, body: PermittedScopesRequest)
         raise InvalidRequest.of(FieldError("resourceType", known, body.resource_type[:80]))
     actions = [Action(body.action)] if body.action else list(Action)
     return {action.value: await _permitted(door, actor, action, kind) for action in actions}
-
-
-@router.get("/roles", summary="List roles")
-async def list_roles(door: Door, actor: Who) -> tuple[answers.RoleItem, ...]:
-    """With what each may do."""
-    return tuple(role_item(role) for role in await door.rules.roles(actor))
-
-
-@router.get("/roles/{role_id}", summary="Get a role")
-async def get_role(role_id: str, door: Door, actor: Who) -> answers.RoleItem:
-    """By number or name."""
-    return role_item(await door.rules.role(actor, role_id))
 
 
 async def _permitted(door: Orchestrator, actor: Actor, action: Action, kind: str) -> answers.PermittedScopes:
@@ -182,10 +172,10 @@ async def _permitted(door: Orchestrator, actor: Actor, action: Action, kind: str
 
 async def _items(door: Orchestrator, rules: tuple[AccessRule, ...]) -> tuple[answers.RuleItem, ...]:
     names = await door.rules.scope_names(rules)
-    return tuple(rule_item(rule, names) for rule in rules)
+    return tuple([rule_item(rule, names, await door.access.places.role(rule.role)) for rule in rules])
 
 
-def _query(given: RuleListQuery) -> StoreQuery:
+async def _query(door: Orchestrator, given: RuleListQuery) -> StoreQuery:
     """Return the conditions, of the list's own parameters too."""
     common = listing.ListQuery(
         **{name: getattr(given, name) for name in listing.ListQuery.model_fields if name != "search"}
@@ -202,7 +192,8 @@ def _query(given: RuleListQuery) -> StoreQuery:
     if part := given.subject_id_filter or given.search:
         filters.append(Filter("subject", Op.CONTAINS, part))
     if given.role_id is not None:
-        filters.append(Filter("role", Op.EQ, BY_ID[given.role_id].name if given.role_id in BY_ID else "none"))
+        role = await door.access.places.role(str(given.role_id))
+        filters.append(Filter("role", Op.EQ, role.name if role is not None else "none"))
     return StoreQuery(
         filters=tuple(filters),
         sort_by=query.sort_by,

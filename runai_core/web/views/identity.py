@@ -6,13 +6,10 @@ from typing import Any
 
 from runai_core.model.audit import AuditEntry, Changed
 from runai_core.model.identity import AccessKey, IdentityProvider, User
-from runai_core.model.organization import AccessRule, Action, Actor, ServiceAccount
-from runai_core.model.roles import GROUPS, TYPES, Role, role_named
+from runai_core.model.organization import AccessRule, Actor, ServiceAccount
+from runai_core.model.roles import Role
 from runai_core.web.answers import identity as answers
 from runai_core.web.views.units import CLUSTER_NAME, TENANT_ID, iso, iso_or_none
-
-EPOCH = "1970-01-01T00:00:00.000Z"
-"""When roles were made: they came with the program."""
 
 
 def user_item(user: User) -> answers.UserItem:
@@ -58,44 +55,8 @@ def key_item(key: AccessKey) -> answers.KeyItem:
     )
 
 
-def role_item(role: Role) -> answers.RoleItem:
-    """Return a role with its permissions, in the order of the table."""
-    return answers.RoleItem(
-        id=role.id,
-        name=role.name,
-        description=role.description,
-        enabled=True,
-        custom=False,
-        effective_enabled=True,
-        created_by="system",
-        created_at=EPOCH,
-        updated_at=EPOCH,
-        deleted_at=None,
-        permissions=tuple(
-            answers.RightItem(resource_type=kind, actions=tuple(a.value for a in Action if a in role.rights[kind]))
-            for kind in TYPES
-            if kind in role.rights
-        ),
-        legacy=role.legacy,
-    )
-
-
-def permission_items() -> tuple[answers.PermissionItem, ...]:
-    """Return every type of things that roles speak of."""
-    return tuple(
-        answers.PermissionItem(
-            resource_type=kind,
-            display_name=kind.replace("-", " ").replace("_", " ").capitalize(),
-            group_id=GROUPS.get(kind, "workload-asset"),
-            actions=tuple(action.value for action in Action),
-        )
-        for kind in TYPES
-    )
-
-
-def rule_item(rule: AccessRule, names: Mapping[tuple[str, str], str]) -> answers.RuleItem:
+def rule_item(rule: AccessRule, names: Mapping[tuple[str, str], str], role: Role | None) -> answers.RuleItem:
     """Return an access rule; `names` has the names of units by (type, id)."""
-    role = role_named(rule.role)
     tenant = rule.scope_type in ("tenant", "system")
     name = names.get((rule.scope_type, rule.scope), rule.scope)
     gone = rule.scope_type in ("department", "project") and name == rule.scope
