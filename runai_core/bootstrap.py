@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from runai_core.backends.local.backend import open_local, open_records
@@ -24,7 +22,7 @@ from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.plugins.manager import load_plugins
 from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, TakesSecrets
-from runai_core.service.access import AccessService, Credentials
+from runai_core.service.access import AccessService
 from runai_core.service.accounts import AccountService
 from runai_core.service.assets import AssetService
 from runai_core.service.audit import AuditService
@@ -37,15 +35,15 @@ from runai_core.service.notifications import NotificationService
 from runai_core.service.notifying import Notifier
 from runai_core.service.noting import NotingStore
 from runai_core.service.organization import OrganizationService
-from runai_core.service.own_identity import Identity, load_identity, write_private
+from runai_core.service.own_identity import Identity, load_identity
 from runai_core.service.passwords import Passwords
 from runai_core.service.policies import PolicyService
 from runai_core.service.preferences import PreferenceService
 from runai_core.service.private_credentials import PrivateCredentialService
 from runai_core.service.prometheus import PrometheusServer, meters_for
-from runai_core.service.roles import RoleService
 from runai_core.service.reconciling import Reconciler
 from runai_core.service.reports import ReportService
+from runai_core.service.roles import RoleService
 from runai_core.service.rules import RuleService
 from runai_core.service.sampling import Sampler
 from runai_core.service.scheduling import SchedulingService
@@ -57,6 +55,7 @@ from runai_core.service.storage import StorageService
 from runai_core.service.submissions import Submissions
 from runai_core.service.templates import DataVolumeService, TemplateService
 from runai_core.service.tenant_settings import TenantSettingsService
+from runai_core.service.topologies import TopologyService
 from runai_core.service.users import UserService
 from runai_core.service.waiting import WaitingService
 from runai_core.service.workloads import WorkloadService
@@ -86,8 +85,8 @@ class Orchestrator:
     access: AccessService
     users: UserService
     accounts: AccountService
-    roles: RoleService
     rules: RuleService
+    roles: RoleService
     sso: SsoService
     tenant_settings: TenantSettingsService
     sessions: SessionService
@@ -107,6 +106,7 @@ class Orchestrator:
     started_at: float
     clusters: ClusterService
     storage: StorageService
+    topologies: TopologyService
     links: Links | None = None  # of a control plane: the clusters that are connected to this process
 
     async def nodes(self) -> tuple[Node, ...]:
@@ -302,6 +302,7 @@ def build(
         started_at=backend.clock.now(),
         clusters=clusters,
         storage=StorageService(backend, access, clusters),
+        topologies=TopologyService(backend, access, clusters),
         links=links,
     ), reconciler
 
@@ -334,8 +335,8 @@ def _identities(
         "users": UserService(backend, access, passwords),
         "accounts": AccountService(backend, access),
         "rules": RuleService(backend, access),
-        "sso": SsoService(backend, access, vault),
         "roles": RoleService(backend, access),
+        "sso": SsoService(backend, access, vault),
         "tenant_settings": TenantSettingsService(backend, access),
         "sessions": SessionService(backend, access, signing_key),
         "sign_in": SignInService(backend, access, passwords),
@@ -366,18 +367,6 @@ def _tellers(backend: Backend, access: AccessService, vault: Vault) -> dict[str,
         "reports": ReportService(backend, access),
         "waiting": WaitingService(backend.store, access),
     }
-
-
-def write_credentials(settings: Settings, url: str, token: str, credentials: Credentials) -> Path:
-    """Write the credentials file, readable by its owner only, and return its path."""
-    content = {
-        "url": url,
-        "token": token,
-        "client_id": credentials.client_id,
-        "client_secret": credentials.client_secret,
-    }
-    write_private(settings.credentials_file, json.dumps(content, indent=2) + "\n")
-    return settings.credentials_file
 
 
 async def _purge(orchestrator: Orchestrator) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import click
 import uvicorn
 
-from runai_core.bootstrap import Loop, Orchestrator, open_orchestrator, write_credentials
+from runai_core.bootstrap import Loop, Orchestrator, open_orchestrator
 from runai_core.cli.context import app_of
 from runai_core.cli.running import Running, find_running, note_running, note_stopped
 from runai_core.model.errors import Conflict, Unauthenticated, Unavailable
 from runai_core.service.access import TOKEN_SECONDS, AccessService, Credentials, Token
+from runai_core.service.own_identity import write_private
 from runai_core.settings import ROLES, Settings, load_settings
 from runai_core.web.app import create_app
 
@@ -222,3 +223,15 @@ async def _credentials(settings: Settings, access: AccessService, account: str) 
         shared = settings.backend == "kubernetes"
         made = await (access.shared_account(account) if shared else access.create_service_account(account))
         return made, await access.issue(made.client_id, made.client_secret)
+
+
+def write_credentials(settings: Settings, url: str, token: str, credentials: Credentials) -> Path:
+    """Write the credentials file, readable by its owner only, and return its path."""
+    content = {
+        "url": url,
+        "token": token,
+        "client_id": credentials.client_id,
+        "client_secret": credentials.client_secret,
+    }
+    write_private(settings.credentials_file, json.dumps(content, indent=2) + "\n")
+    return settings.credentials_file

@@ -30,7 +30,7 @@ from runai_core.controlplane.together import together
 from runai_core.model.clusters import Applied, ClusterCondition, Upstream
 from runai_core.model.errors import NotFound, RunaiError
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import NodePool
+from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
@@ -128,9 +128,7 @@ class Conversation:
         async with together() as work:
             work.add(self._peer.run())
             epoch = (await store_identity(self._store)).meta.uid
-            await self._peer.send(
-                {"hello": {**await self._greeting(upstream, epoch), "process": process, "seals": True}}
-            )
+            await self._peer.send({"hello": {**await self._greeting(upstream, epoch), "process": process}})
             silent = "it does not answer as a control plane does: check the address"
             positions = (await work.until(self._hello, GREETING_SECONDS, silent))["positions"]
             log.info("the link to the control plane is up")
@@ -141,6 +139,7 @@ class Conversation:
 
     async def _greeting(self, upstream: Upstream, epoch: str) -> dict[str, Any]:
         found: dict[str, Any] = {"epoch": epoch, "facts": wire.encode(self._site.facts)}
+        found |= {"seals": True, "kinds": list(KINDS)}
         found |= {"positions": dict(upstream.positions), "positionsEpoch": upstream.epoch}
         for name, kind in (("departments", Department), ("nodePools", NodePool), ("projects", Project)):
             items = (await self._store.list(kind, Query())).items if not upstream.epoch else ()
@@ -155,7 +154,11 @@ class Conversation:
         while True:
             nodes = await self._site.backend.cluster.nodes()
             conditions = [*await missing_prerequisites(self._store), *lost_nodes(nodes), *self._problems()]
-            alive: dict[str, Any] = {"conditions": [wire.encode(item) for item in conditions]}
+            topologies = (await self._store.list(NetworkTopology, Query(sort_by="meta.name"))).items
+            alive: dict[str, Any] = {
+                "conditions": [wire.encode(item) for item in conditions],
+                "topologies": [wire.encode(item) for item in topologies],
+            }
             if (classes := self._site.backend.storage_classes) is not None:
                 alive["storageClasses"] = [wire.encode(item) for item in classes()]
             await self._peer.send({"alive": alive})

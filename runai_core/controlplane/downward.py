@@ -10,18 +10,34 @@ from runai_core.controlplane.store import TenantStore
 from runai_core.model.assets import Asset
 from runai_core.model.clusters import CLUSTER, Cluster, Intent
 from runai_core.model.errors import NotFound
-from runai_core.model.nodes import NodePool
+from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import AccessRule, Department, Project
+from runai_core.model.roles import CustomRole
+from runai_core.model.storage import StorageClassConfiguration
 from runai_core.model.workload import Policy, Workload
 from runai_core.service.secrets import Vault
 
 ORGANIZATION: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (NodePool, Department, Project, Asset, Policy, AccessRule)
+    kind.__name__: kind
+    for kind in (
+        NetworkTopology,
+        StorageClassConfiguration,
+        NodePool,
+        Department,
+        Project,
+        Asset,
+        Policy,
+        CustomRole,
+        AccessRule,
+    )
 }
 """What clusters keep a copy of, by name; in the order in which one needs the other."""
 
 KINDS: dict[str, type[Any]] = {**ORGANIZATION, Intent.__name__: Intent}
 """What a control plane tells."""
+
+OLDER = ("NodePool", "Department", "Project", "Asset", "Policy", "AccessRule", "Intent")
+"""What a cluster understands that does not say it: the kinds of the first versions."""
 
 
 def downward_feeds(
@@ -31,10 +47,13 @@ def downward_feeds(
     shown = _Shown(store, cluster, projects, vault)
     renders: dict[type[Any], Render] = {
         NodePool: shown.as_it_is,
+        NetworkTopology: shown.scoped,
+        StorageClassConfiguration: shown.scoped,
         Department: shown.as_it_is,
         Project: shown.project,
         Asset: shown.asset,
         Policy: shown.scoped,
+        CustomRole: shown.as_it_is,
         AccessRule: shown.scoped,
         Intent: shown.intent,
     }

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from runai_core import wire
 from runai_core.controlplane.channels import Channel, Handler, Peer, Wire
-from runai_core.controlplane.downward import ORGANIZATION, downward_feeds
+from runai_core.controlplane.downward import OLDER, ORGANIZATION, downward_feeds
 from runai_core.controlplane.feeding import Delta, Feed, from_message
 from runai_core.controlplane.measurements import POSITION, Keeper, from_rows
 from runai_core.controlplane.mirror import KINDS, Mirror
@@ -30,7 +30,7 @@ from runai_core.model.clusters import (
 )
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion, Unavailable
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import Node, NodePool
+from runai_core.model.nodes import NetworkTopology, Node, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Pod, Workload
@@ -232,13 +232,15 @@ class Session:
 
     async def _deliver_after(self, feeds: Mapping[str, Feed], delta: Delta) -> None:
         """Tell what is wanted of workloads after what they may need: their project, a credential."""
-        for kind in ORGANIZATION:
+        for kind in ORGANIZATION.keys() & feeds.keys():
             await feeds[kind].caught_up()
         await self.peer.deliver(delta)
 
     def _feeds(self, hello: Mapping[str, Any]) -> dict[str, Feed]:
         vault = self._vault if hello.get("seals") else None
-        return downward_feeds(self._store, self._cluster, self._projects, vault)
+        feeds = downward_feeds(self._store, self._cluster, self._projects, vault)
+        understood = hello.get("kinds", OLDER)
+        return {kind: feed for kind, feed in feeds.items() if kind in understood}
 
     async def _begin(self, link: ClusterLink, hello: Mapping[str, Any]) -> None:
         """Make this connection the one that writes for the cluster."""
@@ -299,10 +301,12 @@ class Session:
         self._heard.set()
         conditions = tuple(wire.decode(ClusterCondition, item) for item in message["conditions"])
         classes = message.get("storageClasses")
-        known = None if classes is None else tuple(wire.decode(StorageClass, item) for item in classes)
+        has: dict[str, Any] = {
+            "topologies": tuple(wire.decode(NetworkTopology, item) for item in message.get("topologies", ())),
+            "storage_classes": None if classes is None else tuple(wire.decode(StorageClass, item) for item in classes),
+        }
         if self._link is not None:
-            now = self._clock.now()
-            await self._save(last_liveness=now, connected=True, conditions=conditions, storage_classes=known)
+            await self._save(last_liveness=self._clock.now(), connected=True, conditions=conditions, **has)
 
     async def _on_nodes(self, nodes: list[Any]) -> None:
         uid = self._cluster.meta.uid

@@ -1,11 +1,15 @@
 """Where the pods of a workload may run, from the fields of its specification."""
 
+from dataclasses import replace
+
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.nodes import NODE_TYPE_LABEL
 from runai_core.model.snapshot import (
     NO_CONSTRAINTS,
     LabelRequirement,
     PodConstraints,
+    PodGroup,
+    Snapshot,
     Toleration,
     TopologyConstraint,
 )
@@ -50,6 +54,28 @@ def topology_of(spec: WorkloadSpec) -> TopologyConstraint | None:
     if wanted.type == "Required":
         return TopologyConstraint(topology=wanted.key, required_level=wanted.key)
     return TopologyConstraint(topology=wanted.key, preferred_level=wanted.key)
+
+
+def kept_near(snapshot: Snapshot, topology: str) -> Snapshot:
+    """Return the snapshot with each gang that says nothing itself preferring the nearest level of a topology.
+
+    Run:ai does so in node pools with a network topology (docs 2.25). It is a
+    preference, so it says nothing where a node lacks a label: it would keep
+    pods off that node.
+    """
+    levels = next((item.levels for item in snapshot.topologies if item.name == topology), ())
+    if not levels or not all(label in node.labels for node in snapshot.nodes for label in levels):
+        return snapshot
+    wanted = TopologyConstraint(topology=topology, preferred_level=levels[-1])
+    groups = tuple(
+        replace(group, topology=wanted) if _is_silent_gang(group) else group for group in snapshot.pod_groups
+    )
+    return replace(snapshot, pod_groups=groups)
+
+
+def _is_silent_gang(group: PodGroup) -> bool:
+    several = group.min_members > 1 or len(group.sub_groups) > 1
+    return several and group.topology is None and all(part.topology is None for part in group.sub_groups)
 
 
 def _toleration(item: TolerationSpec, path: str) -> Toleration:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from runai_core.model.meta import WIRE, Meta
-from runai_core.model.nodes import Node
+from runai_core.model.nodes import NetworkTopology, Node
 from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Workload
 
@@ -107,6 +107,7 @@ class ClusterLink:
     positions: Mapping[str, int] = field(default_factory=dict)  # kind -> version in the cluster's store
     facts: ClusterFacts = ClusterFacts()
     conditions: tuple[ClusterCondition, ...] = ()
+    topologies: tuple[NetworkTopology, ...] = ()  # that it has, whoever made them
     storage_classes: tuple[StorageClass, ...] | None = None  # None: the cluster does not say
 
 

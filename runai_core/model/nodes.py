@@ -112,8 +112,30 @@ class NodePool:
     fair_share_window_type: str = WindowType.SLIDING
     fair_share_window_start: float = 0.0  # of tumbling windows: one begins at this moment, and one after each window
     fair_share_half_life: float = 0.0  # seconds after which use counts half; 0 = all of the window counts alike
+    network_topology: str = ""  # name of the topology by which gangs are kept near; empty: none
 
     @property
     def name(self) -> str:
         """The pool's name."""
         return self.meta.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTopology:
+    """How the nodes of a cluster are connected: node labels from the widest level to the narrowest.
+
+    `scope` is the cluster's id in a control plane, and empty in the cluster
+    itself, which knows no other. One that nobody has `created_by` was made by
+    somebody else in the cluster.
+    """
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    levels: tuple[str, ...]
+    scope_type: str = "cluster"
+    scope: str = ""
+
+    @property
+    def name(self) -> str:
+        """The topology's name in its cluster."""
+        return self.meta.name.removesuffix(f".{self.scope}") if self.scope else self.meta.name

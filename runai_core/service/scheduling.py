@@ -15,6 +15,7 @@ from runai_core.engine.cycle import run_cycle
 from runai_core.engine.explain import explain, would_start
 from runai_core.engine.incremental import Scheduler
 from runai_core.engine.rules import RuleSet
+from runai_core.lifecycle.constraints import kept_near
 from runai_core.model.decision import CycleResult, Evict, QueueShare, Reason, Suggestion, Verdict
 from runai_core.model.errors import NotFound, RunaiError, StaleVersion
 from runai_core.model.nodes import NodePool
@@ -170,7 +171,8 @@ class SchedulingService:
         return (await self._backend.store.list(NodePool, Query())).items
 
     async def _snapshot(self, pool: NodePool) -> Snapshot:
-        return await self._usage.overlay(pool, await self._backend.cluster.snapshot(pool))
+        found = await self._usage.overlay(pool, await self._backend.cluster.snapshot(pool))
+        return kept_near(found, pool.network_topology) if pool.network_topology else found
 
     async def _cycle(self, pool: NodePool) -> None:
         started = self._backend.clock.now()

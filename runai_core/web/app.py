@@ -51,6 +51,7 @@ from runai_core.web.routes import (
     templates,
     tenant_settings,
     tokens,
+    topologies,
     typed,
     workloads,
 )
@@ -86,6 +87,7 @@ ROUTERS = (
     *private_credentials.routers(),
     *templates.routers(),
     data_volumes.router,
+    topologies.router,
     storage.classes,
     storage.router,
     properties.router,

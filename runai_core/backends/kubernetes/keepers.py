@@ -14,11 +14,11 @@ from runai_core.backends.kubernetes.names import (
     FINALIZER,
     ID_ANNOTATION,
 )
-from runai_core.backends.kubernetes.resources import DEPARTMENTS, NODE_POOLS, POLICIES, PROJECTS, Resource
+from runai_core.backends.kubernetes.resources import DEPARTMENTS, NODE_POOLS, POLICIES, PROJECTS, TOPOLOGIES, Resource
 from runai_core.backends.kubernetes.tenancy import namespace_of, project_of
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import RunaiError, Unsupported
-from runai_core.model.nodes import NodePool
+from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Phase, Policy, Workload, WorkloadType
@@ -67,7 +67,7 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UnitKeeper:
-    """Departments, projects, node pools: one object of the same name."""
+    """Departments, projects, node pools, network topologies: one object of the same name."""
 
     kind: type[Any]
     resource: Resource
@@ -321,5 +321,6 @@ def keepers(world: World) -> tuple[Keeper, ...]:
         UnitKeeper(Project, PROJECTS, organization.project_of, organization.project_object),
         UnitKeeper(Department, DEPARTMENTS, organization.department_of, organization.department_object),
         UnitKeeper(NodePool, NODE_POOLS, organization.node_pool_of, organization.node_pool_object),
+        UnitKeeper(NetworkTopology, TOPOLOGIES, organization.network_topology_of, organization.network_topology_object),
         PolicyKeeper(world),
     )

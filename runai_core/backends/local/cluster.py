@@ -27,7 +27,7 @@ from runai_core.backends.local.writes import Create, Update, Write
 from runai_core.model.decision import Bind, CycleResult, Outcome
 from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiError, Unavailable, WatchExpired
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import Node, NodePool
+from runai_core.model.nodes import NetworkTopology, Node, NodePool
 from runai_core.model.organization import Department, Project
 from runai_core.model.snapshot import PodState, Snapshot
 from runai_core.model.workload import Gang, Pod, PodStatus, Workload
@@ -313,6 +313,8 @@ class LocalCluster:
     async def _load_units(self) -> None:
         for pool in (await self._store.list(NodePool)).items:
             self._mirror.put_pool(pool)
+        for topology in (await self._store.list(NetworkTopology)).items:
+            self._mirror.put_topology(topology)
         for department in (await self._store.list(Department)).items:
             self._mirror.put_unit(department)
         for project in (await self._store.list(Project)).items:
@@ -339,26 +341,26 @@ class LocalCluster:
                 await self._driver.change(pod.meta.uid, releasing(LOST, f"node {pod.status.node} is no longer there"))
 
     def _followed(self) -> Mapping[type[Any], Callable[[ChangeType, Any], None]]:
+        mirror = self._mirror
         return {
             Pod: lambda _, pod: self._driver.note(pod),
-            NodePool: self._pool_changed,
-            Department: self._unit_changed,
-            Project: self._unit_changed,
+            NodePool: self._told(mirror.put_pool, mirror.drop_pool),
+            NetworkTopology: self._told(mirror.put_topology, mirror.drop_topology),
+            Department: self._told(mirror.put_unit, mirror.drop_unit),
+            Project: self._told(mirror.put_unit, mirror.drop_unit),
         }
 
-    def _pool_changed(self, change: ChangeType, pool: NodePool) -> None:
-        if change is ChangeType.DELETED:
-            self._mirror.drop_pool(pool.meta.uid)
-        else:
-            self._mirror.put_pool(pool)
-        self._changes.tell(ClusterChange())
+    def _told(self, put: Callable[[Any], None], drop: Callable[[str], None]) -> Callable[[ChangeType, Any], None]:
+        """Return who takes a change of what the mirror knows."""
 
-    def _unit_changed(self, change: ChangeType, unit: Department | Project) -> None:
-        if change is ChangeType.DELETED:
-            self._mirror.drop_unit(unit.meta.uid)
-        else:
-            self._mirror.put_unit(unit)
-        self._changes.tell(ClusterChange())
+        def take(change: ChangeType, item: Any) -> None:
+            if change is ChangeType.DELETED:
+                drop(item.meta.uid)
+            else:
+                put(item)
+            self._changes.tell(ClusterChange())
+
+        return take
 
     async def _follow(self, kind: type[Any], version: int, take: Callable[[ChangeType, Any], None]) -> None:
         """Keep the mirror up to date with what others store."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from runai_core.backends.local.nodes import in_pools
 from runai_core.model.meta import WIRE, Meta
-from runai_core.model.nodes import DEFAULT_NODE_POOL, Node, NodePool
+from runai_core.model.nodes import DEFAULT_NODE_POOL, NetworkTopology, Node, NodePool
 from runai_core.model.organization import Department, Project, Queue, QueueResources
 from runai_core.model.snapshot import (
     HOLDS_RESOURCES,
@@ -70,6 +70,7 @@ class Mirror:
         self._nodes: dict[str, Node] = {}
         self._node_entries: dict[str, tuple[NodeEntry, ...]] = {}
         self._pools: dict[str, NodePool] = {}
+        self._topologies: dict[str, Topology] = {}  # by uid
         self._units: dict[str, Department | Project] = {}  # by uid
         self._queues: dict[str, tuple[Queue, ...]] = {}  # by node pool
         self._constraints: dict[PodConstraints, PodConstraints] = {}
@@ -220,6 +221,16 @@ class Mirror:
         self._pools.pop(uid, None)
         self._partition()
 
+    def put_topology(self, topology: NetworkTopology) -> None:
+        """Take a network topology as it is now."""
+        self._topologies[topology.meta.uid] = Topology(name=topology.name, levels=topology.levels)
+        self.revision += 1
+
+    def drop_topology(self, uid: str) -> None:
+        """Forget a network topology."""
+        self._topologies.pop(uid, None)
+        self.revision += 1
+
     def put_unit(self, unit: Department | Project) -> None:
         """Take a department or project as it is now."""
         self._units[unit.meta.uid] = unit
@@ -266,7 +277,7 @@ class Mirror:
             queues=self._queues_of(pool.name),
             pod_groups=tuple(groups),
             pods=tuple(pods),
-            topologies=_topologies(groups),
+            topologies=_topologies(groups, self._topologies.values()),
             settings=settings_of(pool),
         )
 
@@ -287,10 +298,11 @@ class Mirror:
         return self._queues[pool]
 
 
-def _topologies(groups: Iterable[PodGroup]) -> tuple[Topology, ...]:
-    """Return one topology for each node label that a group names: the label is its only level."""
+def _topologies(groups: Iterable[PodGroup], kept: Iterable[Topology]) -> tuple[Topology, ...]:
+    """Return the topologies that are kept, and one for each node label that a group names: its only level."""
     keys = {group.topology.topology for group in groups if group.topology is not None}
-    return tuple(Topology(name=key, levels=(key,)) for key in sorted(keys))
+    found = {item.name: item for item in kept} | {key: Topology(name=key, levels=(key,)) for key in keys}
+    return tuple(found[name] for name in sorted(found))
 
 
 def _where_it_can_be_met(group: PodGroup, nodes: Sequence[NodeEntry]) -> PodGroup:

@@ -160,6 +160,7 @@ def node_pool_spec() -> Schema:
             "fairShareWindowType": text("sliding, or tumbling: windows that follow each other."),
             "fairShareWindowStartSeconds": number("When a tumbling window began, in seconds since the epoch."),
             "fairShareHalfLifeSeconds": number("Age at which use counts half; 0: never.", minimum=0),
+            "networkTopology": text("Name of the Topology by which gangs are kept near that say nothing themselves."),
             "overProvisioningRatio": number("Accepted; bursts are not spread by it."),
         },
         "A part of the nodes that is scheduled by itself.",

@@ -195,6 +195,7 @@ class NodePoolItem(Answer):
     placement_strategy: PlacementItem
     scheduling_configuration: SchedulingConfigurationItem
     over_provisioning_ratio: int = 1
+    network_topology_id: str | None = None
     status: NodePoolStatus
     created_at: str
     created_by: str

@@ -1,5 +1,6 @@
 """Node pools: partitions of the nodes by a label; each is scheduled alone."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -25,9 +26,10 @@ async def list_node_pools(
 ) -> NodePoolList:
     """Each with the names of its nodes."""
     page = await door.organization.list_node_pools(actor, listing.query_of(given, listing.NODE_POOLS))
-    nodes = await door.nodes()
+    nodes, topologies = await door.nodes(), await door.topologies.ids(actor)
     items = tuple(
-        node_pool_item(pool, [node for node in nodes if node.node_pool == pool.name], names) for pool in page.items
+        node_pool_item(pool, [node for node in nodes if node.node_pool == pool.name], names, topologies)
+        for pool in page.items
     )
     return NodePoolList(nodepools=items, next=listing.next_offset(page, given.offset))
 
@@ -43,7 +45,8 @@ async def count_node_pools(door: Door, actor: Who, given: Annotated[listing.Coun
 async def create_node_pool(door: Door, actor: Who, body: NodePoolCreate) -> NodePoolItem:
     """The nodes that have the label move into it."""
     await check_cluster(body.cluster_id, door)
-    return await _shown(door, actor, await door.organization.create_node_pool(actor, new_node_pool(body)))
+    pool = await with_topology(door, actor, new_node_pool(body), body)
+    return await _shown(door, actor, await door.organization.create_node_pool(actor, pool))
 
 
 @router.get("/{node_pool_id}", summary="Get a node pool")
@@ -57,7 +60,8 @@ async def get_node_pool(node_pool_id: str, door: Door, actor: Who) -> NodePoolIt
 async def update_node_pool(node_pool_id: str, door: Door, actor: Who, body: NodePoolUpdate) -> NodePoolItem:
     """What is left out stays."""
     pool = await door.organization.get_node_pool(actor, node_pool_id)
-    return await _shown(door, actor, await door.organization.update_node_pool(actor, changed_node_pool(pool, body)))
+    changed = await with_topology(door, actor, changed_node_pool(pool, body), body)
+    return await _shown(door, actor, await door.organization.update_node_pool(actor, changed))
 
 
 @router.delete("/{node_pool_id}", summary="Delete a node pool")
@@ -69,6 +73,13 @@ async def delete_node_pool(node_pool_id: str, door: Door, actor: Who) -> NodePoo
     return shown
 
 
+async def with_topology(door: Orchestrator, actor: Actor, pool: NodePool, body: NodePoolUpdate) -> NodePool:
+    """Return the pool with the network topology that the body names; left out, it stays."""
+    if body.network_topology_id is None:
+        return pool
+    return replace(pool, network_topology=await door.topologies.chosen(actor, body.network_topology_id))
+
+
 async def _shown(door: Orchestrator, actor: Actor, pool: NodePool) -> NodePoolItem:
     nodes = [node for node in await door.nodes() if node.node_pool == pool.name]
-    return node_pool_item(pool, nodes, await directory(door, actor))
+    return node_pool_item(pool, nodes, await directory(door, actor), await door.topologies.ids(actor))

@@ -89,8 +89,10 @@ def department_item(
     )
 
 
-def node_pool_item(pool: NodePool, nodes: Sequence[Node], directory: Directory) -> NodePoolItem:
-    """Return the node pool; `nodes` are those that belong to it."""
+def node_pool_item(
+    pool: NodePool, nodes: Sequence[Node], directory: Directory, topologies: Mapping[str, str]
+) -> NodePoolItem:
+    """Return the node pool; `nodes` are those that belong to it, `topologies` the ids of topologies by name."""
     placement = PlacementItem(gpu=pool.gpu_placement, cpu=pool.cpu_placement)
     is_default = pool.name == DEFAULT_NODE_POOL
     return NodePoolItem(
@@ -115,6 +117,7 @@ def node_pool_item(pool: NodePool, nodes: Sequence[Node], directory: Directory) 
             ),
             min_guaranteed_runtime=duration(pool.min_guaranteed_runtime),
         ),
+        network_topology_id=topologies.get(pool.network_topology),
         status=NodePoolStatus(nodes=tuple(node.name for node in nodes)),
         created_at=iso(pool.meta.created_at),
         created_by=pool.meta.created_by,

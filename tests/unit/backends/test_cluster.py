@@ -17,7 +17,7 @@ from runai_core.backends.local.simulated import DURATION, EXIT_CODE, SimulatedEx
 from runai_core.model.decision import Bind, CycleResult, Evict, Outcome
 from runai_core.model.errors import Unavailable
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import NodePool
+from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota
 from runai_core.model.snapshot import PodGroup, PodRequest, PodState, Snapshot, Topology, TopologyConstraint
 from runai_core.model.spec import RestartPolicy
@@ -165,6 +165,22 @@ async def test_pods_that_belong_together_name_a_topology(world: World, level: st
 
     assert snapshot.pod_groups[0].topology == (wanted if kept else None)
     assert snapshot.topologies == ((Topology(name=key, levels=(key,)),) if kept else ())
+
+
+@pytest.mark.asyncio
+async def test_network_topologies_that_are_kept_are_in_the_snapshot_until_they_are_deleted(world: World) -> None:
+    kept = await world.backend.store.create(NetworkTopology(meta=Meta(name="racks"), levels=("zone", "rack")))
+
+    async def known() -> bool:
+        return (await world.snapshot()).topologies == (Topology(name="racks", levels=("zone", "rack")),)
+
+    await until(known, lambda: "a topology that was made")
+    await world.backend.store.delete(NetworkTopology, kept.meta.uid)
+
+    async def gone() -> bool:
+        return (await world.snapshot()).topologies == ()
+
+    await until(gone, lambda: "a topology that was deleted")
 
 
 @pytest.mark.asyncio

@@ -15,6 +15,7 @@ from runai_core.backends.kubernetes.codec.selectors import all_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.organization import Queue, ResourceQuota
 from runai_core.model.snapshot import LabelRequirement, PodRequest, PodState, Preemptibility
+from runai_core.model.storage import StorageClass
 from tests.kubernetes_world import a_group, a_node, a_pod, a_queue
 
 
@@ -494,3 +495,12 @@ EXPRESSIONS: dict[str, bool] = {
 def test_expressions_about_devices(text: str, expected: bool) -> None:
     device = dra.Device("gpu.example.org", "n1", "a", a_device("a", model="H100", index=3, healthy=True))
     assert expressions.holds(text, device) is expected
+
+
+def test_a_storage_class_is_read_with_what_marks_the_default() -> None:
+    marks = {"storageclass.kubernetes.io/is-default-class": "true"}
+    bare = {"metadata": {"name": "slow"}, "provisioner": "csi.example"}
+    default = {"metadata": {"name": "fast", "annotations": marks}, "allowVolumeExpansion": True}
+
+    assert volumes.storage_class_of(bare) == StorageClass(name="slow", provisioner="csi.example")
+    assert volumes.storage_class_of(default) == StorageClass(name="fast", is_default=True, allow_volume_expansion=True)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
-from runai_core.controlplane.downward import downward_feeds
+from runai_core.controlplane.downward import KINDS, OLDER, downward_feeds
 from runai_core.controlplane.feeding import Delta
 from runai_core.controlplane.projects import Projects
 from runai_core.controlplane.sealing import opened, sealed
@@ -18,7 +18,9 @@ from runai_core.controlplane.store import TenantStore
 from runai_core.model.assets import DATA_SOURCES, Asset, AssetKind
 from runai_core.model.clusters import LOCAL_NAME, Cluster, Intent
 from runai_core.model.meta import Meta
+from runai_core.model.nodes import NetworkTopology
 from runai_core.model.organization import AccessRule, Project
+from runai_core.model.storage import StorageClassConfiguration
 from runai_core.model.workload import Policy, PolicyType, Workload
 from runai_core.ports import Stored
 from runai_core.service.secrets import Vault
@@ -158,3 +160,20 @@ async def test_an_intent_goes_to_the_cluster_of_its_project_only(told: Told) -> 
     (intent,) = await told.to(told.east, Intent)
     assert intent.workload.meta.project == "blue"
     assert intent.workload.meta.annotations == {}
+
+
+@pytest.mark.asyncio
+async def test_topologies_and_storage_rules_go_to_their_cluster_under_the_names_that_they_have_there(
+    told: Told,
+) -> None:
+    west = told.west.meta.uid
+    await told.store.create(NetworkTopology(meta=Meta(name=f"racks.{west}"), levels=("rack",), scope=west))
+    await told.store.create(StorageClassConfiguration(meta=Meta(name=f"fast.{west}"), storage_class="fast", scope=west))
+
+    for kind, name in ((NetworkTopology, "racks"), (StorageClassConfiguration, "fast")):
+        assert [(item.meta.name, item.scope) for item in await told.to(told.west, kind)] == [(name, "")]
+        assert await told.to(told.east, kind) == []
+
+
+def test_what_a_cluster_of_the_first_versions_understands_is_still_told() -> None:
+    assert set(OLDER) < set(KINDS)

@@ -92,7 +92,7 @@ FORBIDDEN = [
     ("permissions", "how", "text"), [row[1:] for row in FORBIDDEN], ids=[row[0] for row in FORBIDDEN]
 )
 def test_a_class_can_be_kept_from_claims(permissions: dict[str, Any], how: dict[str, Any], text: str) -> None:
-    asked = {"ephemeral": False, "shared": False, **how}
+    asked: dict[str, Any] = {"ephemeral": False, "shared": False, **how}
 
     (error,) = check_claim(claim(), said(permissions), "at", **asked)
 

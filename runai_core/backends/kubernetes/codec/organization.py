@@ -11,18 +11,28 @@ from typing import Any
 
 from runai_core import wire
 from runai_core.backends.kubernetes.codec.meta import meta_of, metadata_of
+from runai_core.backends.kubernetes.codec.queues import topology_of
 from runai_core.backends.kubernetes.codec.times import duration_of, duration_text, text_of
 from runai_core.backends.kubernetes.names import (
     CREATED_BY_ANNOTATION,
     ID_ANNOTATION,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
     POLICY_TYPE_ANNOTATION,
     SYSTEM_NAMESPACE,
     UPDATED_ANNOTATION,
 )
-from runai_core.backends.kubernetes.resources import DEPARTMENTS, NODE_POOLS, PROJECTS, Resource, resource_of
+from runai_core.backends.kubernetes.resources import (
+    DEPARTMENTS,
+    NODE_POOLS,
+    PROJECTS,
+    TOPOLOGIES,
+    Resource,
+    resource_of,
+)
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
+from runai_core.model.nodes import DEFAULT_NODE_POOL, NetworkTopology, NodePool
 from runai_core.model.organization import (
     DEFAULT_DEPARTMENT,
     UNLIMITED,
@@ -242,6 +252,7 @@ def node_pool_of(item: Mapping[str, Any]) -> NodePool:
         min_guaranteed_runtime=guaranteed,
         time_based_fair_share=bool(spec.get("timeBasedFairShare")),
         fair_share_history_weight=_number(weight, "spec.fairShareHistoryWeight"),
+        network_topology=str(spec.get("networkTopology") or ""),
         fair_share_window_type=str(spec.get("fairShareWindowType") or standard.fair_share_window_type),
         **{field: _number(spec[name], f"spec.{name}") for field, name in _FAIR_SHARE_SECONDS.items() if name in spec},
     )
@@ -255,11 +266,27 @@ def node_pool_object(pool: NodePool) -> Object:
         "placementStrategy": {"gpu": str(pool.gpu_placement), "cpu": str(pool.cpu_placement)},
         **({"minGuaranteedRuntime": duration_text(pool.min_guaranteed_runtime)} if pool.min_guaranteed_runtime else {}),
         **({"timeBasedFairShare": True} if pool.time_based_fair_share else {}),
+        **({"networkTopology": pool.network_topology} if pool.network_topology else {}),
         "fairShareHistoryWeight": _plain(pool.fair_share_history_weight),
         "fairShareWindowType": str(pool.fair_share_window_type),
         **{name: _plain(getattr(pool, field)) for field, name in _FAIR_SHARE_SECONDS.items()},
     }
     return _object(NODE_POOLS, pool.meta, spec)
+
+
+# -- network topologies
+
+
+def network_topology_of(item: Mapping[str, Any]) -> NetworkTopology | None:
+    """Return the topology that an object is; None for one that we made of a single label, for a gang."""
+    if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY:
+        return None
+    return NetworkTopology(meta=meta_of(item), levels=topology_of(item).levels)
+
+
+def network_topology_object(topology: NetworkTopology) -> Object:
+    """Return the object of a topology, in the form of KAI."""
+    return _object(TOPOLOGIES, topology.meta, {"levels": [{"nodeLabel": label} for label in topology.levels]})
 
 
 # -- policies

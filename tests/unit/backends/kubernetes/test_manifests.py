@@ -366,6 +366,16 @@ def test_a_new_claim_asks_for_what_it_says() -> None:
     }
 
 
+def test_a_new_claim_may_be_written_in_gb_and_may_ask_for_no_class() -> None:
+    from runai_core.backends.kubernetes.codec.mounts import mounts_of
+
+    info = ClaimInfo(size="10GB", storage_class="runai-none")
+    (claim,) = mounts_of(WorkloadSpec(storage=Storage(pvc=(Pvc(path="/p", claim_info=info),))), "t", "runai-a").claims
+
+    assert claim["spec"]["resources"]["requests"]["storage"] == "10G"
+    assert claim["spec"]["storageClassName"] == ""
+
+
 # -- gangs
 
 

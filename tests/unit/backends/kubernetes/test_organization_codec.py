@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runai_core.backends.kubernetes.codec import organization as codec
+from runai_core.backends.kubernetes.codec.pod_groups import topology_object
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import NodePool
+from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota, SchedulingRules
 from runai_core.model.workload import Policy, PolicyType
 
@@ -78,6 +79,7 @@ def test_a_department_comes_back(department: Department) -> None:
         label_value=NAMES,
         gpu_placement=st.sampled_from(["binpack", "spread", "mine"]),
         min_guaranteed_runtime=st.integers(0, 10**6).map(lambda ticks: ticks / 8),
+        network_topology=NAMES,
         time_based_fair_share=st.booleans(),
         fair_share_history_weight=st.integers(0, 80).map(lambda ticks: ticks / 8),
         fair_share_window=st.integers(600, 10**6).map(float),
@@ -88,6 +90,16 @@ def test_a_department_comes_back(department: Department) -> None:
 )
 def test_a_node_pool_comes_back(pool: NodePool) -> None:
     assert codec.node_pool_of(as_stored(codec.node_pool_object(pool))) == versioned(pool)
+
+
+def test_a_network_topology_comes_back_and_one_that_was_made_for_a_gang_is_none() -> None:
+    topology = NetworkTopology(meta=Meta(name="racks", uid="4500001", created_by="kim"), levels=("zone", "rack"))
+
+    stored = as_stored(codec.network_topology_object(topology))
+
+    assert (stored["apiVersion"], stored["kind"]) == ("kai.scheduler/v1alpha1", "Topology")
+    assert codec.network_topology_of(stored) == versioned(topology)
+    assert codec.network_topology_of(as_stored(topology_object("rack"))) is None
 
 
 SCOPES = [("tenant", ""), ("cluster", "here"), ("department", "research"), ("project", "team-a")]
