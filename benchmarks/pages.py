@@ -82,7 +82,7 @@ def main() -> None:
 
 async def _fill(data_dir: Path, count: int) -> None:
     """Store workloads as if they had run: ended and stopped ones, which no loop will touch."""
-    from runai_core.backends.local.clock import SystemClock
+    from runai_core.backends.clock import SystemClock
     from runai_core.backends.local.store import open_store
     from runai_core.model.meta import Meta
     from runai_core.model.spec import Compute, WorkloadSpec

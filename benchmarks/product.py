@@ -175,7 +175,7 @@ def _processes(orchestrator: OrchestratorProcess) -> list[psutil.Process]:
 
 
 async def _store_workloads(data_dir: Path, count: int) -> None:
-    from runai_core.backends.local.clock import SystemClock
+    from runai_core.backends.clock import SystemClock
     from runai_core.backends.local.store import open_store
     from runai_core.model.meta import Meta
     from runai_core.model.workload import Phase, Workload

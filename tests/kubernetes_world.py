@@ -22,12 +22,18 @@ class StillWorld(World):
         super().__init__(cast("Api", None))
 
     def crd(self, resource: Resource) -> Informer:
-        """Return the informer of any kind; nothing runs."""
+        """Return the informer of any kind; nothing runs, and its copy is complete."""
         informer = self._informers.get(resource)
         if informer is None:
             informer = Informer(self.api, resource, trim=TRIMS.get(resource, bare))
+            informer._synced.set()
             self._informers[resource] = informer
         return informer
+
+    @property
+    def listeners(self) -> int:
+        """How many callbacks hear of changes."""
+        return sum(len(informer._callbacks) for informer in self._informers.values())
 
     def put(self, resource: Resource, item: Object) -> Object:
         """Let the watch show an object, or its newest state."""

@@ -15,7 +15,7 @@ import websockets.sync.client
 from websockets.exceptions import InvalidStatus
 
 from runai_core import wire
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.controlplane.channels import Channel
 from runai_core.controlplane.joining import relay_key

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import load
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.model.samples import Point
 from tests.databases import a_postgres_server, binaries

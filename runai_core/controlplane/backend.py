@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runai_core import wire
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.lease import AlwaysHeld, lock_directory
 from runai_core.backends.local.store import LocalStore, open_store
 from runai_core.controlplane.channels import Channel

@@ -9,8 +9,8 @@ unless that moment passes.
 Level-triggered over the informers: whatever changed, an object is looked at again.
 """
 
+import contextlib
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -78,19 +78,23 @@ class Adoption:
         self._submissions = submissions
         self._workloads = workloads
         self._journal = journal
+        self._clock = clock
         self._agenda: Agenda[str] = Agenda(clock, "workload object", first=FIRST_RETRY, longest=LONGEST_RETRY)
         self._hopeful: set[str] = set()  # refused for what somebody else may yet make
         self._edits: dict[str, tuple[int, float]] = {}  # uid -> generation that the status does not know, until when
 
     async def run(self) -> None:
         """Work until cancelled: first everything that is there, then whatever changes."""
-        for resource in codec.RESOURCES.values():
-            informer = self._world.crd(resource)
-            await informer.synced()
-            informer.on_change(lambda _, old, new: self._agenda.poke((new or old or {})["metadata"]["uid"]))
-        for item in self._store.found():
-            self._agenda.poke(item["metadata"]["uid"])
-        await self._agenda.run(self._handle, workers=WORKERS)
+        await self._world.synced(codec.RESOURCES.values())
+        with contextlib.ExitStack() as until_the_end:  # who leads later hears of changes by itself
+            for resource in codec.RESOURCES.values():
+                until_the_end.callback(self._world.crd(resource).on_change(self._changed))
+            for item in self._store.found():
+                self._agenda.poke(item["metadata"]["uid"])
+            await self._agenda.run(self._handle, workers=WORKERS)
+
+    def _changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
+        self._agenda.poke((new or old or {})["metadata"]["uid"])
 
     async def _handle(self, uid: str) -> None:
         item = self._find(uid)
@@ -102,7 +106,7 @@ class Adoption:
         if not codec.is_workload(item):
             if item["metadata"].get("deletionTimestamp"):
                 return
-            wait = _ours_until(item) - time.time()
+            wait = _ours_until(item) - self._clock.now()
             if wait > 0:
                 self._agenda.after(uid, wait)
                 return
@@ -158,8 +162,8 @@ class Adoption:
             return False
         known = self._edits.get(uid)
         if known is None or known[0] != generation:
-            known = self._edits[uid] = (generation, time.monotonic() + EDIT_SECONDS)
-        wait = known[1] - time.monotonic()
+            known = self._edits[uid] = (generation, self._clock.now() + EDIT_SECONDS)
+        wait = known[1] - self._clock.now()
         if wait > 0:
             self._agenda.after(uid, wait)
         return wait <= 0
@@ -262,8 +266,8 @@ class Adoption:
             phase=Phase.FAILED,
             phase_message=error.message[:2000],
             phase_reason=INVALID,
-            phase_updated_at=time.time(),
-            completed_at=time.time(),
+            phase_updated_at=self._clock.now(),
+            completed_at=self._clock.now(),
             source="Other",
             stop_requested=codec.wants_stop(item),
         )

@@ -73,7 +73,7 @@ class PodGrouper:
         self._world = world
         self._registry = registry
         self._scheduler = scheduler
-        self._owners = Owners(api, world, Kinds(api, registry.kinds.values()))
+        self._owners = Owners(api, world, Kinds(api, registry.kinds.values()), self._owner_changed)
         self._agenda: Agenda[Key] = Agenda(clock, "pod", first=FIRST_RETRY, longest=LONGEST_RETRY)
         self._pods_below: defaultdict[str, set[Key]] = defaultdict(set)  # uid of an owner -> pods
         self._above: dict[Key, tuple[str, ...]] = {}
@@ -87,14 +87,15 @@ class PodGrouper:
         await world.synced((PODS, POD_GROUPS, NAMESPACES, PRIORITY_CLASSES, PROJECTS))
         await self._read_defaults()
         world.pods.index(REPORTER, _group_of)
-        world.pods.on_change(self._pod_changed)
-        world.pod_groups.on_change(self._group_changed)
-        self._owners.on_change(self._owner_changed)
-        for pod in world.pods.all():
-            self._pod_changed("ADDED", None, pod)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_defaults())
-            tasks.create_task(self._agenda.run(self._look, workers=WORKERS))
+        with contextlib.ExitStack() as until_the_end:  # who leads later hears of changes by itself
+            until_the_end.callback(world.pods.on_change(self._pod_changed))
+            until_the_end.callback(world.pod_groups.on_change(self._group_changed))
+            until_the_end.callback(self._owners.close)
+            for pod in world.pods.all():
+                self._pod_changed("ADDED", None, pod)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow_defaults())
+                tasks.create_task(self._agenda.run(self._look, workers=WORKERS))
 
     # -- what changed
 

@@ -7,6 +7,7 @@ is gone goes, except its namespace: there may be people's data in it.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,16 +93,17 @@ class Organization:
     async def run(self) -> None:
         """Keep everything as it should be until cancelled."""
         await self._world.synced(FOLLOWED)
-        for resource in FOLLOWED:
-            self._world.crd(resource).on_change(self._note)
-        while True:
-            self._changed.clear()
-            self._soon.clear()
-            try:
-                await self.reconcile()
-            except Exception:  # the top of a loop: it must go on
-                log.exception("projects and queues could not be compared")
-            await self._wait()
+        with contextlib.ExitStack() as until_the_end:  # who leads later hears of changes by itself
+            for resource in FOLLOWED:
+                until_the_end.callback(self._world.crd(resource).on_change(self._note))
+            while True:
+                self._changed.clear()
+                self._soon.clear()
+                try:
+                    await self.reconcile()
+                except Exception:  # the top of a loop: it must go on
+                    log.exception("projects and queues could not be compared")
+                await self._wait()
 
     def wake(self) -> None:
         """Compare soon: something that is no object of the cluster has changed."""

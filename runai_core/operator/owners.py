@@ -26,19 +26,24 @@ Ref = dict[str, Any]
 
 
 class Owners:
-    """Climbs from pods to what made them."""
+    """Climbs from pods to what made them.
 
-    def __init__(self, api: Api, world: World, kinds: Kinds) -> None:
+    `changed` is told the uid of an owner whose labels, annotations or specification changed.
+    """
+
+    def __init__(self, api: Api, world: World, kinds: Kinds, changed: Callable[[str], None]) -> None:
         self._api = api
         self._world = world
         self._kinds = kinds
-        self._followed: set[Resource] = set()
+        self._told = changed
+        self._followed: dict[Resource, Callable[[], None]] = {}  # -> what ends it
         self._read: dict[str, tuple[float, Object | None]] = {}  # uid -> when, and what; None: not for us
-        self._callbacks: list[Callable[[str], None]] = []
 
-    def on_change(self, callback: Callable[[str], None]) -> None:
-        """Have somebody told the uid of an owner whose labels, annotations or specification changed."""
-        self._callbacks.append(callback)
+    def close(self) -> None:
+        """Tell of no more changes."""
+        for end in self._followed.values():
+            end()
+        self._followed.clear()
 
     async def chain(self, pod: Object) -> tuple[Object, ...]:
         """Return the pod and the objects that made it, the top one last.
@@ -91,15 +96,12 @@ class Owners:
     def _follow(self, resource: Resource) -> Informer:
         informer = self._world.crd(resource)
         if resource not in self._followed:
-            self._followed.add(resource)
-            informer.on_change(self._changed)
+            self._followed[resource] = informer.on_change(self._changed)
         return informer
 
     def _changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
         if old is None or new is None or not tells_the_same(old, new):
-            uid = (new or old or {})["metadata"]["uid"]
-            for callback in self._callbacks:
-                callback(uid)
+            self._told((new or old or {})["metadata"]["uid"])
 
     def _remember(self, uid: str, found: Object | None) -> None:
         now = time.monotonic()

@@ -10,7 +10,6 @@ else meanwhile are evicted rather than left on a device that is not theirs.
 import asyncio
 import contextlib
 import logging
-import time
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.devices import (
@@ -27,7 +26,9 @@ from runai_core.backends.kubernetes.names import GPU_GROUP_LABEL, GPU_GROUP_LABE
 from runai_core.backends.kubernetes.resources import NODES, PODS
 from runai_core.backends.kubernetes.sharing import groups_of
 from runai_core.backends.kubernetes.world import World
-from runai_core.model.errors import Conflict, NotFound, RunaiError
+from runai_core.model.errors import Conflict, NotFound
+from runai_core.ports import Clock
+from runai_core.service.agenda import Agenda
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,12 @@ JOIN_SECONDS = 60.0
 
 ROUND_SECONDS = 15.0
 """Seconds between looks at all devices, whatever changed."""
+
+WORKERS = 16
+"""Devices that are looked at side by side."""
+
+FIRST_RETRY, LONGEST_RETRY = 2.0, 10.0
+"""Seconds until a device that could not be looked at is looked at again; doubled at each failure."""
 
 INDEX = "shared-device"
 
@@ -46,60 +53,34 @@ Device = tuple[str, str]
 class Reservations:
     """Gives devices back when their last user is gone, and holds those whose reservation was lost."""
 
-    def __init__(self, api: Api, world: World, *, join_seconds: float = JOIN_SECONDS) -> None:
+    def __init__(self, api: Api, world: World, clock: Clock, *, join_seconds: float = JOIN_SECONDS) -> None:
         self._api = api
         self._world = world
+        self._clock = clock
         self._join_seconds = join_seconds
-        self._marked: dict[Device, float] = {}  # -> when to look, by the monotonic clock
-        self._changed = asyncio.Event()
+        self._agenda: Agenda[Device] = Agenda(clock, "shared device", first=FIRST_RETRY, longest=LONGEST_RETRY)
 
     async def run(self) -> None:
         """Work until cancelled."""
         pods = self._world.pods
         await self._world.synced((PODS, NODES))
         pods.index(INDEX, _users_of)
-        pods.on_change(self._pod_changed)
-        self._mark_all()
-        next_round = time.monotonic() + ROUND_SECONDS
-        while True:
-            now = time.monotonic()
-            if now >= next_round:
-                self._mark_all()
-                next_round = now + ROUND_SECONDS
-            due = [device for device, at in self._marked.items() if at <= now]
-            for device in due:
-                del self._marked[device]
-            await asyncio.gather(*(self._look(device) for device in due))
-            soonest = min(self._marked.values(), default=next_round)
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(min(soonest, next_round) - time.monotonic(), 0.02)):
-                    await self._changed.wait()
+        with contextlib.ExitStack() as until_the_end:  # who leads later hears of changes by itself
+            until_the_end.callback(pods.on_change(self._pod_changed))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._go_round())
+                tasks.create_task(self._agenda.run(self._keep, workers=WORKERS))
 
-    def _mark_all(self) -> None:
-        for pod in self._world.pods.all():
-            for device in _devices_of(pod):
-                self._mark(device)
+    async def _go_round(self) -> None:
+        while True:
+            for pod in self._world.pods.all():
+                self._pod_changed("", None, pod)
+            await self._clock.sleep(ROUND_SECONDS)
 
     def _pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
         for pod in (old, new):
             for device in _devices_of(pod) if pod is not None else ():
-                self._mark(device)
-
-    def _mark(self, device: Device, after: float = 0.0) -> None:
-        at = time.monotonic() + after
-        self._marked[device] = min(at, self._marked.get(device, at))
-        self._changed.set()
-
-    async def _look(self, device: Device) -> None:
-        try:
-            await self._keep(device)
-        except RunaiError as error:
-            log.warning("shared device %s of node %s: %s", device[1], device[0], error.message)
-            self._mark(device, 2.0)
-        except Exception:  # the top of a loop: one device must not stop the others
-            log.exception("shared device %s of node %s could not be looked at", device[1], device[0])
-            self._mark(device, 10.0)
+                self._agenda.poke(device)
 
     async def _keep(self, device: Device) -> None:
         held = self._world.pods.get(reservation_name(*device), RESERVATION_NAMESPACE)
@@ -121,12 +102,12 @@ class Reservations:
             held = await self._api.get(PODS, name, RESERVATION_NAMESPACE)
         except NotFound:
             return
-        wait = _joined_at(held) + self._join_seconds - time.time()
+        wait = _joined_at(held) + self._join_seconds - self._clock.now()
         for pod in await self._labelled(device[1]):
             if _uses(pod, device):
                 return
             if wait > 0 and _waits_for(pod, device):
-                self._mark(device, wait)
+                self._agenda.after(device, wait)
                 return
         meta = held["metadata"]
         try:
@@ -134,7 +115,7 @@ class Reservations:
                 PODS, name, RESERVATION_NAMESPACE, grace=0, uid=meta["uid"], version=meta["resourceVersion"]
             )
         except Conflict:
-            self._mark(device, 0.1)
+            self._agenda.after(device, 0.1)
             return
         log.info("shared device %s of node %s is given back", device[1], device[0])
 

@@ -89,7 +89,7 @@ async def operate(orchestrator: Orchestrator) -> None:
         tasks.create_task(told(store, CustomRole, lambda _: organization.wake(), clock), name="roles")
         tasks.create_task(credentials.run(), name="credentials")
         tasks.create_task(PodGrouper(api, world, orchestrator.plugins, clock).run(), name="pod grouper")
-        tasks.create_task(Reservations(api, world).run(), name="reservations")
+        tasks.create_task(Reservations(api, world, clock).run(), name="reservations")
         tasks.create_task(adoption.run(), name="adoption")
         tasks.create_task(Looking(api, lambda: world.nodes, store).run(), name="prerequisites")
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import names
 from runai_core.backends.kubernetes.api import connect
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.lease import KubernetesLease, NoElection
 from runai_core.backends.kubernetes.world import SCHEDULING, open_world

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes.api import Api, connect
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.resources import CRDS, NAMESPACES, POD_GROUPS, PODS, Resource, resource_of

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import devices
 from runai_core.backends.kubernetes.devices import prepare, reservation_name
 from runai_core.backends.kubernetes.names import RESERVATION_NAMESPACE, RESERVED_DEVICE_ANNOTATION
@@ -63,7 +64,7 @@ async def sharing(cluster: Cluster, **how: float) -> AsyncIterator[Operating]:
         for resource, body in ((NAMESPACES, namespace_body()), (POD_TEMPLATES, template_body())):
             with contextlib.suppress(AlreadyExists):
                 await parts.api.create(resource, body)
-        task = asyncio.create_task(Reservations(parts.api, parts.world, **how).run())
+        task = asyncio.create_task(Reservations(parts.api, parts.world, SystemClock(), **how).run())
         try:
             yield parts
         finally:

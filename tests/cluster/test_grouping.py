@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes.api import connect
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.resources import (
     CRON_JOBS,
     DEPLOYMENTS,

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes.api import Api, connect
-from runai_core.backends.kubernetes.clock import SystemClock
-from runai_core.backends.kubernetes.codec.volumes import storage_class_of
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
+from runai_core.backends.kubernetes.codec.volumes import storage_class_of
 from runai_core.backends.kubernetes.derived import DerivedWorkloads
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks

@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
@@ -100,9 +101,10 @@ class Informer:
         """Return the keys of an index."""
         return self._indexes[name][1]
 
-    def on_change(self, callback: Change) -> None:
-        """Have somebody told of every change, after it; a callback must not wait."""
+    def on_change(self, callback: Change) -> Callable[[], None]:
+        """Have somebody told of every change, after it, until the answer is called; a callback must not wait."""
         self._callbacks.append(callback)
+        return partial(self._callbacks.remove, callback)
 
     @property
     def ready(self) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.cluster import LocalCluster
 from runai_core.backends.local.database import file_of
 from runai_core.backends.local.driver import FIRST_DELAY

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import resources as kinds
 from runai_core.backends.kubernetes.api import Api
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.engine.cycle import run_cycle
 from runai_core.model.decision import Bind, CycleResult, Evict, Outcome, Pipeline, QueueShare, Reason, Verdict

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import resources as kinds
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.engine.cycle import run_cycle
 from runai_core.model.decision import CycleResult, Reason

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import resources as kinds
 from runai_core.backends.kubernetes.api import Api
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.places import RESERVED_MEMBERS, RESERVED_REQUEST, reservation_of
 from runai_core.engine.cycle import run_cycle

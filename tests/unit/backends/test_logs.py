@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.logfile import LogFile, stamp
 from runai_core.backends.local.logs import read_log
 from runai_core.ports import LogOptions

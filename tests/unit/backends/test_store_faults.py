@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, text
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.database import open_engine, unavailable
 from runai_core.backends.local.store import open_store
 from runai_core.backends.local.tables import HEAD, METADATA

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.controlplane.lease import StoredLease, Times
 from runai_core.model.clusters import Leadership

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.backends.local.writes import Put
 from runai_core.controlplane.feeding import Delta, Feed, from_message, to_message

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.server import ServerConnection, serve
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.controlplane.channels import WINDOW, Channel, Peer
 from runai_core.controlplane.joining import relay_key
 from runai_core.controlplane.relaying import Line, Relays, Replica, Way, pass_on, trust

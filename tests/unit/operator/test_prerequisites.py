@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes.resources import Resource
-from runai_core.backends.local.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.model.errors import NotFound, Unavailable
 from runai_core.operator.install.crds import DEFINITIONS

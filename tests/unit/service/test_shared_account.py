@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from runai_core.backends.local.clock import SystemClock
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.local.store import open_store
 from runai_core.model.errors import Unauthenticated
 from runai_core.ports import Backend

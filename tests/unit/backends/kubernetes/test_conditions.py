@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.kubernetes import resources as kinds
 from runai_core.backends.kubernetes.api import Api
-from runai_core.backends.kubernetes.clock import SystemClock
 from runai_core.backends.kubernetes.conditions import PodConditions
 from runai_core.backends.kubernetes.events import Recorder
 from runai_core.backends.kubernetes.snapshot import Snapshots

@@ -5,7 +5,7 @@ import time
 
 
 class SystemClock:
-    """The `ports.Clock` of a running orchestrator."""
+    """The `ports.Clock` of a running process."""
 
     def now(self) -> float:
         """Return seconds since the epoch, UTC."""
