@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from runai_core.backends.clock import SystemClock
 from runai_core.backends.dialing import dial
-from runai_core.backends.local.clock import SystemClock
 from runai_core.controlplane.answering import Answers
 from runai_core.controlplane.backend import Door, LinkedRuntime
 from runai_core.controlplane.channels import WINDOW, Channel, Peer
