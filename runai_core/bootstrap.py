@@ -301,8 +301,7 @@ def build(
         plugins=registry,
         started_at=backend.clock.now(),
         clusters=clusters,
-        storage=StorageService(backend, access, clusters),
-        topologies=TopologyService(backend, access, clusters),
+        **_parts_of_clusters(backend, access, clusters),
         links=links,
     ), reconciler
 
@@ -349,6 +348,14 @@ def _clusters(backend: Backend, access: AccessService, identity: Identity, door:
     """Return the service of clusters: this one alone, unless we are the control plane of others."""
     own = Own(uid=identity.cluster_id, since=backend.clock.now(), facts=facts_of(backend))
     return ClusterService(backend, access, own if door is None else None)
+
+
+def _parts_of_clusters(backend: Backend, access: AccessService, clusters: ClusterService) -> dict[str, Any]:
+    """Return the services of what a cluster has, by their names in `Orchestrator`."""
+    return {
+        "storage": StorageService(backend, access, clusters),
+        "topologies": TopologyService(backend, access, clusters),
+    }
 
 
 def _sampling(settings: Settings, backend: Backend, registry: Registry) -> tuple[Sampler, PrometheusServer | None]:
