@@ -300,7 +300,6 @@ def build(
         **_tellers(backend, access, vault),
         plugins=registry,
         started_at=backend.clock.now(),
-        clusters=clusters,
         **_parts_of_clusters(backend, access, clusters),
         links=links,
     ), reconciler
@@ -351,8 +350,9 @@ def _clusters(backend: Backend, access: AccessService, identity: Identity, door:
 
 
 def _parts_of_clusters(backend: Backend, access: AccessService, clusters: ClusterService) -> dict[str, Any]:
-    """Return the services of what a cluster has, by their names in `Orchestrator`."""
+    """Return the services of clusters and what they have, by their names in `Orchestrator`."""
     return {
+        "clusters": clusters,
         "storage": StorageService(backend, access, clusters),
         "topologies": TopologyService(backend, access, clusters),
     }

@@ -10,18 +10,16 @@ from runai_core.model.meta import Meta
 from runai_core.model.nodes import DEFAULT_NODE_POOL, NodePool
 from runai_core.model.organization import DEFAULT_DEPARTMENT, Department, Project, QueueResources, ResourceQuota
 from runai_core.model.resources import MAX_AMOUNT, MB, MIB, MILLI
+from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate, TimeBasedFairShare
 from runai_core.web.schemas import (
     DepartmentCreate,
     DepartmentUpdate,
     MemoryQuotaFields,
-    NodePoolCreate,
     NodePoolRef,
-    NodePoolUpdate,
     ProjectCreate,
     ProjectUpdate,
     QuotaFields,
     ResourcesFields,
-    TimeBasedFairShare,
     UnitUpdate,
 )
 from runai_core.web.views.organization import RANKS

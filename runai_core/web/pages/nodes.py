@@ -18,6 +18,7 @@ from runai_core.ports import Filter, Op, Query
 from runai_core.service.organization import CLUSTER, UnitStatus
 from runai_core.web.changes import changed_node_pool, new_node_pool
 from runai_core.web.context import Door
+from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
 from runai_core.web.pages import editing, pool_form, rights
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
@@ -28,7 +29,6 @@ from runai_core.web.pages.node_drawing import devices_of
 from runai_core.web.pages.quotas import UNITS, Quota
 from runai_core.web.pages.shown import gib, number
 from runai_core.web.pages.tables import Cell, Column, Row
-from runai_core.web.schemas import NodePoolCreate, NodePoolUpdate
 
 router = page_router()
 
@@ -158,7 +158,7 @@ async def delete_pool(request: Request, ref: str, door: Door, actor: Viewer) -> 
 async def list_nodes(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all nodes with what is held of each."""
     nodes = await door.organization.nodes(actor)
-    held = held_on_nodes((await door.workloads.all_pods(actor, Query(filters=ALIVE))).items)
+    held = held_on_nodes((await door.workloads.all_pods(actor, Query(filters=ALIVE))).items, nodes)
     rows = [_node_row(node, held.get(node.name, Held())) for node in nodes]
     advice = "A node appears here as soon as the cluster has it."
     return table_page(request, "Nodes", NODES, rows, nothing="There is no node", advice=advice)
@@ -175,7 +175,7 @@ async def show_node(request: Request, name: str, door: Door, actor: Viewer) -> R
         )
     here = (*ALIVE, Filter("status.node", Op.EQ, node.name))
     pods = (await door.workloads.all_pods(actor, Query(filters=here, sort_by="meta.name"))).items
-    held = held_on_nodes(pods).get(node.name, Held())
+    held = held_on_nodes(pods, [node]).get(node.name, Held())
     return page(
         request,
         "node.html",
@@ -183,7 +183,7 @@ async def show_node(request: Request, name: str, door: Door, actor: Viewer) -> R
         quotas=node_quotas(node, held),
         words=UNITS,
         devices=devices_of(node, pods),
-        pods=[(pod, number(gpu_charge(pod.spec.request) / 1000)) for pod in pods],
+        pods=[(pod, number(gpu_charge(pod.spec.request, node.gpu_memory_mib) / 1000)) for pod in pods],
         certain=door.backend.name == "local",
     )
 
@@ -210,13 +210,15 @@ def held_in_pools(statuses: Mapping[str, Mapping[str, UnitStatus]]) -> dict[str,
     return {pool: total(amounts) for pool, amounts in found.items()}
 
 
-def held_on_nodes(pods: Sequence[Pod]) -> dict[str, Held]:
+def held_on_nodes(pods: Sequence[Pod], nodes: Sequence[Node]) -> dict[str, Held]:
     """Return what pods hold of each node."""
+    sizes = {node.name: node.gpu_memory_mib for node in nodes}
     found: dict[str, Held] = {}
     for pod in pods:
         if pod.status.state in HOLDS_RESOURCES and pod.status.node:
             request, before = pod.spec.request, found.get(pod.status.node, Held())
-            amount = Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
+            gpu = gpu_charge(request, sizes.get(pod.status.node, 0))
+            amount = Resources(cpu=request.cpu, memory=request.memory, gpu=gpu)
             found[pod.status.node] = Held(before.resources + amount, before.pods + 1)
     return found
 

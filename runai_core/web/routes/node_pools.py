@@ -13,7 +13,7 @@ from runai_core.web.answers.base import Count
 from runai_core.web.answers.organization import NodePoolItem, NodePoolList
 from runai_core.web.changes import changed_node_pool, new_node_pool
 from runai_core.web.context import Door, Names, Who, directory
-from runai_core.web.schemas import NodePoolCreate, NodePoolUpdate
+from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
 from runai_core.web.submissions import check_cluster
 from runai_core.web.views.organization import node_pool_item
 

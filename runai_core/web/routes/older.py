@@ -14,8 +14,9 @@ from runai_core.model.meta import to_camel
 from runai_core.web import listing
 from runai_core.web.answers.organization import DepartmentItem, NodePoolItem, ProjectItem
 from runai_core.web.context import Door, Names, Who
+from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
 from runai_core.web.routes import departments, node_pools, projects
-from runai_core.web.schemas import Body, Name, NodePoolCreate, NodePoolUpdate, ProjectCreate, ProjectUpdate
+from runai_core.web.schemas import Body, Name, ProjectCreate, ProjectUpdate
 from runai_core.web.submissions import check_cluster
 
 router = APIRouter(prefix="/v1/k8s/clusters/{cluster_id}", tags=["older paths"])
