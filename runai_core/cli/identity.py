@@ -1,4 +1,4 @@
-"""Users, service accounts, access keys, access rules, roles and the audit log on the command line."""
+"""Users, service accounts, access keys, access rules and the audit log on the command line."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from runai_core.client.requests import API, as_it_is, get, segment, send
 from runai_core.model.errors import FieldError, InvalidRequest
 
 USERS, ACCOUNTS, KEYS = f"{API}/users", f"{API}/service-accounts", f"{API}/access-keys"
-RULES, ROLES = f"{API}/authorization/access-rules", f"{API}/authorization/roles"
+RULES = f"{API}/authorization/access-rules"
 
 SHOWN_ONCE = "It is shown this once: keep it now."
 
@@ -213,10 +213,9 @@ def create_key(ctx: click.Context, /, name: str, days: float | None, as_json: bo
     _made(app_of(ctx), f"The secret of {answer['clientId']}.", answer["clientSecret"], answer, as_json=as_json)
 
 
-# -- access rules and roles
+# -- access rules
 
 access_rule = click.Group("access-rule", help="Access rules: who has which role where.")
-role = click.Group("role", help="Roles.")
 
 RULE_COLUMNS = (
     _column("ID", "id"),
@@ -226,12 +225,6 @@ RULE_COLUMNS = (
     Column("Scope", lambda item: " ".join(dict.fromkeys((item["scopeType"], item["scopeName"])))),
     _column("Created by", "createdBy"),
     _aged("Age", "createdAt"),
-)
-ROLE_COLUMNS = (
-    _column("ID", "id"),
-    _column("Name", "name"),
-    Column("Legacy", lambda item: "yes" if item["legacy"] else ""),
-    _column("Description", "description", shown=False),
 )
 
 
@@ -286,29 +279,6 @@ def delete_rule(ctx: click.Context, /, rule_id: str, yes: bool) -> None:
     _confirm(f"Delete access rule {rule_id}?", yes=yes)
     _send(app_of(ctx), "DELETE", f"{RULES}/{segment(rule_id)}")
     app_of(ctx).say(f"Access rule {rule_id} was deleted.")
-
-
-@role.command("list")
-@list_options
-@click.pass_context
-def list_roles(ctx: click.Context, /, form: Form) -> None:
-    """List roles."""
-    print_list(_read(app_of(ctx), ROLES), ROLE_COLUMNS, form)
-
-
-@role.command("describe")
-@click.argument("name")
-@json_option
-@click.pass_context
-def describe_role(ctx: click.Context, /, name: str, as_json: bool) -> None:
-    """Show what a role may do."""
-    found = _read(app_of(ctx), f"{ROLES}/{segment(name)}")
-    if as_json:
-        print_data(found)
-        return
-    click.echo(f"{found['name']} (id {found['id']})\n")
-    for item in found["permissions"]:
-        click.echo(f"  {item['resourceType']:<30}{', '.join(item['actions'])}")
 
 
 # -- the audit log

@@ -68,7 +68,7 @@ COMMANDS: Mapping[str, Entry] = {
     "service-account": Entry(f"{_WHO}:service_account", "Service accounts: identities of programs.", ORG),
     "access-key": Entry(f"{_WHO}:access_key", "Your own access keys.", ORG),
     "access-rule": Entry(f"{_WHO}:access_rule", "Access rules: who has which role where.", ORG),
-    "role": Entry(f"{_WHO}:role", "Roles.", ORG),
+    "role": Entry("runai_core.cli.roles:role", "Roles: what access rules give.", ORG),
     "audit": Entry(f"{_WHO}:audit", "The audit log: who changed what.", ORG),
     "plugins": Entry(f"{_ORG}:plugins", "Plug-ins: what each brings, and which failed.", ORG),
     "up": Entry(f"{_LOCAL}:up", "Start the orchestrator on this machine.", HOST),
