@@ -4,24 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runai_core.backends.clock import SystemClock
-from runai_core.backends.kubernetes.api import Api, connect
+from runai_core.backends.kubernetes.api import connect
 from runai_core.backends.kubernetes.cluster import KubernetesCluster
 from runai_core.backends.kubernetes.codec.volumes import storage_class_of
-from runai_core.backends.kubernetes.derived import DerivedWorkloads
 from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.lease import KubernetesLease
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.notes import SecretNotes
-from runai_core.backends.kubernetes.world import World, open_world
-from runai_core.ports import Backend, Clock, Runtime, Store
-
-if TYPE_CHECKING:
-    from runai_core.backends.kubernetes.store import KubernetesStore
-    from runai_core.plugins.registry import Registry
+from runai_core.backends.kubernetes.runtime import KubernetesRuntime
+from runai_core.backends.kubernetes.store import KubernetesStore
+from runai_core.backends.kubernetes.world import open_world
+from runai_core.plugins.registry import Registry
+from runai_core.ports import Backend, Clock, Store
 
 FOLLOWED = frozenset({"secret", "configMap", "userCredential", "podFieldRef"})
 """References in variables that the kubelet follows."""
@@ -33,7 +30,7 @@ async def open_kubernetes(
     kubeconfig: Path | None,
     context: str = "",
     records: Store,
-    plugins: "Registry",
+    plugins: Registry,
     clock: Clock | None = None,
     namespace: str = SYSTEM_NAMESPACE,
 ) -> AsyncIterator[Backend]:
@@ -53,14 +50,15 @@ async def open_kubernetes(
         frameworks = KubernetesFrameworks(api, world, plugins, rows)
         await rows.start()
         cluster.follow_rows(rows)
-        store = await _store(api, world, records, clock, DerivedWorkloads(rows, frameworks))
+        store = KubernetesStore(api, world, records, clock, frameworks=frameworks)
+        await store.start()
         await cluster.start()
         following = asyncio.create_task(rows.run(), name="external rows")
         try:
             yield Backend(
                 store=store,
                 cluster=cluster,
-                runtime=_runtime(api, world),
+                runtime=KubernetesRuntime(api, world),
                 frameworks=frameworks,
                 lease=KubernetesLease(api, clock),
                 clock=clock,
@@ -76,17 +74,3 @@ async def open_kubernetes(
             following.cancel()
             await asyncio.gather(following, cluster.close(), return_exceptions=True)
             store.close()
-
-
-async def _store(api: Api, world: World, records: Store, clock: Clock, derived: DerivedWorkloads) -> "KubernetesStore":
-    from runai_core.backends.kubernetes.store import KubernetesStore
-
-    store = KubernetesStore(api, world, records, clock, derived=derived)
-    await store.start()
-    return store
-
-
-def _runtime(api: Api, world: World) -> Runtime:
-    from runai_core.backends.kubernetes.runtime import KubernetesRuntime
-
-    return KubernetesRuntime(api, world)

@@ -1,11 +1,12 @@
 """What the informers hold, in the form of the model: found by name and id, listed, and told as it changes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec.pod_status import pod_of
+from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.keepers import Keeper, WorkloadKeeper, keepers
 from runai_core.backends.kubernetes.names import ID_ANNOTATION, WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import Resource
@@ -18,56 +19,12 @@ from runai_core.ports import ChangeType
 BY_NAME, BY_ID = "our-name", "our-id"
 
 
-class Derived(Protocol):
-    """Workloads that are not kept as objects of ours, but seen in those of others."""
-
-    def rows(self) -> Iterable[Workload]:
-        """Return all of them as they are now."""
-        ...
-
-    def get(self, uid: str) -> Workload | None:
-        """Return one of them, or None."""
-        ...
-
-    def find(self, name: str, project: str) -> Workload | None:
-        """Return the one of this name, or None."""
-        ...
-
-    def on_change(self, callback: Any) -> None:
-        """Have ``callback(ChangeType, Workload)`` called at every change."""
-        ...
-
-    def members(self, uid: str) -> list[Pod]:
-        """Return the pods of one of them."""
-        ...
-
-    def on_pods(self, callback: Callable[[str], None]) -> None:
-        """Have ``callback(uid)`` called when pods of one of them may have changed."""
-        ...
-
-    async def create(self, workload: Workload) -> Workload:
-        """Make the framework's object from the workload's manifest."""
-        ...
-
-    async def update(self, workload: Workload) -> Workload:
-        """Act on the framework's object as the changed workload asks: stop, resume, delete."""
-        ...
-
-    async def delete(self, workload: Workload) -> None:
-        """Take note that the workload is over: its object is gone."""
-        ...
-
-    def pods(self) -> Iterable[Pod]:
-        """Return the pods of all of them."""
-        ...
-
-
 class Copies:
-    """All objects of the kinds that the cluster keeps, as they are now."""
+    """All objects of the kinds that the cluster keeps, as they are now; `rows` are the workloads that others make."""
 
-    def __init__(self, world: World, derived: Derived | None, log_kept: int = KEPT) -> None:
+    def __init__(self, world: World, rows: ExternalRows | None, log_kept: int = KEPT) -> None:
         self.world = world
-        self.derived = derived
+        self.rows = rows
         self.keepers: dict[type[Any], Keeper] = {keeper.kind: keeper for keeper in keepers(world)}
         self.versions = Versions()
         self._log_kept = log_kept
@@ -88,8 +45,8 @@ class Copies:
                 self.versions.reach(_number(informer.version))
         for story in self.stories.values():
             story.begin()
-        if self.derived is not None:
-            self.derived.on_change(self._derived_changed)
+        if self.rows is not None:
+            self.rows.on_change(self._row_changed)
 
     def close(self) -> None:
         """End all watches."""
@@ -113,8 +70,8 @@ class Copies:
                 found = self.read(keeper, item)
                 if found is not None:
                     yield found
-        if kind is Workload and self.derived is not None:
-            yield from self.derived.rows()
+        if kind is Workload and self.rows is not None:
+            yield from self.rows.rows()
 
     def named(self, kind: type[Any], name: str, project: str) -> Any | None:
         """Return the object of this name, or None."""
@@ -126,7 +83,7 @@ class Copies:
                 found = self.read(keeper, item)
                 if found is not None and found.meta.project == project:
                     return found
-        return self.derived.find(name, project) if kind is Workload and self.derived is not None else None
+        return self.rows.find(name, project) if kind is Workload and self.rows is not None else None
 
     def by_uid(self, kind: type[Any], uid: str) -> Any | None:
         """Return the object of this uid or id, or None."""
@@ -136,7 +93,7 @@ class Copies:
         try:
             _, item = self.raw(keeper, uid)
         except NotFound:
-            return self.derived.get(uid) if kind is Workload and self.derived is not None else None
+            return self.rows.get(uid) if kind is Workload and self.rows is not None else None
         return self.read(keeper, item)
 
     def raw(self, keeper: Keeper, uid: str) -> tuple[Resource, Object]:
@@ -170,8 +127,8 @@ class Copies:
         for item in self.world.pods.all():
             if _is_ours(item):
                 yield pod_of(item)
-        if self.derived is not None:
-            yield from self.derived.pods()
+        if self.rows is not None:
+            yield from self.rows.pods()
 
     # -- changes
 
@@ -187,19 +144,19 @@ class Copies:
         self.versions.next(0)  # what was listed before is too old: something may have happened since
         story.begin()
         self.world.pods.on_change(self._pod_changed)
-        if self.derived is not None:
-            for row in self.derived.rows():
-                self._pods_told[row.meta.uid] = {pod.meta.uid: pod for pod in self.derived.members(row.meta.uid)}
-            self.derived.on_pods(partial(self._derived_pods_changed, self.derived))
+        if self.rows is not None:
+            for row in self.rows.rows():
+                self._pods_told[row.meta.uid] = {pod.meta.uid: pod for pod in self.rows.members(row.meta.uid)}
+            self.rows.on_pods(partial(self._row_pods_changed, self.rows))
 
     def _pod_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:
         ours = [item if item is not None and _is_ours(item) else None for item in (old, new)]
         before, after = (None if item is None else pod_of(item) for item in ours)
         self._tell(Pod, before, after, _number(((new or old or {}).get("metadata") or {}).get("resourceVersion", "")))
 
-    def _derived_pods_changed(self, derived: Derived, uid: str) -> None:
+    def _row_pods_changed(self, rows: ExternalRows, uid: str) -> None:
         before = self._pods_told.pop(uid, {})
-        after = {pod.meta.uid: pod for pod in derived.members(uid)}
+        after = {pod.meta.uid: pod for pod in rows.members(uid)}
         if after:
             self._pods_told[uid] = after
         for pod in (before | after).values():
@@ -231,7 +188,7 @@ class Copies:
         elif before is not None:
             self.stories[kind].tell(ChangeType.DELETED, before, version + 1)
 
-    def _derived_changed(self, change: ChangeType, workload: Workload) -> None:
+    def _row_changed(self, change: ChangeType, workload: Workload) -> None:
         self.stories[Workload].tell(change, workload, workload.meta.version)
 
 

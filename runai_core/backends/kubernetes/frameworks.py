@@ -53,7 +53,7 @@ class KubernetesFrameworks:
     def __init__(self, api: Api, world: World, registry: Registry, rows: ExternalRows) -> None:
         self._api = api
         self._world = world
-        self._rows = rows
+        self.rows = rows
         self._kinds = {(kind.api_version.rpartition("/")[0], kind.kind): kind for kind in registry.kinds.values()}
         self._served = Kinds(api, registry.kinds.values())
 
@@ -81,7 +81,7 @@ class KubernetesFrameworks:
     async def delete(self, workload: Workload) -> None:
         """Delete the object; what it made goes in the background. Idempotent."""
         if workload.kind == POD_GROUPS.kind:
-            for pod in self._rows.pods_of(workload.meta.uid):
+            for pod in self.rows.pods_of(workload.meta.uid):
                 meta = pod["metadata"]
                 await self._api.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"])
         resource = await self._resource(workload)
@@ -102,7 +102,7 @@ class KubernetesFrameworks:
             kind.adapter.pod_groups(body)  # what it would never be grouped by is refused now
         created = await self._api.create(resource, body)
         self._world.crd(resource).note(created)
-        found = self._rows.get(created["metadata"]["uid"])
+        found = self.rows.get(created["metadata"]["uid"])
         if found is not None:
             return found
         return row_of(created, Seen(owner=created, kind=kind), project=workload.meta.project, classes={}, before=None)
@@ -127,10 +127,10 @@ class KubernetesFrameworks:
         return resource
 
     def _namespace(self, workload: Workload) -> str:
-        owner = self._rows.owner(workload.meta.uid)
+        owner = self.rows.owner(workload.meta.uid)
         if owner is not None:
             return str(owner["metadata"].get("namespace", ""))
-        for pod in self._rows.pods_of(workload.meta.uid):
+        for pod in self.rows.pods_of(workload.meta.uid):
             return str(pod["metadata"]["namespace"])
         return namespace_of(self._world, workload.meta.project)
 
@@ -145,7 +145,7 @@ class KubernetesFrameworks:
             adapter: object = below.adapter
             if name not in names or not isinstance(adapter, Suspends):
                 continue
-            for resource, item in self._rows.made_by(workload.meta.uid, below):
+            for resource, item in self.rows.made_by(workload.meta.uid, below):
                 if not any(condition_of(item, end) for end in CONDITIONS):
                     meta = item["metadata"]
                     yield Place(resource, meta["name"], meta["namespace"], meta["uid"]), adapter

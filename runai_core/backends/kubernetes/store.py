@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec.times import seconds_of, text_of
-from runai_core.backends.kubernetes.copies import Copies, Derived
+from runai_core.backends.kubernetes.copies import Copies
+from runai_core.backends.kubernetes.frameworks import KubernetesFrameworks
 from runai_core.backends.kubernetes.keepers import Keeper
 from runai_core.backends.kubernetes.names import (
     CREATED_ANNOTATION,
@@ -36,7 +37,7 @@ from runai_core.model.errors import (
     Unavailable,
     Unsupported,
 )
-from runai_core.model.workload import Workload, WorkloadType
+from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Change, Clock, Page, Query, SampleStore, Store, Stored, samples_of
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,15 @@ class KubernetesStore:
         records: Store,
         clock: Clock,
         *,
-        derived: Derived | None = None,
+        frameworks: KubernetesFrameworks | None = None,
         log_kept: int = KEPT,
     ) -> None:
         self._api = api
         self._world = world
         self._records = records
         self._clock = clock
-        self._copies = Copies(world, derived, log_kept)
+        self._copies = Copies(world, None if frameworks is None else frameworks.rows, log_kept)
+        self._frameworks = frameworks
         self._closed = False
         self._creating: set[tuple[type[Any], str, str]] = set()  # (kind, project, name)
         self._last = 0.0
@@ -134,8 +136,8 @@ class KubernetesStore:
         keeper = self._copies.keepers.get(kind)
         if keeper is None:
             return await self._records.create(item)
-        if (derived := self._derived(item)) is not None:
-            return await derived.create(item)  # type: ignore[arg-type, return-value]
+        if isinstance(item, Workload) and item.type is WorkloadType.EXTERNAL:
+            return await self._knowing(item).submit(item)  # type: ignore[return-value]
         key = (kind, item.meta.project, item.meta.name)
         taken = self._copies.named(kind, item.meta.name, item.meta.project) is not None
         if taken or key in self._creating or (item.meta.uid and self._copies.by_uid(kind, item.meta.uid) is not None):
@@ -151,8 +153,8 @@ class KubernetesStore:
         keeper = self._copies.keepers.get(type(item))
         if keeper is None:
             return await self._records.update(item)
-        if (derived := self._derived(item)) is not None:
-            return await derived.update(item)  # type: ignore[arg-type, return-value]
+        if isinstance(item, Workload) and item.type is WorkloadType.EXTERNAL:  # it is read off the cluster
+            return self._copies.by_uid(Workload, item.meta.uid) or item
         resource, known = self._copies.raw(keeper, item.meta.uid)
         was = self._copies.read(keeper, known)
         if was is None:
@@ -173,8 +175,9 @@ class KubernetesStore:
         found: Any = self._copies.by_uid(kind, uid)
         if found is None:
             raise _missing(kind, uid)
-        if (derived := self._derived(found)) is not None:
-            await derived.delete(found)
+        if kind is Workload and found.type is WorkloadType.EXTERNAL:
+            if found.phase not in (Phase.DELETING, Phase.TERMINATING):
+                await self._knowing(found).delete(found)
             return await self._record(found)  # type: ignore[no-any-return]
         resource, known = self._copies.raw(keeper, uid)
         gone = await self._record(found)
@@ -309,13 +312,11 @@ class KubernetesStore:
                 continue
             return
 
-    def _derived(self, item: Any) -> Derived | None:
-        """Return who acts on the workload's own object, where that is none of ours."""
-        if not isinstance(item, Workload) or item.type is not WorkloadType.EXTERNAL:
-            return None
-        if self._copies.derived is None:
-            raise Unsupported(f"{item.key}: this process does not know the frameworks' workloads")
-        return self._copies.derived
+    def _knowing(self, workload: Workload) -> KubernetesFrameworks:
+        """Return who acts on the workload's own object, which is none of ours."""
+        if self._frameworks is None:
+            raise Unsupported(f"{workload.key}: this process does not know the frameworks' workloads")
+        return self._frameworks
 
     def _now(self) -> float:
         self._last = max(self._clock.now(), self._last + TICK)
@@ -346,6 +347,3 @@ def _exists(item: Any) -> AlreadyExists:
 def _stale(item: Any) -> StaleVersion:
     kind, meta = type(item).__name__, item.meta
     return StaleVersion(f"{kind} {meta.name} was changed by somebody else since it was read: read it again")
-
-
-__all__ = ["Derived", "KubernetesStore"]
