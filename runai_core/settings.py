@@ -27,6 +27,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RUNAI_JOIN_TOKEN_FILE": "join_token_file",
     "RUNAI_CONTROL_PLANE_CA": "control_plane_ca",
     "RUNAI_PROMETHEUS_URL": "prometheus_url",
+    "RUNAI_OLDER_METRIC_NAMES": "older_metric_names",
     "RUNAI_SECRETS_KEY_FILE": "secrets_key_file",
     "RUNAI_REPLICA_URL": "replica_url",
     "POD_NAMESPACE": "namespace",
@@ -67,6 +68,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "role": tuple(ROLES),
 }
 
+SWITCH: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+"""What turns a setting on or off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -89,6 +93,7 @@ class Settings:
     role: str = "all"  # which loops run here; only on Kubernetes anything but all makes sense
     secrets_key_file: Path | None = None  # keys of credentials; None = in the data directory. Replicas share one
     prometheus_url: str | None = None  # where GPUs and processors are measured; None = by ourselves, as far as we can
+    older_metric_names: bool = False  # also those that Run:ai 2.17 renamed
     control_plane_url: str = ""  # of the control plane that this cluster is linked to; empty: none
     join_token_file: Path | None = None  # needed for the first connection
     control_plane_ca: Path | None = None  # authorities that may sign its certificate; None = those of this machine
@@ -148,9 +153,17 @@ def _parsed(name: str, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if name == "prometheus_url" and not str(value).startswith(("http://", "https://")):
         raise InvalidRequest.of(FieldError(name, "must begin with http:// or https://", value))
+    if name == "older_metric_names" and isinstance(value, str):
+        return _switch(name, value)
     if name in CHOICES and value not in CHOICES[name]:
         raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(CHOICES[name])}", value))
     return value
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in SWITCH:
+        raise InvalidRequest.of(FieldError(name, f"must be one of {', '.join(SWITCH)}", value))
+    return SWITCH[value]
 
 
 def _integer(name: str, value: Any, *, high: int) -> int:

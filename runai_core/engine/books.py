@@ -20,8 +20,8 @@ from runai_core.engine.entities import (
     PodClass,
     PodSet,
     QueueNode,
-    memory_charge,
 )
+from runai_core.model.resources import memory_charge
 from runai_core.model.snapshot import NodeEntry, PodEntry
 
 DEMOTED, WITHDRAWN, DEPARTED = -1, -2, -3

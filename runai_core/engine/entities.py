@@ -7,7 +7,7 @@ the frozen dataclasses of the model at the door.
 from dataclasses import dataclass, field
 
 from runai_core.model.organization import Queue
-from runai_core.model.resources import MILLI
+from runai_core.model.resources import MILLI, memory_charge
 from runai_core.model.snapshot import (
     PodConstraints,
     PodEntry,
@@ -116,11 +116,6 @@ def gpu_charge(request: PodRequest, device_mib: int) -> int:
         return memory_charge(request.gpu_memory_mib, device_mib) * max(request.gpu_devices, 1)
     slices = sum(profile_gpus(name) * count for name, count in request.mig)
     return (request.gpu_devices + slices + sum(count for _, count in request.dra)) * MILLI
-
-
-def memory_charge(mib: int, device_mib: int) -> int:
-    """Return the part of a device that `mib` stands for: hundredths rounded up, in thousandths."""
-    return -(-100 * mib // device_mib) * 10 if device_mib else MILLI
 
 
 def profile_gpus(resource: str) -> int:

@@ -122,3 +122,8 @@ def _merge(
     for name, amount in right:
         amounts[name] = amounts.get(name, 0) + sign * amount
     return tuple(sorted((name, amount) for name, amount in amounts.items() if amount))
+
+
+def memory_charge(mib: int, device_mib: int) -> int:
+    """Return the part of a device that `mib` stands for: hundredths rounded up, in thousandths."""
+    return -(-100 * mib // device_mib) * 10 if device_mib else MILLI

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from runai_core.model.decision import Verdict
 from runai_core.model.meta import WIRE, Meta
-from runai_core.model.resources import Resources
+from runai_core.model.resources import Resources, memory_charge
 from runai_core.model.snapshot import NO_CONSTRAINTS, PodConstraints, PodGroup, PodRequest, PodState, Preemptibility
 from runai_core.model.spec import HttpGet, RestartPolicy, Storage, WorkloadSpec
 
@@ -328,12 +328,12 @@ class Gang:
         )
 
 
-def gpu_charge(request: PodRequest) -> int:
-    """Return the thousandths of a GPU that quota is charged; requests by memory count 0 until they are placed."""
+def gpu_charge(request: PodRequest, device_mib: int = 0) -> int:
+    """Return the thousandths of a GPU that quota is charged; memory counts 0 until the size of its device is known."""
     if request.gpu_portion:
         return request.gpu_portion * max(request.gpu_devices, 1)
     if request.gpu_memory_mib:
-        return 0
+        return memory_charge(request.gpu_memory_mib, device_mib) * max(request.gpu_devices, 1) if device_mib else 0
     slices = sum(int(name.partition("mig-")[2].partition("g")[0] or 1) * count for name, count in request.mig)
     return 1000 * (request.gpu_devices + slices + sum(count for _, count in request.dra))
 

@@ -32,7 +32,7 @@ from runai_core.operator.shared import share
 from runai_core.operator.trust import Trust, settled
 from runai_core.operator.wanted import queue_of_unit
 from runai_core.ports import Query
-from runai_core.service.exposition import Family
+from runai_core.service.exposition import Family, with_older_names
 from runai_core.service.families import Seen, cluster_families, cycle_families, leader_family
 from runai_core.service.places import Places
 from runai_core.service.submissions import Submissions
@@ -188,8 +188,9 @@ async def families(orchestrator: Orchestrator) -> list[Family]:
     found = [leader_family(leads), *cycle_families(seen)]
     if "runai-operator" not in leads:
         return found
-    whole = await _seen(orchestrator)
-    return [*found, *cluster_families(whole), *use_families(whole)]
+    seen = await _seen(orchestrator)
+    whole = [*cluster_families(seen), *use_families(seen)]
+    return [*found, *(with_older_names(whole) if orchestrator.settings.older_metric_names else whole)]
 
 
 async def _seen(orchestrator: Orchestrator) -> Seen:

@@ -40,6 +40,15 @@ class Seen:
     reports: Mapping[str, CycleReport] = field(default_factory=dict)
     newest: Mapping[str, Point] = field(default_factory=dict)  # newest sample of each entity
     queue_of: Callable[[Department | Project, str], str] = _queue_name  # name of a unit's queue in a node pool
+    devices: Mapping[str, int] = field(init=False)  # node -> MiB of each of its GPUs
+
+    def __post_init__(self) -> None:
+        """Look sizes up once: there may be many pods."""
+        object.__setattr__(self, "devices", {node.name: node.gpu_memory_mib for node in self.nodes})
+
+    def gpus_of(self, pod: Pod) -> float:
+        """Return how many GPUs a pod stands for; one that asks for GPU memory stands for none until it has a node."""
+        return gpu_charge(pod.spec.request, self.devices.get(pod.status.node, 0)) / MILLI
 
 
 def cluster_families(seen: Seen) -> list[Family]:
@@ -78,7 +87,7 @@ def leader_family(leads: Iterable[str]) -> Family:
 
 
 def _of_nodes(seen: Seen, held: Sequence[Pod]) -> list[Family]:
-    gpus, cpu, memory = _sums(held, lambda pod: pod.status.node)
+    gpus, cpu, memory = _sums(seen, held, lambda pod: pod.status.node)
 
     def of(name: str, text: str, values: Mapping[str, float]) -> Family:
         return Family(
@@ -101,7 +110,7 @@ def _of_nodes(seen: Seen, held: Sequence[Pod]) -> list[Family]:
 
 
 def _of_units(seen: Seen, held: Sequence[Pod]) -> list[Family]:
-    gpus, _, _ = _sums(held, lambda pod: pod.meta.project)
+    gpus, _, _ = _sums(seen, held, lambda pod: pod.meta.project)
     cluster = {"clusterId": seen.cluster_id}
     guaranteed, info, allocated = [], [], []
     for project in seen.projects:
@@ -154,8 +163,8 @@ def _quota_in(resources: Sequence[QueueResources]) -> dict[str, float]:
 
 
 def _of_workloads(seen: Seen, held: Sequence[Pod]) -> list[Family]:
-    gpus, cpu, memory = _sums(held, lambda pod: pod.meta.owner)
-    asked = _requested(seen.pods)
+    gpus, cpu, memory = _sums(seen, held, lambda pod: pod.meta.owner)
+    asked = _requested(seen)
     active = [(item, workload_labels(seen, item)) for item in seen.workloads if item.phase not in TERMINAL]
 
     def of(name: str, text: str, value: Mapping[str, float]) -> Family:
@@ -196,7 +205,7 @@ def _of_pods(seen: Seen, held: Sequence[Pod]) -> list[Family]:
         Family(
             "runai_allocated_gpu_count_per_pod",
             "GPUs that the pod holds.",
-            tuple((words, gpu_charge(pod.spec.request) / MILLI) for pod, words in known),
+            tuple((words, seen.gpus_of(pod)) for pod, words in known),
         ),
         Family(
             "runai_allocated_millicpus_per_pod",
@@ -250,7 +259,7 @@ def _by_owner(pods: Iterable[Pod]) -> dict[str, list[Pod]]:
 
 
 def _sums(
-    pods: Iterable[Pod], key: Callable[[Pod], str]
+    seen: Seen, pods: Iterable[Pod], key: Callable[[Pod], str]
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Return GPUs, CPU cores and bytes of memory, by what the key says of each pod."""
     gpus: dict[str, float] = {}
@@ -258,19 +267,19 @@ def _sums(
     memory: dict[str, float] = {}
     for pod in pods:
         name, request = key(pod), pod.spec.request
-        gpus[name] = gpus.get(name, 0.0) + gpu_charge(request) / MILLI
+        gpus[name] = gpus.get(name, 0.0) + seen.gpus_of(pod)
         cpu[name] = cpu.get(name, 0.0) + request.cpu / MILLI
         memory[name] = memory.get(name, 0.0) + request.memory
     return gpus, cpu, memory
 
 
-def _requested(pods: Iterable[Pod]) -> tuple[dict[str, float], dict[str, float]]:
+def _requested(seen: Seen) -> tuple[dict[str, float], dict[str, float]]:
     """Return GPUs and MB of GPU memory that pods ask for, by workload."""
     gpus: dict[str, float] = {}
     memory: dict[str, float] = {}
-    for pod in pods:
+    for pod in seen.pods:
         request = pod.spec.request
-        gpus[pod.meta.owner] = gpus.get(pod.meta.owner, 0.0) + gpu_charge(request) / MILLI
+        gpus[pod.meta.owner] = gpus.get(pod.meta.owner, 0.0) + seen.gpus_of(pod)
         asked = request.gpu_memory_mib * max(request.gpu_devices, 1) * MIB / MB
         memory[pod.meta.owner] = memory.get(pod.meta.owner, 0.0) + asked
     return gpus, memory

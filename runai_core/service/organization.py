@@ -263,8 +263,9 @@ class OrganizationService:
             for key in (f"project/{project}", f"department/{departments[project]}"):
                 collected.setdefault(key, {}).setdefault(pod.node_pool or DEFAULT_NODE_POOL, []).append(found)
         seen = await self._seen_keys(actor)
+        sizes = {node.name: node.gpu_memory_mib for node in await self._cluster.nodes()}
         return {
-            key: {pool: _sum_up(pods) for pool, pods in pools.items()}
+            key: {pool: _sum_up(pods, sizes) for pool, pods in pools.items()}
             for key, pools in collected.items()
             if seen is None or key in seen
         }
@@ -369,12 +370,13 @@ def _status_key(unit: Department | Project) -> str:
     return f"{'department' if isinstance(unit, Department) else 'project'}/{unit.name}"
 
 
-def _sum_up(pods: Sequence[tuple[Pod, bool]]) -> UnitStatus:
-    """Return the sums over pods, each with whether its workload may not be evicted."""
+def _sum_up(pods: Sequence[tuple[Pod, bool]], sizes: Mapping[str, int]) -> UnitStatus:
+    """Return the sums over pods, each with whether its workload may not be evicted; nodes have GPUs of so many MiB."""
 
     def amount(pod: Pod) -> Resources:
         request = pod.spec.request
-        return Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
+        gpu = gpu_charge(request, sizes.get(pod.status.node, 0))
+        return Resources(cpu=request.cpu, memory=request.memory, gpu=gpu)
 
     held = [(pod, firm) for pod, firm in pods if pod.status.state in HOLDS_RESOURCES]
     return UnitStatus(

@@ -31,15 +31,25 @@ class World:
     projects: Sequence[Project] = ()
     departments: Sequence[Department] = ()
     waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)  # project and node pool -> workloads
+    devices: Mapping[str, int] = field(init=False)  # node -> MiB of each of its GPUs
+
+    def __post_init__(self) -> None:
+        """Look sizes up once: there may be many pods."""
+        object.__setattr__(self, "devices", {node.name: node.gpu_memory_mib for node in self.nodes})
 
 
-def pod_state(pod: Pod) -> Values:
+def gpus_of(pod: Pod, devices: Mapping[str, int]) -> float:
+    """Return how many GPUs a pod stands for, by the MiB of those of its node."""
+    return gpu_charge(pod.spec.request, devices.get(pod.status.node, 0)) / MILLI
+
+
+def pod_state(pod: Pod, devices: Mapping[str, int]) -> Values:
     """Return what a pod asks for and holds, in the API's units: devices, cores, bytes."""
     request = pod.spec.request
     values = {
         "CPU_REQUEST_CORES": request.cpu / MILLI,
         "CPU_MEMORY_REQUEST_BYTES": float(request.memory),
-        "GPU_ALLOCATION": gpu_charge(request) / MILLI if pod.status.state in HOLDS_RESOURCES else 0.0,
+        "GPU_ALLOCATION": gpus_of(pod, devices) if pod.status.state in HOLDS_RESOURCES else 0.0,
     }
     if request.gpu_memory_mib:
         values["GPU_MEMORY_REQUEST_BYTES"] = float(request.gpu_memory_mib * MIB * max(request.gpu_devices, 1))
@@ -58,7 +68,7 @@ def unit_points(world: World, reading: Reading, idle: set[str]) -> list[Point]:
     for workload in world.workloads:
         for pod in world.pods.get(workload.meta.uid, ()):
             pool = pod.node_pool or workload.node_pool or DEFAULT_NODE_POOL
-            values = _held(pod, reading, is_idle=workload.meta.uid in idle)
+            values = _held(pod, reading, gpus_of(pod, world.devices), is_idle=workload.meta.uid in idle)
             department = departments.get(workload.meta.project, workload.department)
             for entity in (
                 f"project/{workload.meta.project}/{pool}",
@@ -84,12 +94,11 @@ def unit_points(world: World, reading: Reading, idle: set[str]) -> list[Point]:
     ]
 
 
-def _held(pod: Pod, reading: Reading, *, is_idle: bool) -> Values:
+def _held(pod: Pod, reading: Reading, gpus: float, *, is_idle: bool) -> Values:
     """Return what a pod holds and uses, so that it can be added up."""
     if pod.status.state not in HOLDS_RESOURCES:
         return {}
     request, use = pod.spec.request, reading.pods.get(pod.meta.uid, {})
-    gpus = gpu_charge(request) / MILLI
     values = {
         "GPU_ALLOCATION": gpus,
         "CPU_ALLOCATION_MILLICORES": float(request.cpu),
@@ -130,12 +139,15 @@ def _pool(pool: str, world: World) -> Values:
 
 def node_points(world: World, reading: Reading, idle: Mapping[tuple[str, int], float]) -> list[Point]:
     """Return what each node gives and uses; `idle` says for how long each GPU has not been used."""
-    memory = {node.name: node.gpu_memory_mib for node in world.nodes}
     held: dict[str, Values] = {}
     for pods in world.pods.values():
         for pod in pods:
             if pod.status.state in HOLDS_RESOURCES:
-                _add(held, pod.status.node, _on_node(pod, memory.get(pod.status.node, 0)))
+                _add(
+                    held,
+                    pod.status.node,
+                    _on_node(pod, gpus_of(pod, world.devices), world.devices.get(pod.status.node, 0)),
+                )
     points = []
     for node in world.nodes:
         devices = [device for (name, _), device in sorted(reading.devices.items()) if name == node.name]
@@ -145,21 +157,19 @@ def node_points(world: World, reading: Reading, idle: Mapping[tuple[str, int], f
     return points
 
 
-def _on_node(pod: Pod, gpu_memory_mib: int) -> Values:
-    """Return what a pod holds of its node, and of each of its GPUs; those have so much memory."""
+def _on_node(pod: Pod, gpus: float, gpu_memory_mib: int) -> Values:
+    """Return what a pod that stands for so many GPUs holds of its node, and of each of its GPUs and their memory."""
     request, indexes = pod.spec.request, pod.status.gpu_devices
     values = {
-        "GPU_ALLOCATION": gpu_charge(request) / MILLI,
+        "GPU_ALLOCATION": gpus,
         "CPU_ALLOCATION_MILLICORES": float(request.cpu),
         "CPU_MEMORY_ALLOCATION_MB": request.memory / MB,
     }
     for index in indexes:
-        if request.gpu_memory_mib and gpu_memory_mib:
-            share = min(request.gpu_memory_mib / gpu_memory_mib, 1.0)
-        else:
-            share = values["GPU_ALLOCATION"] / len(indexes)
+        share = min(gpus / len(indexes), 1.0)
         values[f"{ALLOCATION_PER_GPU}/{index}"] = share
-        values[f"{MEMORY_ALLOCATION_PER_GPU}/{index}"] = share * gpu_memory_mib * MIB
+        asked = min(request.gpu_memory_mib, gpu_memory_mib)
+        values[f"{MEMORY_ALLOCATION_PER_GPU}/{index}"] = (asked or share * gpu_memory_mib) * MIB
     return values
 
 

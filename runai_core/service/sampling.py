@@ -203,7 +203,7 @@ class Sampler:
 
     async def _workload(self, workload: Workload, world: World, reading: Reading) -> list[Point]:
         pods = world.pods.get(workload.meta.uid, ())
-        by_pod = {pod.meta.uid: pod_state(pod) | reading.pods.get(pod.meta.uid, {}) for pod in pods}
+        by_pod = {pod.meta.uid: pod_state(pod, world.devices) | reading.pods.get(pod.meta.uid, {}) for pod in pods}
         whole = sum_of(by_pod.values())
         whole |= {
             "POD_COUNT": float(len(pods)),

@@ -7,10 +7,10 @@ never a zero.
 from collections.abc import Callable, Sequence
 
 from runai_core.model.nodes import Node
-from runai_core.model.resources import MIB, MILLI
+from runai_core.model.resources import MIB
 from runai_core.model.samples import Point
 from runai_core.model.snapshot import HOLDS_RESOURCES
-from runai_core.model.workload import TERMINAL, Pod, gpu_charge
+from runai_core.model.workload import TERMINAL, Pod
 from runai_core.service.exposition import Family, Samples
 from runai_core.service.families import Seen, pod_labels, workload_labels
 from runai_core.service.points import IDLE_PER_GPU
@@ -75,7 +75,7 @@ def _held_gpus(seen: Seen, held: Sequence[Pod]) -> Family:
         devices = pod.status.gpu_devices
         for index in devices:
             key = (pod.status.node, index)
-            parts[key] = parts.get(key, 0.0) + gpu_charge(pod.spec.request) / MILLI / len(devices)
+            parts[key] = parts.get(key, 0.0) + seen.gpus_of(pod) / len(devices)
     rows = [
         ({"clusterId": seen.cluster_id, "node": node, "gpu": str(index)}, part)
         for (node, index), part in sorted(parts.items())

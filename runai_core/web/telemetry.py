@@ -144,12 +144,13 @@ def idle_devices(used: Mapping[str, float]) -> int:
 
 def node_loads(nodes: Sequence[Node], pods: Iterable[Pod], newest: Mapping[str, Point] | None = None) -> list[NodeLoad]:
     """Return each node with what its pods hold, and what it used in the newest sample."""
-    points = newest or {}
+    points, sizes = newest or {}, {node.name: node.gpu_memory_mib for node in nodes}
     held: dict[str, list[Resources]] = {}
     for pod in pods:
         request = pod.spec.request
         if pod.status.state in HOLDS_RESOURCES:
-            amount = Resources(cpu=request.cpu, memory=request.memory, gpu=gpu_charge(request))
+            gpu = gpu_charge(request, sizes.get(pod.status.node, 0))
+            amount = Resources(cpu=request.cpu, memory=request.memory, gpu=gpu)
             held.setdefault(pod.status.node, []).append(amount)
     used = {node.name: points[f"node/{node.name}"].values for node in nodes if f"node/{node.name}" in points}
     return [NodeLoad(node, total(held.get(node.name, ())), used.get(node.name, {})) for node in nodes]

@@ -7,7 +7,7 @@ from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Action, Department, Project
 from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Query
-from runai_core.service.exposition import CONTENT_TYPE, Family, exposition
+from runai_core.service.exposition import CONTENT_TYPE, Family, exposition, with_older_names
 from runai_core.service.families import Seen, cluster_families, cycle_families
 from runai_core.service.use_families import use_families
 from runai_core.settings import ROLES
@@ -31,7 +31,8 @@ async def families(door: Door) -> list[Family]:
     cycles = cycle_families(seen)
     if "operator" not in ROLES[door.settings.role]:
         return cycles
-    return [*cycles, *cluster_families(seen), *use_families(seen)]
+    whole = [*cluster_families(seen), *use_families(seen)]
+    return [*cycles, *(with_older_names(whole) if door.settings.older_metric_names else whole)]
 
 
 async def seen_by(door: Door) -> Seen:

@@ -343,6 +343,16 @@ def test_a_node_tells_what_is_held_of_each_of_its_gpus(request_: PodRequest, sha
     assert point.values["GPU_MEMORY_UTILIZATION_PER_GPU/0"] == point.values["GPU_MEMORY_UTILIZATION"] == 25.0
 
 
+def test_gpu_memory_that_is_held_counts_as_the_part_of_its_device_that_it_is() -> None:
+    pod = replace(a_pod("a", (0, 1)), spec=PodSpec(request=PodRequest(gpu_devices=2, gpu_memory_mib=512)))
+    project = Project(meta=Meta(name="vision"), department="research")
+    world = World(now=5.0, workloads=(WORKLOAD,), pods={"u": [pod]}, nodes=(NODE,), projects=(project,))
+
+    held = {point.entity: point.values["GPU_ALLOCATION"] for point in unit_points(world, Reading(), idle=set())}
+
+    assert held == {"project/vision/default": 1.0, "department/research/default": 1.0, "pool/default": 1.0}
+
+
 def test_waiting_is_told_as_a_mean_over_what_runs() -> None:
     values = {"RUNNING_WORKLOADS": 4.0, "WAITED_SECONDS": 120.0}
 
