@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from runai_core.backends.kubernetes.api import Api, Object
+from runai_core.backends.kubernetes.api import Api
+from runai_core.backends.kubernetes.codec.conditions import holds
 from runai_core.backends.kubernetes.resources import PODS, SERVICES
 from runai_core.backends.kubernetes.runtime import ERROR, STREAMS
 from runai_core.model.errors import NotFound, Unavailable
@@ -45,7 +46,7 @@ async def credentials_of(api: Api, namespace: str) -> tuple[str, str]:
     """
     labels = f"{NAME_LABEL}=runai,{COMPONENT_LABEL}=api"
     items, _ = await api.list(PODS, namespace, labels=labels)
-    ready = [item for item in items if _is_ready(item)]
+    ready = [item for item in items if holds(item, "Ready")]
     if not ready:
         raise Unavailable(
             f"no pod of the API is ready in namespace {namespace}: `kubectl -n {namespace} get pods` shows why"
@@ -71,8 +72,3 @@ async def _output_of(api: Api, namespace: str, pod: str, command: list[str]) -> 
             elif data and data[0] == ERROR:
                 break
     return found.decode(errors="replace")
-
-
-def _is_ready(item: Object) -> bool:
-    conditions = (item.get("status") or {}).get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)

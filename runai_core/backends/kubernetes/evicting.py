@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
-from runai_core.backends.kubernetes.codec.values import rfc3339
+from runai_core.backends.kubernetes.codec.conditions import stated
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
 from runai_core.backends.kubernetes.snapshot import Snapshots
@@ -129,13 +129,8 @@ class Evictor:
     async def _mark(self, pod: Object, message: str) -> str:
         """Write on the pod why it has to go; return its version."""
         meta = pod["metadata"]
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": REASON,
-            "message": message[:1024],
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
+        now = self._clock.now()
+        condition = stated(pod, "DisruptionTarget", "True", reason=REASON, message=message, now=now)
         body = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [condition]}}
         changed = await self._api.patch(PODS, meta["name"], body, meta["namespace"], sub="status", kind="strategic")
         return str(changed["metadata"]["resourceVersion"])

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
-from runai_core.backends.kubernetes.codec.external import CONDITIONS, Seen, condition_of
+from runai_core.backends.kubernetes.codec.conditions import holds
+from runai_core.backends.kubernetes.codec.external import CONDITIONS, Seen
 from runai_core.backends.kubernetes.codec.patches import difference
 from runai_core.backends.kubernetes.codec.rows import row_of
 from runai_core.backends.kubernetes.external import STOPPED_ANNOTATION, ExternalRows
@@ -146,7 +147,7 @@ class KubernetesFrameworks:
             if name not in names or not isinstance(adapter, Suspends):
                 continue
             for resource, item in self.rows.made_by(workload.meta.uid, below):
-                if not any(condition_of(item, end) for end in CONDITIONS):
+                if not any(holds(item, end) for end in CONDITIONS):
                     meta = item["metadata"]
                     yield Place(resource, meta["name"], meta["namespace"], meta["uid"]), adapter
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runai_core.backends.kubernetes.api import Object
-from runai_core.backends.kubernetes.codec.values import timestamp
-from runai_core.model.errors import InvalidRequest
+from runai_core.backends.kubernetes.codec.conditions import holds_since
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodEntry, PodGroup, PodState
 
 ENDED = frozenset({PodState.SUCCEEDED, PodState.FAILED})
@@ -113,10 +112,4 @@ def lacks(group: PodGroup, placed: list[str]) -> bool:
 
 def placed_at(pod: Object) -> float | None:
     """Return when a pod got its node, by its condition."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
-            try:
-                return timestamp(condition.get("lastTransitionTime") or "")
-            except InvalidRequest:
-                return None
-    return None
+    return holds_since(pod, "PodScheduled")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec import claims as dra
 from runai_core.backends.kubernetes.codec import volumes
+from runai_core.backends.kubernetes.codec.conditions import statuses_of
 from runai_core.backends.kubernetes.codec.values import key_of
 from runai_core.backends.kubernetes.world import World
 
@@ -111,8 +112,4 @@ def node_differs(old: Object, new: Object) -> bool:
         (old.get(part) or {}).get(name) != (new.get(part) or {}).get(name) for part, name in parts
     ):
         return True
-    return _conditions(old) != _conditions(new)
-
-
-def _conditions(node: Object) -> dict[str, str]:
-    return {item["type"]: item["status"] for item in (node.get("status") or {}).get("conditions") or ()}
+    return statuses_of(old) != statuses_of(new)

@@ -10,6 +10,7 @@ from typing import Any
 from runai_core.backends.kubernetes import servers
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec import mpi
+from runai_core.backends.kubernetes.codec.conditions import holds
 from runai_core.backends.kubernetes.codec.deployments import (
     EXHAUSTED,
     ROLLED,
@@ -47,7 +48,7 @@ def pods_of(world: World, workload: Workload) -> list[Pod]:
 
     def ready(name: str) -> bool | None:
         node = world.nodes.get(name)
-        return None if node is None else _is_ready(node)
+        return None if node is None else holds(node, "Ready")
 
     items = items_of(world, workload)
     single = [pod_of(item, ready, now) for item in items if not is_rolled(item)]
@@ -207,11 +208,6 @@ def _find(informer: Any, uid: str) -> Iterable[Object]:
 def _uid_of(item: Object) -> tuple[str, ...]:
     uid = (item["metadata"].get("labels") or {}).get(WORKLOAD_UID_LABEL)
     return (uid,) if uid else ()
-
-
-def _is_ready(node: Object) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
 __all__ = [

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec.deployments import is_of_attempt
-from runai_core.backends.kubernetes.codec.knative import asks_to_scale, change_of, condition_of, knative_object
+from runai_core.backends.kubernetes.codec.knative import asks_to_scale, change_of, knative_object, readiness_of
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.backends.kubernetes.names import WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.resources import DEPLOYMENTS, KNATIVE_SERVICES, SERVICES, Resource
@@ -104,7 +104,7 @@ async def replicas(api: Api, world: World, workload: Workload, place: Place, pod
     if (change := change_of(known, workload)) is not None:
         world.crd(KNATIVE_SERVICES).note(await api.patch(KNATIVE_SERVICES, workload.name, change, place.namespace))
         return before
-    ready, reason, message = condition_of(known)
+    ready, reason, message = readiness_of(known)
     if ready == "False":
         await warn(api, workload, place, NOT_READY, f"Knative says {reason or 'that it is not ready'}: {message}")
     if ready != "True":

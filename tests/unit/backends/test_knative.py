@@ -8,8 +8,8 @@ import pytest
 from runai_core.backends.kubernetes.codec.knative import (
     asks_to_scale,
     change_of,
-    condition_of,
     knative_object,
+    readiness_of,
     scaling_of,
 )
 from runai_core.backends.kubernetes.codec.places import Place
@@ -170,7 +170,7 @@ def test_a_change_of_scaling_alone_is_a_patch_and_takes_away_what_is_no_longer_a
 def test_what_the_condition_ready_says(generation: int, conditions: list[dict[str, str]], status: str) -> None:
     item = {"metadata": {"generation": generation}, "status": {"observedGeneration": 2, "conditions": conditions}}
 
-    assert condition_of(item)[0] == status
+    assert readiness_of(item)[0] == status
 
 
 # -- what it means for the workload

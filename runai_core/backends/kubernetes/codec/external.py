@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runai_core.backends.kubernetes.codec.conditions import condition_of, holds, holds_since
 from runai_core.backends.kubernetes.codec.requests import with_gpu_forms, without_gpus
 from runai_core.backends.kubernetes.codec.times import seconds_of
-from runai_core.backends.kubernetes.codec.values import created_at, labels_of
+from runai_core.backends.kubernetes.codec.values import created_at, key_of, labels_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.snapshot import PodRequest
 from runai_core.model.workload import Phase
@@ -92,7 +93,7 @@ def members_of(pods: Iterable[Object]) -> Members:
     return Members(
         alive=tuple(alive),
         placed=tuple(pod for pod in alive if pod["spec"].get("nodeName")),
-        ready=tuple(pod for pod in alive if condition_of(pod, "Ready")),
+        ready=tuple(pod for pod in alive if holds(pod, "Ready")),
         running=tuple(pod for pod in alive if (pod.get("status") or {}).get("phase") == "Running"),
         leaving=tuple(leaving),
         succeeded=tuple(ended["Succeeded"]),
@@ -147,28 +148,19 @@ def requests_of_pods(pods: Iterable[Object]) -> tuple[tuple[PodRequest, int], ..
     return tuple(counted.items())
 
 
-def condition_of(item: Object, name: str) -> Object | None:
-    """Return a condition that is true."""
-    for condition in (item.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == name and condition.get("status") == "True":
-            return dict(condition)
-    return None
-
-
 def since(phase: Phase, seen: Seen) -> float:
     """Return when the phase began, from what the objects say: the same after every start of ours."""
     members = seen.members
     born = [created_at(item) for item in (*seen.groups, *members.every)]
     if phase in (Phase.COMPLETED, Phase.FAILED):
-        ends = [_moment(condition) for name in CONDITIONS if (condition := condition_of(seen.owner or {}, name))]
+        ends = [_moment(seen.owner, name) for name in CONDITIONS if seen.owner is not None and holds(seen.owner, name)]
         return max([*ends, *_finished(members)], default=max(born, default=0.0))
     if phase in (Phase.RUNNING, Phase.DEGRADED):
         return max(_moments(members.ready, "Ready"), default=max(born, default=0.0))
     if phase is Phase.INITIALIZING:
         return max(_moments(members.placed, "PodScheduled"), default=max(born, default=0.0))
     if phase in (Phase.STOPPED, Phase.STOPPING) and seen.owner is not None:
-        suspended = condition_of(seen.owner, "Suspended")
-        return _moment(suspended) if suspended else created_at(seen.owner)
+        return _moment(seen.owner, "Suspended") if holds(seen.owner, "Suspended") else created_at(seen.owner)
     return max(born, default=0.0) if born else created_at(seen.owner) if seen.owner is not None else 0.0
 
 
@@ -184,12 +176,11 @@ def waits_because(seen: Seen) -> tuple[str, str, str]:
             if told.get("status") == "True" and told.get("message"):
                 reasons = told.get("reasons") or ()
                 reason = reasons[0].get("reason", "") if reasons else told.get("reason", "")
-                return _key(group), str(reason), str(told["message"])
+                return key_of(group), str(reason), str(told["message"])
     for pod in seen.members.alive:
-        for condition in (pod.get("status") or {}).get("conditions") or ():
-            refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
-            if refused and condition.get("message"):
-                return _key(pod), str(condition.get("reason", "")), str(condition["message"])
+        scheduled = condition_of(pod, "PodScheduled")
+        if scheduled.get("status") == "False" and scheduled.get("message"):
+            return key_of(pod), str(scheduled.get("reason", "")), str(scheduled["message"])
     return "", "", ""
 
 
@@ -208,8 +199,8 @@ def _told(seen: Seen) -> tuple[Phase, str] | None:
             return phase, _said(owner)
     if kind is not None and not kind.serves:
         for name, phase in CONDITIONS.items():
-            if condition := condition_of(owner, name):
-                return phase, str(condition.get("message") or "")
+            if holds(owner, name):
+                return phase, str(condition_of(owner, name).get("message") or "")
     return None
 
 
@@ -313,15 +304,11 @@ def _finished(members: Members) -> list[float]:
 
 
 def _moments(pods: Iterable[Object], name: str) -> list[float]:
-    return [_moment(condition) for pod in pods if (condition := condition_of(pod, name))]
+    return [_moment(pod, name) for pod in pods if holds(pod, name)]
 
 
-def _moment(condition: Object) -> float:
-    return seconds_of(condition.get("lastTransitionTime")) or 0.0
-
-
-def _key(item: Object) -> str:
-    return f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}"
+def _moment(item: Object, name: str) -> float:
+    return holds_since(item, name) or 0.0
 
 
 def _by_name(pod: Object) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runai_core.backends.kubernetes import names
+from runai_core.backends.kubernetes.codec.conditions import condition_of
 from runai_core.backends.kubernetes.codec.deployments import of_any_pod
 from runai_core.backends.kubernetes.codec.manifests import template_of
 from runai_core.backends.kubernetes.codec.places import Place, labels_of
@@ -140,14 +141,11 @@ def change_of(known: Mapping[str, Any], workload: Workload) -> Object | None:
     return {"spec": {"template": {"metadata": {"annotations": notes}, "spec": spec}}}
 
 
-def condition_of(known: Mapping[str, Any]) -> tuple[str, str, str]:
+def readiness_of(known: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return status, reason and message of the condition Ready; "Unknown" while the newest wish was not looked at."""
-    status = known.get("status") or {}
-    if status.get("observedGeneration") != known["metadata"].get("generation"):
+    if (known.get("status") or {}).get("observedGeneration") != known["metadata"].get("generation"):
         return "Unknown", "", ""
-    found: Mapping[str, Any] = next(
-        (item for item in status.get("conditions") or () if item.get("type") == "Ready"), {}
-    )
+    found = condition_of(known, "Ready")
     return str(found.get("status", "Unknown")), str(found.get("reason", "")), str(found.get("message", ""))
 
 

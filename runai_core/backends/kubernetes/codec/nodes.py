@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes import names
+from runai_core.backends.kubernetes.codec.conditions import statuses_of
 from runai_core.backends.kubernetes.codec.selectors import NODE_NAME_LABEL
 from runai_core.backends.kubernetes.codec.values import created_at, first_of, labels_of, millicores, whole
 from runai_core.model.meta import Meta
@@ -127,7 +128,7 @@ def node_model(node: Object, pool: str) -> Node:
 
 def is_ready(node: Object) -> bool:
     """Return whether a node is healthy enough for new pods."""
-    conditions = {item["type"]: item["status"] for item in (node.get("status") or {}).get("conditions") or ()}
+    conditions = statuses_of(node)
     if "Ready" not in conditions:
         return False
     return all(conditions[kind] in good for kind, good in HEALTHY.items() if kind in conditions)

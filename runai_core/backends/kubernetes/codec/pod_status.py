@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from runai_core.backends.kubernetes import names
+from runai_core.backends.kubernetes.codec.conditions import condition_of, conditions_of, holds, holds_since
 from runai_core.backends.kubernetes.codec.meta import meta_of
 from runai_core.backends.kubernetes.codec.requests import with_gpu_forms, without_gpus
 from runai_core.backends.kubernetes.codec.times import seconds_of
@@ -122,12 +123,12 @@ def status_of(item: Object, *, node_ready: bool | None = True, now: float = 0.0)
         node=item["spec"].get("nodeName") or "",
         gpu_groups=groups_of(item),
         gpu_isolation=annotations_of(item).get(ISOLATION_ANNOTATION) or isolation_of(item, None),
-        ready=state is PodState.RUNNING and _condition(item, "Ready").get("status") == "True",
+        ready=state is PodState.RUNNING and holds(item, "Ready"),
         restarts=int(container.get("restartCount") or 0),
         exit_code=code if isinstance(code, int) else None,
         message=message,
         reason=reason,
-        scheduled_at=_since(_condition(item, "PodScheduled")),
+        scheduled_at=holds_since(item, "PodScheduled"),
         started_at=_started(container),
         finished_at=seconds_of(ended.get("finishedAt")) or (_finished(item) if state in _OVER else None),
     )
@@ -181,7 +182,7 @@ def reason_of(item: Object, state: PodState, container: Object) -> tuple[str, st
     waiting = (container.get("state") or {}).get("waiting") or _waiting_init(item)
     if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
         return str(waiting["reason"]), str(waiting.get("message") or "")
-    scheduled = _condition(item, "PodScheduled")
+    scheduled = condition_of(item, "PodScheduled")
     if state in (PodState.PENDING, PodState.GATED) and scheduled.get("status") == "False":
         return str(scheduled.get("reason") or ""), str(scheduled.get("message") or "")
     return "", ""
@@ -197,7 +198,7 @@ def _why_failed(item: Object, container: Object) -> tuple[str, str]:
     if pod_reason in FAILURES or pod_reason.startswith(OUT_OF):
         ours, text = FAILURES.get(pod_reason, ("NodeLost", "The kubelet had no room for it."))
         return ours, str(status.get("message") or text)
-    disrupted = _condition(item, "DisruptionTarget").get("status") == "True"
+    disrupted = holds(item, "DisruptionTarget")
     if status.get("phase") != "Failed" and not disrupted:
         return "NodeLost", f"Node {item['spec'].get('nodeName')} does not answer any more."
     if not by_itself and (disrupted or item["metadata"].get("deletionTimestamp")):
@@ -213,7 +214,7 @@ def _of_program(ended: Object, status: Object) -> str:
 
 
 def _why_leaving(item: Object) -> tuple[str, str]:
-    disruption = _condition(item, "DisruptionTarget")
+    disruption = condition_of(item, "DisruptionTarget")
     if disruption.get("status") == "True":
         reason, text = DISRUPTIONS.get(str(disruption.get("reason")), ("Evicted", ""))
         note = annotations_of(item).get(names.EVICTION_ANNOTATION)
@@ -237,17 +238,8 @@ def _was_leaving(item: Object, ended: float | None) -> bool:
     """Return whether a container ended because its pod was asked to."""
     due = seconds_of(item["metadata"].get("deletionTimestamp"))
     if due is None or ended is None:
-        return _condition(item, "DisruptionTarget").get("status") == "True"
+        return holds(item, "DisruptionTarget")
     return ended >= due - float(item["metadata"].get("deletionGracePeriodSeconds") or 0)
-
-
-def _condition(item: Object, kind: str) -> Object:
-    conditions = (item.get("status") or {}).get("conditions") or ()
-    return next((each for each in conditions if each.get("type") == kind), {})
-
-
-def _since(condition: Object) -> float | None:
-    return seconds_of(condition.get("lastTransitionTime")) if condition.get("status") == "True" else None
 
 
 def _main(spec: Object) -> Object:
@@ -288,7 +280,7 @@ def _started(container: Object) -> float | None:
 
 def _finished(item: Object) -> float | None:
     """Return when a pod without statuses of containers ended, as near as its conditions tell."""
-    times = [seconds_of(each.get("lastTransitionTime")) for each in (item.get("status") or {}).get("conditions") or ()]
+    times = [seconds_of(each.get("lastTransitionTime")) for each in conditions_of(item)]
     known = [time for time in times if time is not None]
     return max(known, default=seconds_of(item["metadata"].get("creationTimestamp")))
 

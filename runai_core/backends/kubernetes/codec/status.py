@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runai_core.backends.kubernetes.codec.values import rfc3339
+from runai_core.backends.kubernetes.codec.conditions import MOST_TEXT, condition_of, conditions_of, holds, stated
 from runai_core.model.decision import QueueShare, Reason, Verdict
 from runai_core.model.resources import MILLI, format_gpus
 from runai_core.model.snapshot import HOLDS_RESOURCES, PodEntry, PodGroup, PodState, Preemptibility
@@ -14,9 +14,6 @@ Object = Mapping[str, Any]
 UNSCHEDULABLE = "Unschedulable"
 ON_NODE_POOL = "UnschedulableOnNodePool"
 GPU = "nvidia.com/gpu"
-
-MOST_TEXT = 4096
-"""Characters of a message that are written."""
 
 KAI_REASONS = frozenset(
     {
@@ -34,13 +31,9 @@ def pod_condition(pod: Object, verdict: Verdict, now: float) -> dict[str, Any] |
 
     It is refused where the pod changed meanwhile: one that was bound must not be told that it waits.
     """
-    message = verdict.message[:MOST_TEXT]
-    known = next((item for item in _conditions(pod) if item.get("type") == "PodScheduled"), {})
-    if (known.get("status"), known.get("reason"), known.get("message")) == ("False", UNSCHEDULABLE, message):
+    condition = stated(pod, "PodScheduled", "False", reason=UNSCHEDULABLE, message=verdict.message, now=now)
+    if condition.items() <= condition_of(pod, "PodScheduled").items():
         return None
-    condition = {"type": "PodScheduled", "status": "False", "reason": UNSCHEDULABLE, "message": message}
-    if known.get("status") != "False":
-        condition["lastTransitionTime"] = rfc3339(now)
     meta = pod["metadata"]
     known_as = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
     return {"metadata": known_as, "status": {"conditions": [condition]}}
@@ -72,18 +65,9 @@ def transition_after(group: Object) -> int:
 
 def written_conditions(group: Object, reason: str, message: str, now: float) -> list[dict[str, Any]]:
     """Return a PodGroup's ordinary conditions with `Scheduled` false for a reason; an empty one: true."""
-    known = [item for item in _conditions(group) if item.get("type") != "Scheduled"]
-    old = next((item for item in _conditions(group) if item.get("type") == "Scheduled"), {})
+    others = [item for item in conditions_of(group) if item.get("type") != "Scheduled"]
     status = "False" if reason else "True"
-    since = old.get("lastTransitionTime") if old.get("status") == status else None
-    condition = {
-        "type": "Scheduled",
-        "status": status,
-        "reason": reason or "Scheduled",
-        "message": message[:MOST_TEXT],
-        "lastTransitionTime": since or rfc3339(now),
-    }
-    return [*known, condition]
+    return [*others, stated(group, "Scheduled", status, reason=reason or "Scheduled", message=message, now=now)]
 
 
 def group_status(
@@ -119,7 +103,7 @@ def group_status(
     known = item.get("status") or {}
     if not waits and known.get("schedulingConditions"):
         status["schedulingConditions"] = []
-    if not waits and placed and not _is_true(item, "Scheduled"):
+    if not waits and placed and not holds(item, "Scheduled"):
         status["conditions"] = written_conditions(item, "", "all pods that must run together have a place", now)
     changed = {key: value for key, value in status.items() if known.get(key) != value}
     # A merge patch keeps members that are not named: amounts that are gone are taken away by null.
@@ -196,11 +180,3 @@ def _quantity(kind: str, amount: int) -> str:
 
 def _limit(kind: str, amount: int | None) -> str:
     return "-1" if amount is None else _quantity(kind, amount)
-
-
-def _conditions(item: Object) -> Sequence[dict[str, Any]]:
-    return (item.get("status") or {}).get("conditions") or ()
-
-
-def _is_true(item: Object, kind: str) -> bool:
-    return any(each.get("type") == kind and each.get("status") == "True" for each in _conditions(item))
