@@ -198,6 +198,14 @@ class Api:
             )
         )
 
+    def history(self, uid: str) -> list[dict[str, Any]]:
+        """Return the story of a workload."""
+        return list(self.get(f"/workloads/{uid}/history", limit=500)["records"])
+
+    def nodes(self, cluster: str) -> list[dict[str, Any]]:
+        """Return the nodes of a cluster."""
+        return list(self.get(f"/clusters/{cluster}/nodes")["nodes"])
+
     def workloads(self) -> dict[str, dict[str, Any]]:
         """Return all workloads by project and name."""
         found: dict[str, dict[str, Any]] = {}

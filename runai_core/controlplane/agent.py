@@ -105,6 +105,7 @@ class Conversation:
     def __init__(self, site: Site, applier: Applier, answers: Answers, credential: Credential) -> None:
         self._site = site
         self._store = site.backend.store
+        self._clock = site.backend.clock
         self._applier = applier
         self._answers = answers
         self._credential = credential
@@ -156,6 +157,7 @@ class Conversation:
             conditions = [*await missing_prerequisites(self._store), *lost_nodes(nodes), *self._problems()]
             topologies = (await self._store.list(NetworkTopology, Query(sort_by="meta.name"))).items
             alive: dict[str, Any] = {
+                "now": self._clock.now(),
                 "conditions": [wire.encode(item) for item in conditions],
                 "topologies": [wire.encode(item) for item in topologies],
             }
@@ -166,7 +168,7 @@ class Conversation:
             if seen != told:
                 await self._peer.send({"nodes": seen})
                 told = seen
-            await asyncio.sleep(ALIVE_EVERY)
+            await self._clock.sleep(ALIVE_EVERY)
 
     async def _tell_points(self, since: float) -> None:
         """Tell what is measured here, where it is kept."""
@@ -177,11 +179,13 @@ class Conversation:
         async def send(points: Sequence[Point]) -> None:
             await self._peer.send({"points": to_rows(points, self._applier.outer_ids)})
 
-        await tell(samples, self._site.backend.clock, since, send)
+        await tell(samples, self._clock, since, send)
 
     def _problems(self) -> list[ClusterCondition]:
-        found = self._applier.problems.items()
-        return [ClusterCondition(type="service", name=what, message=why) for what, why in sorted(found)]
+        found = dict(sorted(self._applier.problems.items()))
+        if trouble := self._site.scheduling.trouble:
+            found["scheduler"] = trouble
+        return [ClusterCondition(type="service", name=what, message=why) for what, why in found.items()]
 
     async def _on_hello(self, hello: dict[str, Any]) -> None:
         if not self._hello.done():

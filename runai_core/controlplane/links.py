@@ -35,7 +35,7 @@ from runai_core.model.organization import Department, Project
 from runai_core.model.storage import StorageClass
 from runai_core.model.workload import Pod, Workload
 from runai_core.ports import Clock
-from runai_core.service.clusters import LOST_AFTER, ClusterService
+from runai_core.service.clusters import LOST_AFTER, ClusterService, is_alive, wrong_clock
 from runai_core.service.secrets import Vault
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Links:
             return None
 
     def _is_alive(self, link: ClusterLink) -> bool:
-        return link.connected and self._clock.now() - (link.last_liveness or 0.0) < LOST_AFTER
+        return is_alive(link, self._clock.now())
 
     async def _why_not(self, uid: str) -> str:
         try:
@@ -168,7 +168,7 @@ class Links:
             return f"cluster {name} connects anew just now: try again"
         if self._is_alive(link):
             return f"cluster {name} is connected to another replica, which has no --replica-url: ask there"
-        seconds = self._clock.now() - link.last_liveness
+        seconds = max(self._clock.now() - link.last_liveness, 0.0)
         return f"cluster {name} is disconnected since {seconds:.0f} s: what runs there goes on; try again later"
 
 
@@ -187,6 +187,7 @@ class Session:
         self._lock = asyncio.Lock()
         self._link: ClusterLink | None = None
         self._mirror: Mirror | None = None
+        self._ahead = 0  # seconds by which the cluster's clock is ahead of ours, where it is wrong
         self._heard = asyncio.Event()
         self._ended = asyncio.Event()  # by us
         self._over = asyncio.Event()  # whoever ended it
@@ -305,8 +306,12 @@ class Session:
             "topologies": tuple(wire.decode(NetworkTopology, item) for item in message.get("topologies", ())),
             "storage_classes": None if classes is None else tuple(wire.decode(StorageClass, item) for item in classes),
         }
+        now = self._clock.now()
+        ahead = float(message.get("now", now)) - now  # a cluster of an older version does not say
+        conditions += (wrong := wrong_clock(ahead))
+        self._ahead = round(ahead) if wrong else 0
         if self._link is not None:
-            await self._save(last_liveness=self._clock.now(), connected=True, conditions=conditions, **has)
+            await self._save(last_liveness=now, connected=True, conditions=conditions, **has)
 
     async def _on_nodes(self, nodes: list[Any]) -> None:
         uid = self._cluster.meta.uid
@@ -329,7 +334,7 @@ class Session:
         points = from_rows(rows)
         if self._link is None or not points:
             return
-        await self._keeper.take(points)
+        await self._keeper.take(points, self._ahead)
         await self._save(positions={**self._positions(), POSITION: int(points[-1].time)})
 
     async def _watch_for_silence(self) -> None:

@@ -66,8 +66,8 @@ class Keeper:
         self._projects = Projects(store, cluster)
         self._tidied = clock.now()
 
-    async def take(self, points: Sequence[Point]) -> None:
-        """Keep points; taking them twice changes nothing. A clock that is ahead is taken for ours."""
+    async def take(self, points: Sequence[Point], ahead: float = 0.0) -> None:
+        """Keep points of a clock that is so many seconds ahead of ours; taking them twice changes nothing."""
         samples = self._store.samples
         now = self._clock.now()
         alone = (await self._store.list(Cluster, Query(limit=2))).total == 1
@@ -76,7 +76,7 @@ class Keeper:
             for local in {point.entity.split("/")[1] for point in points if point.entity.startswith("project/")}
         }
         kept = [
-            replace(point, entity=self._outward(point.entity, names), time=min(point.time, now))
+            replace(point, entity=self._outward(point.entity, names), time=min(point.time - ahead, now))
             for point in points
             if alone or point.entity.partition("/")[0] not in SHARED
         ]

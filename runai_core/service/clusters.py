@@ -33,6 +33,9 @@ RESOURCE, CONFIGURATION = "cluster", "cluster-config"
 LOST_AFTER = 20.0
 """Seconds without a sign of life after which a cluster counts as disconnected."""
 
+CLOCKS_AGREE = 60.0
+"""Seconds by which the clocks of a cluster and its control plane may differ without a word."""
+
 JOIN_SECONDS = 24 * 3600.0
 """How long a join token is good for."""
 
@@ -303,9 +306,14 @@ def state_of(link: ClusterLink, now: float) -> ClusterState:
     """Return the state of a cluster from what is kept of its link."""
     if link.last_liveness is None:
         return ClusterState.WAITING
-    if not link.connected or now - link.last_liveness > LOST_AFTER:
+    if not is_alive(link, now):
         return ClusterState.DISCONNECTED
     return _well(link.conditions)
+
+
+def is_alive(link: ClusterLink, now: float) -> bool:
+    """Return whether a cluster is connected; a sign of life from the future is none: our clock was set back since."""
+    return link.connected and link.last_liveness is not None and abs(now - link.last_liveness) <= LOST_AFTER
 
 
 def _well(conditions: Sequence[ClusterCondition]) -> ClusterState:
@@ -327,6 +335,15 @@ def lost_nodes(nodes: Sequence[Node]) -> tuple[ClusterCondition, ...]:
     """Return what is to be said of nodes that do not answer."""
     lost = [node.name for node in nodes if not node.ready]
     return (ClusterCondition(type="service", name="nodes", message=f"not ready: {', '.join(lost)}"),) if lost else ()
+
+
+def wrong_clock(ahead: float) -> tuple[ClusterCondition, ...]:
+    """Return what is to be said of a cluster whose clock is so many seconds ahead of ours."""
+    if abs(ahead) <= CLOCKS_AGREE:
+        return ()
+    way = "ahead of" if ahead > 0 else "behind"
+    message = f"its clock is {abs(ahead):.0f} s {way} the control plane's, and so are the times that it tells: set it"
+    return (ClusterCondition(type="service", name="clock", message=message),)
 
 
 def _check_name(name: str) -> None:

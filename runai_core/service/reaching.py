@@ -46,7 +46,7 @@ class Ways:
             Unavailable: the cluster of the workload cannot be asked.
         """
         now = self._clock.now()
-        if (known := self._known.get((place, pod))) is not None and known[0] > now:
+        if (known := self._known.get((place, pod))) is not None and 0.0 <= now - known[0] < REMEMBERED:
             return known[1]
         if not isinstance(self._runtime, ReachesPods):
             raise Unsupported("pods cannot be reached from here")
@@ -54,7 +54,7 @@ class Ways:
             if pod in ("", found.name) and (way := await self._runtime.reach(found, place.port)):
                 if len(self._known) >= MOST_REMEMBERED:
                     self._known.clear()
-                self._known[place, pod] = (now + REMEMBERED, way)
+                self._known[place, pod] = (now, way)
                 return way
         whose = f"pod {pod[:253]}" if pod else "no running pod"
         verb = "does not run, or does not listen" if pod else "listens"

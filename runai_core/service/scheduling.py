@@ -38,6 +38,9 @@ IDLE = 60.0
 SAVE_VERDICT = 5.0
 """Seconds before a changed wording of the same reason is stored again; the newest is always in memory."""
 
+TROUBLE_AFTER = 30.0
+"""Seconds without a cycle that has ended well, though one was due, after which that is said: large ones take a few."""
+
 THREAD_FROM = 2000
 """Pods from which a cycle runs in a thread, so that requests are answered meanwhile."""
 
@@ -69,6 +72,8 @@ class SchedulingService:
         self._shares: dict[str, tuple[QueueShare, ...]] = {}  # node pool -> newest
         self._reports: dict[str, CycleReport] = {}
         self._when_waiting: Callable[[Workload], None] = lambda _workload: None
+        self._due_since: float | None = None  # when the first cycle began that has not ended well yet
+        self._failure = ""  # of the newest cycle
 
     def wake(self) -> None:
         """Say that something changed."""
@@ -92,6 +97,13 @@ class SchedulingService:
         """What the newest cycle of each node pool did."""
         return self._reports
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is scheduled here; empty while cycles end as they should, or another process does it."""
+        lasted = 0.0 if self._due_since is None else self._backend.clock.now() - self._due_since
+        why = f": {self._failure}" if self._failure else ""
+        return f"no cycle has ended for {lasted:.0f} s{why}" if lasted > TROUBLE_AFTER else ""
+
     async def run(self) -> None:
         """Schedule until cancelled."""
         try:
@@ -108,16 +120,21 @@ class SchedulingService:
                     await self._changed.wait()
             await asyncio.sleep(QUIET)
             self._changed.clear()
+            if self._due_since is None:
+                self._due_since = self._backend.clock.now()
             try:
                 await self.cycle()
             except RunaiError as error:
                 log.warning("cycle: %s", error.message)
-                await self._backend.clock.sleep(1.0)
-                self._changed.set()
-            except Exception:  # the top of a loop: the next cycle sees the world anew
+                self._failure = error.message
+            except Exception as error:  # the top of a loop: the next cycle sees the world anew
                 log.exception("cycle failed")
-                await self._backend.clock.sleep(1.0)
-                self._changed.set()
+                self._failure = f"{type(error).__name__}, see the log"
+            else:
+                self._due_since, self._failure = None, ""
+                continue
+            await self._backend.clock.sleep(1.0)
+            self._changed.set()
 
     async def cycle(self) -> None:
         """Run one cycle of every node pool."""

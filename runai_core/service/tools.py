@@ -33,7 +33,7 @@ CLOSED = "open the tool again from the workload's page"
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    until: float
+    at: float  # looked at then; of no use once the clock was set back
     actor: Actor
 
 
@@ -96,7 +96,7 @@ class ToolService:
             Forbidden: the right was taken away.
         """
         now, key = self._clock.now(), (_hash(cookie), place)
-        if (known := self._known.get(key)) is not None and known.until > now:
+        if (known := self._known.get(key)) is not None and 0.0 <= now - known.at < REMEMBERED:
             return known.actor
         try:
             found = await self._store.get(Ticket, key[0])
@@ -110,7 +110,7 @@ class ToolService:
         await self._checked(actor, place.uid)
         if len(self._known) >= MOST_REMEMBERED:
             self._known.clear()
-        self._known[key] = _Known(now + REMEMBERED, actor)
+        self._known[key] = _Known(now, actor)
         return actor
 
     async def way(self, actor: Actor, place: Place) -> Connect:
