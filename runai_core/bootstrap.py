@@ -26,6 +26,7 @@ from runai_core.service.access import AccessService
 from runai_core.service.accounts import AccountService
 from runai_core.service.assets import AssetService
 from runai_core.service.audit import AuditService
+from runai_core.service.branding import BrandingService
 from runai_core.service.clusters import ClusterService, Own
 from runai_core.service.explaining import Judge
 from runai_core.service.journal import Journal
@@ -87,6 +88,7 @@ class Orchestrator:
     accounts: AccountService
     rules: RuleService
     roles: RoleService
+    branding: BrandingService
     sso: SsoService
     tenant_settings: TenantSettingsService
     sessions: SessionService
@@ -334,6 +336,7 @@ def _identities(
         "accounts": AccountService(backend, access),
         "rules": RuleService(backend, access),
         "roles": RoleService(backend, access),
+        "branding": BrandingService(backend, access),
         "sso": SsoService(backend, access, vault),
         "tenant_settings": TenantSettingsService(backend, access),
         "sessions": SessionService(backend, access, signing_key),

@@ -25,7 +25,6 @@ WHY_NOT: Mapping[str, str] = {
     r"/registries/\{\}/repositories": "the server sends no requests to other services on behalf of users",
     r"/revisions": "an inference keeps no older revisions; its history tells each change",
     r"/ai-applications": "there are no AI applications here",
-    r"/logo": "there is no branding",
     r"/network-topologies": "topologies are written as node labels or as objects of the cluster",
     r"/datasource/pvc/\{\}/history": "claims have no history of their own",
     r"/access-control$": "access rules do this: /api/v1/authorization/access-rules",

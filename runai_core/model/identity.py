@@ -145,3 +145,12 @@ class TenantSettings:
     ownership_protection: bool = False  # only its author, or who has rights above the project, changes a workload
     notifications: bool = True
     email_notifications: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logo:
+    """The picture that a tenant's pages have at their top. There is one, named `tenant`, or none."""
+
+    __pydantic_config__ = WIRE
+    meta: Meta
+    png: str  # base64

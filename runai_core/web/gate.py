@@ -39,6 +39,7 @@ OPEN_PATHS = frozenset(
         "/api/docs",
         "/api/openapi.json",
         "/login",
+        "/logo",
         "/healthz",
         "/readyz",
         *LINK,

@@ -29,6 +29,15 @@ log = logging.getLogger(__name__)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 """Names of this machine that are always accepted in the Host header."""
 
+MAX_DEPTH = 100
+"""Levels of objects and lists in a body. The deepest that has a meaning, a framework's pod template, has about 20."""
+
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[][{}]', re.DOTALL)
+"""A text, whose brackets do not count, or a bracket; never goes back, so that it is as fast on any body."""
+
+FILES = "multipart/form-data"
+"""Forms with files, which need not be text; pages read them, and leave out of their fields what no text may hold."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::[0-9]{1,5})?")
 _SURROGATE = re.compile(r"\\u[dD][89abcdefABCDEF]")
@@ -121,26 +130,42 @@ class BufferBody:
             more = message.get("more_body", False)
             if len(body) > self._limit:
                 raise self._too_large()
-        _check_text(bytes(body))
+        if Headers(scope=scope).get("content-type", "").lower().startswith(FILES):
+            return bytes(body)
+        text = _text_of(bytes(body))
+        if "json" in Headers(scope=scope).get("content-type", ""):
+            _check_depth(text)
         return bytes(body)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._limit} bytes, the most that is accepted")
 
 
-def _check_text(body: bytes) -> None:
-    """Refuse what could be read as JSON but never be stored: bytes that are not UTF-8, halves of characters, NUL."""
+def _text_of(body: bytes) -> str:
+    """Return the text; refuse what could be read as JSON but never be stored: other bytes, halves of characters, NUL."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest.of(FieldError("body", f"must be UTF-8; byte {error.start} is not")) from None
     if "\\u" not in text:
-        return
+        return text
     escapes = text.replace(r"\\", "")  # an escaped backslash begins no escape
     if r"\u0000" in escapes:
         raise InvalidRequest.of(FieldError("body", r"must not contain the character NUL (\u0000)"))
     if _SURROGATE.search(_PAIR.sub("", escapes)):
         raise InvalidRequest.of(FieldError("body", r"must not contain half of a surrogate pair (\ud800 to \udfff)"))
+    return text
+
+
+def _check_depth(text: str) -> None:
+    """Refuse JSON that is nested deeper than anything that is meant: who walks it calls itself once for each level."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _BRACKET.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)
+        if depth > MAX_DEPTH:
+            raise InvalidRequest.of(FieldError("body", f"must not be nested deeper than {MAX_DEPTH} levels"))
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

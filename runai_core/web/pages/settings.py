@@ -1,7 +1,9 @@
-"""One's own account: what one may do, and a new password."""
+"""One's own account: what one may do, and a new password; for administrators, the logo of the tenant."""
 
+import base64
 from collections.abc import Sequence
 
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -9,8 +11,10 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
 from runai_core.model.identity import SubjectType, User
 from runai_core.model.organization import Actor
+from runai_core.service.branding import LARGEST
 from runai_core.web.context import Door
 from runai_core.web.pages import editing
+from runai_core.web.pages.editing import UNREADABLE, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page_router
 from runai_core.web.pages.inputs import Input, Section, Widget, posted_of
 
@@ -41,7 +45,34 @@ async def change_password(request: Request, door: Door, actor: Viewer) -> Respon
     return go_to(request, "/login", "Your password is changed: sign in with it.")
 
 
-async def _shown(request: Request, door: Orchestrator, actor: Actor, errors: Sequence[FieldError] = ()) -> Response:
+@router.post("/logo")
+async def put_logo(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show a picture at the top of all pages."""
+    async with request.form(max_files=1) as form:
+        given = form.get("logo")
+        picture = await given.read(LARGEST + 1) if isinstance(given, UploadFile) else b""
+    try:
+        await door.branding.put(actor, base64.b64encode(picture).decode())
+    except InvalidRequest as error:
+        return await _shown(request, door, actor, logo_error=error.errors[0].message)
+    return go_to(request, "/settings", "All pages have the logo now.")
+
+
+@router.post("/logo/delete")
+async def delete_logo(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show the program's own sign again."""
+    await door.branding.delete(actor)
+    return go_to(request, "/settings", "Pages have the program's own sign again.")
+
+
+async def _shown(
+    request: Request,
+    door: Orchestrator,
+    actor: Actor,
+    errors: Sequence[FieldError] = (),
+    *,
+    logo_error: str = "",
+) -> Response:
     user = await _user(door, actor)
     try:
         rules = await door.rules.mine(actor)
@@ -58,8 +89,10 @@ async def _shown(request: Request, door: Orchestrator, actor: Actor, errors: Seq
     return editing.form_page(
         request,
         (Section(title="", inputs=inputs),),
-        editing.wrong(errors),
+        Refusal(status=UNREADABLE) if logo_error else editing.wrong(errors),
         template="settings.html",
+        logo_error=logo_error,
+        has_logo=await door.branding.shown() is not None,
         user=user,
         rules=rules,
         names=await door.rules.scope_names(rules),
