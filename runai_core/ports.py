@@ -226,6 +226,14 @@ class Scales(Protocol):
 
 
 @runtime_checkable
+class ChangesObjects(Protocol):
+    """Capability of a `Cluster` that runs nothing itself: it has whoever has a framework's object change it."""
+
+    async def change_object(self, workload: Workload, actor: str) -> None:
+        """Do as `Frameworks.change`. Raise Unavailable, or as where the object is."""
+
+
+@runtime_checkable
 class RollsOut(Protocol):
     """Capability of a `Cluster`: changed pods replace old ones one after the other, which do the work until then.
 
@@ -376,6 +384,13 @@ class Frameworks(Protocol):
 
     async def delete(self, workload: Workload) -> None:
         """Delete the object and, in the background, what it made. Idempotent."""
+
+    async def change(self, workload: Workload) -> None:
+        """Make the object what ``workload.manifest`` says, whole or not at all; without one, its labels.
+
+        Raises:
+            Conflict: somebody else decides a field, and differs; names each. InvalidRequest: a field cannot be changed.
+        """
 
     async def submit(self, workload: Workload) -> Workload:
         """Create the object of ``workload.manifest`` for the workload's project; return it as the cluster has it."""

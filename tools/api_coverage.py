@@ -23,20 +23,16 @@ WHY_NOT: Mapping[str, str] = {
     r"/installfile$": "installation is `runai admin install` or the chart",
     r"/nim-services|nim-service": "needs NVIDIA's NIM operator; the manifest can be submitted to /api/v2/workloads",
     r"/registries/\{\}/repositories": "the server sends no requests to other services on behalf of users",
-    r"/revisions": "an inference keeps no older revisions; its history tells each change",
     r"/ai-applications": "there are no AI applications here",
     r"/network-topologies": "topologies are written as node labels or as objects of the cluster",
     r"/datasource/pvc/\{\}/history": "claims have no history of their own",
-    r"/access-control$": "access rules do this: /api/v1/authorization/access-rules",
     r"/idps": "single sign-on is configured in the settings of the server",
     r"POST /api/v1/workload-types|PUT /api/v1/workload-types|DELETE /api/v1/workload-types": (
         "kinds come with plug-ins, not through the API"
     ),
     r"/storage-class": "storage classes are those of the cluster, and are not read from it",
     r"/v1/k8s/.*/metrics$": "older form of the metrics of clusters, departments and projects below /api/v1",
-    r"/v1/k8s/setting": "older form: security settings and the state of notifications have paths of their own",
     r"/slack/": "notifications go to webhooks and by e-mail",
-    r"PUT /api/v2/workloads/\{\}": "a framework's object is changed in the cluster, or deleted and submitted again",
     r"/reports/available|/user-applications": "older form: use service accounts and access keys",
 }
 """Pattern of `METHOD path` -> why the operation is not there."""

@@ -15,6 +15,7 @@ from runai_core.model.errors import RunaiError, Unavailable, Unsupported
 from runai_core.model.workload import Workload
 from runai_core.ports import Connect, Connection, ExecSession, LogOptions
 from runai_core.service.reaching import Place, Ways
+from runai_core.service.submission import of_workload
 
 STREAMS = {"stdout": 1, "stderr": 2}
 """Stream of a command's output -> its number on a channel; 0 is its input."""
@@ -40,6 +41,7 @@ class Answers:
             "why": self._why,
             "try": self._try,
             "scale": self._scale,
+            "change": self._change,
             "reach": self._reach,
             "connect": self._connect,
         }
@@ -94,6 +96,14 @@ class Answers:
         uid = await self._applier.own_id(given["workload"])
         actor = asked_by(given["actor"])
         await self._site.workloads.scale(actor, uid, add=int(given["add"]), remove=list(given["remove"]))
+        return {}
+
+    async def _change(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:
+        wished = wire.decode(Workload, given["workload"])
+        uid = await self._applier.own_id(wished.meta.uid)
+        spec = {**wire.encode(wished.spec), "nodePools": list(wished.node_pools)}
+        wanted = of_workload(wished, spec=spec, manifest=wished.manifest, kind=wished.kind)
+        await self._site.workloads.change_object(asked_by(given["actor"]), uid, wanted)
         return {}
 
     async def _reach(self, _channel: Channel, given: Arguments) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from runai_core.model.errors import AlreadyExists, Conflict, NotFound, RunaiErro
 from runai_core.model.meta import Meta
 from runai_core.model.workload import Workload
 from runai_core.ports import ChangeType, Query
-from runai_core.service.workloads import INFERENCE
+from runai_core.service.asking import INFERENCE
 
 log = logging.getLogger(__name__)
 

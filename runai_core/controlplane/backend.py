@@ -61,6 +61,11 @@ class MirroredCluster:
         given = {"workload": workload.meta.uid, "add": add, "remove": list(remove), "actor": actor}
         await self._door.links.ask(cluster_of(workload), "scale", given)
 
+    async def change_object(self, workload: Workload, actor: str) -> None:
+        """Have the cluster of a framework's object change it."""
+        given = {"workload": wire.encode(workload), "actor": actor}
+        await self._door.links.ask(cluster_of(workload), "change", given)
+
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes of all clusters."""
         alive = {item.meta.uid for item in (await self._store.list(Cluster, Query())).items}

@@ -38,9 +38,10 @@ from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import TERMINAL, Phase, Workload
 from runai_core.ports import Clock
 from runai_core.service.agenda import Agenda
+from runai_core.service.asking import INFERENCE
 from runai_core.service.journal import Journal
 from runai_core.service.submissions import Submission, Submissions
-from runai_core.service.workloads import INFERENCE, WorkloadService
+from runai_core.service.workloads import WorkloadService
 
 log = logging.getLogger(__name__)
 

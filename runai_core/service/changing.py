@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 from runai_core import wire
 from runai_core.lifecycle.phases import Signal
@@ -11,6 +12,19 @@ from runai_core.ports import Cluster, RollsOut
 
 HOW_MANY = "autoscaling"
 """The member of a specification that says how many pods there are, and nothing about any of them."""
+
+
+FROM_SPECIFICATION = (
+    "spec",
+    "origins",
+    "revision",
+    "priority_class",
+    "priority",
+    "preemptibility",
+    "category",
+    "node_pools",
+)
+"""Fields of a workload that its specification, policies and project decide."""
 
 
 def revision_of(type_: WorkloadType, spec: WorkloadSpec) -> str:
@@ -32,3 +46,9 @@ def signals_of_change(cluster: Cluster, before: Workload, after: Workload) -> tu
     if isinstance(cluster, RollsOut) and cluster.rolls_out(after.type):
         return (Signal.ROLL_ASKED,)
     return (Signal.UPDATE_ASKED, Signal.UPDATED)
+
+
+def respecified(present: Workload, resolved: Workload) -> dict[str, Any]:
+    """Return the fields of a workload that follow from its specification, as they were resolved anew."""
+    pool = present.node_pool if present.node_pool in resolved.node_pools else resolved.node_pool
+    return {**{name: getattr(resolved, name) for name in FROM_SPECIFICATION}, "node_pool": pool}

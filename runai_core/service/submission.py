@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runai_core.model.meta import WIRE
-from runai_core.model.workload import WorkloadType
+from runai_core.model.workload import Workload, WorkloadType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,11 @@ class Submission:
     template: str = ""  # id or name of a template to start from
     keeps: frozenset[tuple[str, str]] = frozenset()  # private secrets and keys that it has, whoever changes it now
     assets: Mapping[str, Any] = field(default_factory=dict)  # environment, compute, datasources: ids or names
+
+
+def of_workload(workload: Workload, **given: Any) -> Submission:
+    """Return what would be sent to submit a workload again, with what is given."""
+    return Submission(name=workload.name, project=workload.meta.project, type=workload.type, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,34 +1,40 @@
 """Use cases of workloads: each authorizes, loads, decides, saves, records."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
 from runai_core import ports, wire
-from runai_core.lifecycle.machine import advance
 from runai_core.lifecycle.members import members_of, scaled
 from runai_core.lifecycle.phases import CLAIMS_QUOTA, Signal
 from runai_core.lifecycle.secrets import private_secrets
-from runai_core.model.errors import Conflict, NotFound, PolicyViolation, StaleVersion, Unavailable, Unsupported
+from runai_core.model.errors import (
+    Conflict,
+    FieldError,
+    InvalidRequest,
+    NotFound,
+    PolicyViolation,
+    StaleVersion,
+    Unavailable,
+    Unsupported,
+)
 from runai_core.model.organization import TENANT, Action, Actor, Scope
 from runai_core.model.roles import resource_of
 from runai_core.model.workload import TYPE_DEFAULTS, HistoryRecord, Pod, Workload, WorkloadType
 from runai_core.policy.tree import get_at
 from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
 from runai_core.service.access import AccessService
-from runai_core.service.changing import signals_of_change
+from runai_core.service.asking import Asking, require_inference
 from runai_core.service.explaining import Explanation, Judge, explained
 from runai_core.service.journal import Journal
-from runai_core.service.revisions import Revisions, Story, launched, next_edition
+from runai_core.service.revisions import Revisions, Story
 from runai_core.service.sight import Sight
-from runai_core.service.submission import Submission
+from runai_core.service.submission import Submission, of_workload
 from runai_core.service.submissions import Preview, Submissions
 
 RESOURCE = "workloads"
-Onto = Callable[[Workload], Awaitable[Workload]]
-INFERENCE = frozenset({WorkloadType.INFERENCE, WorkloadType.DISTRIBUTED_INFERENCE})
 
 
 class WorkloadService:
@@ -54,6 +60,7 @@ class WorkloadService:
         self._submissions = submissions
         self._reconciler = reconciler
         self._revisions = Revisions(backend)
+        self._asking = Asking(backend, journal, submissions, reconciler, self._revisions)
 
     async def submit(self, actor: Actor, submission: Submission) -> Workload:
         """Accept a workload: once this returns, it is not lost.
@@ -138,17 +145,21 @@ class WorkloadService:
         """Stop a workload: its pods end, its resources are free, the object stays. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
         if (frameworks := self._frameworks_of(workload)) is not None:
-            return await self._ask(actor, workload, Signal.STOP_ASKED, frameworks.stop, f"stopped by {actor.name}")
+            return await self._asking.act(
+                actor, workload, Signal.STOP_ASKED, frameworks.stop, f"stopped by {actor.name}"
+            )
         if not TYPE_DEFAULTS[workload.type].can_stop:
             raise Unsupported(f"{workload.key}: {workload.type} workloads cannot be stopped; delete it instead")
-        return await self._signal(actor, workload, Signal.STOP_ASKED, cause=f"stopped by {actor.name}")
+        return await self._asking.signal(actor, workload, Signal.STOP_ASKED, cause=f"stopped by {actor.name}")
 
     async def resume(self, actor: Actor, uid: str) -> Workload:
         """Run a stopped workload again: it waits in its queue like a new one. Idempotent."""
         workload = await self._owned(actor, Action.UPDATE, uid)
         if (frameworks := self._frameworks_of(workload)) is not None:
-            return await self._ask(actor, workload, Signal.RESUME_ASKED, frameworks.run, f"resumed by {actor.name}")
-        return await self._signal(actor, workload, Signal.RESUME_ASKED, cause=f"resumed by {actor.name}")
+            return await self._asking.act(
+                actor, workload, Signal.RESUME_ASKED, frameworks.run, f"resumed by {actor.name}"
+            )
+        return await self._asking.signal(actor, workload, Signal.RESUME_ASKED, cause=f"resumed by {actor.name}")
 
     async def delete(self, actor: Actor, uid: str) -> Workload:
         """Delete a workload and its pods; its record and story are kept for a while. Idempotent."""
@@ -156,11 +167,13 @@ class WorkloadService:
         if workload.meta.deleted_at is not None:
             return workload
         if (frameworks := self._frameworks_of(workload)) is not None:
-            asked = await self._ask(actor, workload, Signal.DELETE_ASKED, frameworks.delete, f"deleted by {actor.name}")
+            asked = await self._asking.act(
+                actor, workload, Signal.DELETE_ASKED, frameworks.delete, f"deleted by {actor.name}"
+            )
             with contextlib.suppress(NotFound):  # it went before it could be kept for the record
                 await self._store.delete(Workload, uid)
             return asked
-        return await self._signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
+        return await self._asking.signal(actor, workload, Signal.DELETE_ASKED, cause=f"deleted by {actor.name}")
 
     async def update(
         self, actor: Actor, uid: str, changes: Mapping[str, Any] | None, *, revision: int | None = None
@@ -174,44 +187,44 @@ class WorkloadService:
             NotFound: there is no such revision. PolicyViolation: a policy forbids it by now.
         """
         workload = await self._owned(actor, Action.UPDATE, uid)
-        _require_inference(workload)
+        require_inference(workload)
         spec, keeps = wire.encode(workload.spec), private_secrets(workload.spec)
         if revision is not None:
             earlier = (await self._revisions.numbered(workload, revision)).workload.spec
             spec, keeps = wire.encode(earlier), keeps | private_secrets(earlier)
-        submission = Submission(
-            name=workload.name,
-            project=workload.meta.project,
-            type=workload.type,
-            spec={**spec, **(changes or {})},
-            keeps=keeps,
-        )
-        resolved, preview = await self._submissions.resolve(actor, submission)
-        if preview.violations:
-            raise PolicyViolation("; ".join(str(error) for error in preview.violations), preview.violations)
-
-        async def changed(present: Workload) -> Workload:
-            is_new = (await self._revisions.keep(present)).workload.spec != resolved.spec
-            edition = next_edition(present, self._clock.now(), actor.name) if is_new else present.edition
-            return replace(
-                present, spec=resolved.spec, origins=resolved.origins, revision=resolved.revision, edition=edition
-            )
-
-        signals = signals_of_change(self._cluster, workload, resolved)
         cause = f"changed by {actor.name}" if revision is None else f"{actor.name} went back to revision {revision}"
-        saved = await self._signal(actor, workload, *signals, cause=cause, onto=changed)
-        await self.note_revision(saved)
-        return saved
+        wanted = of_workload(workload, spec={**spec, **(changes or {})}, keeps=keeps)
+        return await self._asking.respecify(actor, workload, wanted, cause)
+
+    async def change_object(self, actor: Actor, uid: str, wanted: Submission) -> Workload:
+        """Change the object of a framework: its manifest, if there is one, and what was chosen besides.
+
+        Raises:
+            Unsupported: it runs as a native workload, of a type that keeps the specification it was submitted with.
+            Conflict: somebody else decides a field. InvalidRequest: a field is wrong, or cannot be changed.
+        """
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        if not workload.kind:
+            message = f"{workload.key} is no object of a framework: change it as the {workload.type} that it is"
+            raise Unsupported(message)
+        if wanted.manifest is not None and (wanted.kind, wanted.name) != (workload.kind, workload.name):
+            message = f"must be that of the {workload.kind} {workload.name}"
+            raise InvalidRequest.of(FieldError("manifest", message, f"{wanted.kind} {wanted.name}"[:80]))
+        cause = f"changed by {actor.name}"
+        if workload.type is not WorkloadType.EXTERNAL:
+            require_inference(workload)
+            return await self._asking.respecify(actor, workload, wanted, cause)
+        wanted = replace(wanted, project=workload.meta.project, api_version=workload.api_version, kind=workload.kind)
+        return await self._asking.change_object(actor, workload, wanted, cause)
 
     async def note_revision(self, workload: Workload) -> None:
         """Keep the revision that an inference workload is now, for when it is another. Idempotent."""
-        if workload.type in INFERENCE:
-            await self._revisions.keep(workload)
+        await self._asking.note_revision(workload)
 
     async def revisions(self, actor: Actor, uid: str) -> Sequence[Story]:
         """Return the revisions of an inference workload, the first one first; raise Unsupported for another type."""
         workload = await self.get(actor, uid)
-        _require_inference(workload)
+        require_inference(workload)
         return await self._revisions.stories(workload, await self._cluster.pods(workload))
 
     async def revision(self, actor: Actor, uid: str) -> Story:
@@ -332,52 +345,6 @@ class WorkloadService:
     def _frameworks_of(self, workload: Workload) -> Frameworks | None:
         """Return who acts on the workload's object, where others' controllers make its pods."""
         return self._frameworks if workload.type is WorkloadType.EXTERNAL else None
-
-    async def _ask(
-        self, actor: Actor, workload: Workload, signal: Signal, act: Callable[[Workload], Awaitable[None]], cause: str
-    ) -> Workload:
-        """Have the framework's object changed; its phase follows from what its controller makes of that."""
-        await act(workload)
-        await self._journal.event(workload, str(signal), cause, actor=actor.name)
-        try:
-            return await self._store.get_by_uid(Workload, workload.meta.uid)
-        except NotFound:
-            return workload  # it is gone already
-
-    async def _signal(
-        self, actor: Actor, workload: Workload, *signals: Signal, cause: str, onto: Onto | None = None
-    ) -> Workload:
-        """Follow what a user asked for; asking again for what is so already changes nothing.
-
-        `onto` makes of the workload, as it is now, what it shall be besides.
-        """
-        if workload.meta.deleted_at is not None:
-            raise NotFound(f"{workload.key} was deleted")
-        while True:
-            changed, effects = workload if onto is None else await onto(workload), 0
-            for signal in signals:
-                changed, transition = advance(changed, signal, now=self._clock.now(), cause=cause)
-                effects += len(transition.effects)
-            if changed.phase is workload.phase and not effects:
-                return workload
-            try:
-                saved = await self._store.update(launched(changed))
-                break
-            except StaleVersion:
-                workload = await self._store.get_by_uid(Workload, workload.meta.uid)
-        before, after, asked = workload.phase, saved.phase, str(signals[0])
-        if before is after:
-            await self._journal.event(saved, asked, cause, actor=actor.name)
-        else:
-            await self._journal.transition(saved, before, after, signal=asked, cause=cause, actor=actor.name)
-        self._reconciler.poke(saved.meta.uid)
-        return saved
-
-
-def _require_inference(workload: Workload) -> None:
-    if workload.type not in INFERENCE:
-        message = f"{workload.key}: a {workload.type} workload cannot be changed; delete and submit it again"
-        raise Unsupported(message)
 
 
 def _in(project: str) -> Scope:

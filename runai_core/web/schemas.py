@@ -66,26 +66,6 @@ class WorkloadCreate(Body):
     spec: Spec = Field(default_factory=dict)
 
 
-class ManifestMetadata(Body):
-    """What is said of a framework's object besides the object itself."""
-
-    name: Annotated[str | None, Field(description="The object's own name when left out.")] = None
-    use_given_name_as_prefix: Annotated[bool, Field(description="Add a random ending to the name.")] = False
-    project_id: Annotated[Name, Field(description="Id or name of the project.")]
-    cluster_id: Annotated[str | None, Field(description="May be left out: there is one cluster.")] = None
-    category: str | None = None
-    priority: Annotated[str | None, Field(description="Priority class; the default of its kind when left out.")] = None
-    preemptibility: str | None = None
-    node_pools: Annotated[tuple[Name, ...], Field(description="In order of preference.")] = ()
-
-
-class ManifestCreate(Body):
-    """An object of a framework to submit."""
-
-    metadata: ManifestMetadata
-    manifest: Annotated[dict[str, Any], Field(description="apiVersion, kind, metadata, spec.")]
-
-
 class WorkspaceCreate(WorkloadCreate):
     """A workspace: one pod to work in."""
 

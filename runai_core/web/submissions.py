@@ -1,15 +1,28 @@
 """Requests to submit a workload: bodies of the API -> submissions of the service."""
 
+import json
+from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import yaml
+
+from runai_core import wire
 from runai_core.bootstrap import Orchestrator
+from runai_core.lifecycle.secrets import private_secrets
 from runai_core.model.errors import FieldError, InvalidRequest, Unsupported
-from runai_core.model.workload import WorkloadType
+from runai_core.model.workload import PRIORITIES, Workload, WorkloadType
 from runai_core.plugins.types import Native, RunsAsNative, WorkloadKind
 from runai_core.policy.tree import get_at
-from runai_core.service.submissions import Submission
-from runai_core.web.schemas import DistributedCreate, ManifestCreate, WorkloadCreate, canonical, without_nulls
+from runai_core.service.submission import Submission, of_workload
+from runai_core.web.manifest_bodies import ManifestCreate, ManifestUpdate
+from runai_core.web.schemas import (
+    DistributedCreate,
+    WorkloadCreate,
+    canonical,
+    without_nulls,
+)
 from runai_core.web.views.workloads import GROUP_FIELDS
 
 CLI_AGENT = "runai-cli"
@@ -40,16 +53,82 @@ def submission_of(kind: WorkloadType, body: WorkloadCreate, project: str, agent:
     )
 
 
+def manifest_of(body: ManifestCreate | ManifestUpdate) -> dict[str, Any] | None:
+    """Return the manifest that a request brings, in either form; None where it brings none.
+
+    Raises:
+        InvalidRequest: both forms, or text that is no YAML of one object.
+    """
+    encoded = body.manifest_base64_encoded
+    if encoded is None:
+        return body.manifest
+    if body.manifest is not None:
+        raise InvalidRequest.of(FieldError("manifestBase64Encoded", "leave it out, or leave manifest out"))
+    try:
+        text = b64decode(encoded, validate=True)
+        plain = not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        read = json.loads(json.dumps(yaml.safe_load(text), default=str)) if plain else None
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
+        read = None
+    if not isinstance(read, dict):
+        message = "must be YAML of one object without aliases, in base 64"
+        raise InvalidRequest.of(FieldError("manifestBase64Encoded", message, encoded[:80]))
+    return read
+
+
 def framework_submission(body: ManifestCreate, project: str, agent: str, door: Orchestrator) -> Submission:
     """Return what the service is asked to submit: an object of a framework, with the defaults of its kind.
-
-    Without a cluster it is the native workload that its kind's adapter makes of it.
 
     Raises:
         InvalidRequest: the object has no apiVersion, kind or name. Unsupported: no plug-in knows its kind.
     """
-    manifest, given = body.manifest, body.metadata
-    name = given.name or get_at(manifest, "metadata.name")
+    given, manifest = body.metadata, manifest_of(body)
+    if manifest is None:
+        raise InvalidRequest.of(FieldError("manifest", "is required"))
+    kind = _kind_of(manifest, given.name or get_at(manifest, "metadata.name"), door)
+    chosen = {
+        "category": given.category,
+        "priorityClass": given.priority or kind.priority_class,
+        "preemptibility": given.preemptibility,
+        "nodePools": list(given.node_pools) or None,
+    }
+    return Submission(
+        name=str(given.name or get_at(manifest, "metadata.name")),
+        project=project,
+        name_is_prefix=given.use_given_name_as_prefix,
+        source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
+        **_as_object(kind, manifest, chosen, door),
+    )
+
+
+def framework_change(body: ManifestUpdate, workload: Workload, door: Orchestrator) -> Submission:
+    """Return what the service is asked to change an object of a framework to; what is not given stays.
+
+    Raises:
+        InvalidRequest: nothing is given, or as `framework_submission`.
+    """
+    given, manifest = body.metadata, manifest_of(body)
+    if manifest is None and given.category is None and given.priority is None:
+        raise InvalidRequest.of(FieldError("manifest", "there is nothing to change: give it, or something of metadata"))
+    chosen = {
+        "category": given.category or workload.spec.category,
+        "priorityClass": given.priority or (workload.priority_class if workload.priority_class in PRIORITIES else None),
+        "preemptibility": str(workload.preemptibility),
+        "nodePools": list(workload.node_pools) or None,
+    }
+    if manifest is None:
+        spec = {} if workload.type is WorkloadType.EXTERNAL else wire.encode(workload.spec)
+        return of_workload(workload, spec=spec | without_nulls(chosen), api_version=workload.api_version)
+    name = get_at(manifest, "metadata.name") or workload.name
+    kind = _kind_of(manifest, name, door)
+    return replace(
+        of_workload(workload, keeps=private_secrets(workload.spec)),
+        name=str(name),
+        **_as_object(kind, manifest, chosen, door),
+    )
+
+
+def _kind_of(manifest: Mapping[str, Any], name: object, door: Orchestrator) -> WorkloadKind:
     wanted = {"apiVersion": manifest.get("apiVersion"), "kind": manifest.get("kind"), "metadata.name": name}
     wrong = [
         FieldError(f"manifest.{field}", "must be text that is not empty", value)
@@ -58,27 +137,26 @@ def framework_submission(body: ManifestCreate, project: str, agent: str, door: O
     ]
     if wrong:
         raise InvalidRequest.of(*wrong)
-    kind = door.plugins.kind_of(str(wanted["apiVersion"]), str(wanted["kind"]))
+    return door.plugins.kind_of(str(wanted["apiVersion"]), str(wanted["kind"]))
+
+
+def _as_object(
+    kind: WorkloadKind, manifest: Mapping[str, Any], chosen: Mapping[str, Any], door: Orchestrator
+) -> dict[str, Any]:
+    """Return the members of a submission that make it one of an object.
+
+    Without a cluster it is the native workload that its kind's adapter makes of it.
+    """
     form = _native(kind, manifest) if door.settings.backend == "local" else None
-    chosen = {
-        "category": given.category,
-        "priorityClass": given.priority or kind.priority_class,
-        "preemptibility": given.preemptibility,
-        "nodePools": list(given.node_pools) or None,
+    return {
+        "type": form.type if form else WorkloadType.EXTERNAL,
+        "spec": {**(form.spec if form else {}), **without_nulls(chosen)},
+        "master_spec": form.master_spec if form else None,
+        "has_master": form.has_master if form else True,
+        "api_version": kind.api_version,
+        "kind": kind.kind,
+        "manifest": manifest,
     }
-    return Submission(
-        name=str(name),
-        project=project,
-        type=form.type if form else WorkloadType.EXTERNAL,
-        spec={**(form.spec if form else {}), **{key: value for key, value in chosen.items() if value is not None}},
-        master_spec=form.master_spec if form else None,
-        has_master=form.has_master if form else True,
-        name_is_prefix=given.use_given_name_as_prefix,
-        source="CLI" if agent.startswith(CLI_AGENT) else "Control-plane",
-        api_version=kind.api_version,
-        kind=kind.kind,
-        manifest=manifest,
-    )
 
 
 def _native(kind: WorkloadKind, manifest: Mapping[str, Any]) -> Native:

@@ -18,12 +18,14 @@ from runai_core.backends.kubernetes.codec.rows import row_of
 from runai_core.backends.kubernetes.external import STOPPED_ANNOTATION, ExternalRows
 from runai_core.backends.kubernetes.kinds import Kinds
 from runai_core.backends.kubernetes.names import (
+    CATEGORY_LABEL,
     NODE_POOL_LABELS,
     PREEMPTIBILITY_LABEL,
     PRIORITY_LABEL,
     QUEUE_LABELS,
     USER_LABEL,
 )
+from runai_core.backends.kubernetes.replacing import replaced
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, Resource
 from runai_core.backends.kubernetes.tenancy import namespace_of
 from runai_core.backends.kubernetes.world import World
@@ -88,6 +90,31 @@ class KubernetesFrameworks:
         resource = await self._resource(workload)
         namespace = self._namespace(workload)
         await self._api.delete(resource, workload.meta.name, namespace, uid=workload.meta.uid)
+
+    async def change(self, workload: Workload) -> None:
+        """Make the object what `workload.manifest` says, by server-side apply; one that is stopped stays so.
+
+        Without a manifest, only its labels follow. Raises:
+            Conflict: somebody else decides a field, and differs. InvalidRequest: a field cannot be changed.
+        """
+        place = await self._place(workload)
+        if not workload.manifest:
+            labels = chosen_labels(workload)
+            await self._change(place, lambda item: with_labels(item, labels), {})
+            return
+        body = submitted(workload, place.namespace)
+        if (kind := self._kind(workload)) is not None:
+            kind.adapter.pod_groups(body)
+        answer = await replaced(self._api, place.resource, body, place.uid, lambda item: self._kept(workload, item))
+        self._world.crd(place.resource).note(answer)
+
+    def _kept(self, workload: Workload, was: Object) -> Callable[[Object], Object]:
+        """Return what keeps an object stopped that was; it is as it shall be when it runs again."""
+        stopped = (was["metadata"].get("annotations") or {}).get(STOPPED_ANNOTATION)
+        if stopped is None:
+            return lambda body: body
+        adapter = self._suspends(workload, "stopped")
+        return lambda body: with_note(dict(adapter.suspend(body)), STOPPED_ANNOTATION, stopped)
 
     async def submit(self, workload: Workload) -> Workload:
         """Create the object of `workload.manifest` in the project's namespace, its pods under our scheduler.
@@ -185,15 +212,7 @@ def submitted(workload: Workload, namespace: str) -> Object:
     if not manifest:
         raise InvalidRequest.of(FieldError("manifest", "must be an object of a framework"))
     meta = manifest.get("metadata") or {}
-    labels = {
-        QUEUE_LABELS[0]: workload.meta.project,
-        PRIORITY_LABEL: workload.priority_class,
-        PREEMPTIBILITY_LABEL: str(workload.preemptibility),
-        USER_LABEL: _label(workload.meta.created_by),
-    }
-    if workload.node_pools and workload.node_pools[0] != DEFAULT_NODE_POOL:
-        labels[NODE_POOL_LABELS[0]] = workload.node_pools[0]
-    chosen = {name: value for name, value in labels.items() if value}
+    chosen = chosen_labels(workload)
     for unwanted in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "generateName"):
         meta.pop(unwanted, None)
     meta |= {
@@ -206,6 +225,32 @@ def submitted(workload: Workload, namespace: str) -> Object:
     if "spec" in body:
         body["spec"] = _scheduled(body["spec"])
     return body
+
+
+def chosen_labels(workload: Workload) -> dict[str, str]:
+    """Return the labels that say of an object what was chosen besides it."""
+    labels = {
+        QUEUE_LABELS[0]: workload.meta.project,
+        PRIORITY_LABEL: workload.priority_class,
+        PREEMPTIBILITY_LABEL: str(workload.preemptibility),
+        USER_LABEL: _label(workload.meta.created_by),
+        CATEGORY_LABEL: workload.spec.category or "",
+    }
+    if workload.node_pools and workload.node_pools[0] != DEFAULT_NODE_POOL:
+        labels[NODE_POOL_LABELS[0]] = workload.node_pools[0]
+    return {name: value for name, value in labels.items() if value}
+
+
+def with_labels(item: Object, labels: Mapping[str, str]) -> Object:
+    """Return an object with these labels besides its own."""
+    meta = item["metadata"]
+    return {**item, "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}}
+
+
+def with_note(item: Object, name: str, text: str) -> Object:
+    """Return an object with this annotation besides its own."""
+    meta = item["metadata"]
+    return {**item, "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), name: text}}}
 
 
 def _scheduled(part: Any) -> Any:

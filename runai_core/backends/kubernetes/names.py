@@ -67,6 +67,9 @@ MACHINE_NODE_LABEL, MACHINE_NODES = "nvidia.com/gpu.workload.config", ("vm-passt
 USER_LABEL = "user"
 """Label of a pod: who submitted it (Run:ai, KAI)."""
 
+CATEGORY_LABEL = "run.ai/category"
+"""Label of a framework's object: what the work is for, where that is not what its kind is for (ours)."""
+
 NODE_TYPE_LABEL = "run.ai/type"
 """Label of a node: its type (Run:ai)."""
 

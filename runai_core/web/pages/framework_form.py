@@ -16,6 +16,7 @@ from runai_core.plugins.types import RunsAsNative
 from runai_core.ports import Query
 from runai_core.service.submissions import Preview, Submission
 from runai_core.web.context import Door
+from runai_core.web.manifest_bodies import ManifestCreate
 from runai_core.web.pages import editing
 from runai_core.web.pages.bodies import validated
 from runai_core.web.pages.editing import NOTHING, Refusal
@@ -23,7 +24,6 @@ from runai_core.web.pages.form_kinds import FRAMEWORK
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, posted_of, text_of, with_errors
 from runai_core.web.pages.values import line_of, yaml_of, yaml_text
-from runai_core.web.schemas import ManifestCreate
 from runai_core.web.submissions import framework_submission
 
 MANIFEST = "manifest"

@@ -1,16 +1,22 @@
 """Revisions of inference workloads: each change is kept, is looked at, and can be gone back to."""
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from runai_core.model.meta import Meta
+from runai_core.model.organization import SYSTEM
 from runai_core.model.revisions import Revision
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Edition, Phase, Pod, PodSpec, PodStatus, Workload, WorkloadType
 from runai_core.ports import Query
+from runai_core.service.asking import Asking
+from runai_core.service.explaining import Judge
 from runai_core.service.revisions import Revisions
+from runai_core.service.submission import of_workload
+from runai_core.service.submissions import Submissions
 
 pytestmark = pytest.mark.asyncio
 
@@ -172,11 +178,13 @@ async def test_the_oldest_are_forgotten_when_there_are_many(api: Any) -> None:
 
 async def test_two_changes_at_once_are_two_revisions(api: Any) -> None:
     uid = (await api.submit("llm", "inferences", spec=SPEC))["id"]
-    store = api.orchestrator.backend.store
-    raced = Racing(store, uid)
-    service = api.orchestrator.workloads
-    service._store = raced
-    await changed(api, uid, spec={"image": "mine"})
+    server = await api.move(uid, Phase.RUNNING)
+    backend = replace(api.orchestrator.backend, store=Racing(api.orchestrator.backend.store, uid))
+    submissions = Submissions(backend, api.orchestrator.policies)
+    judge = cast("Judge", SimpleNamespace(poke=lambda _: None))
+    asking = Asking(backend, api.orchestrator.journal, submissions, judge, Revisions(backend))
+
+    await asking.respecify(SYSTEM, server, of_workload(server, spec={**SPEC, "image": "mine"}), "changed")
 
     assert [(item["number"], item["images"]) for item in await revisions(api, uid)] == [
         (1, ["one"]),
@@ -198,7 +206,7 @@ class Racing:
         if isinstance(item, Workload) and not self._raced:
             self._raced = True
             present = await self._inner.get_by_uid(Workload, self._uid)
-            edition = replace(item.edition, number=2, first_attempt=present.attempt)
+            edition = replace(item.edition, first_attempt=present.attempt)
             theirs = replace(present.spec, image="theirs")
             await self._inner.update(replace(present, spec=theirs, edition=edition))
         return await self._inner.update(item)

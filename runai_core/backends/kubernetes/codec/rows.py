@@ -10,7 +10,7 @@ from runai_core.backends.kubernetes.codec.external import Seen
 from runai_core.backends.kubernetes.codec.groups import group_of
 from runai_core.backends.kubernetes.codec.groups import top_owner as read_top_owner
 from runai_core.backends.kubernetes.codec.values import annotations_of, created_at, first_of, labels_of
-from runai_core.backends.kubernetes.names import NODE_POOL_LABELS, TOP_OWNER_ANNOTATION, USER_LABEL
+from runai_core.backends.kubernetes.names import CATEGORY_LABEL, NODE_POOL_LABELS, TOP_OWNER_ANNOTATION, USER_LABEL
 from runai_core.model.decision import Reason, Verdict
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
@@ -44,7 +44,7 @@ def row_of(about: Object, seen: Seen, *, project: str, classes: Mapping[str, int
         api_version=about["apiVersion"],
         kind=about["kind"],
         manifest=seen.owner,
-        category=kind.category if kind is not None else "Train",
+        category=labels_of(about).get(CATEGORY_LABEL) or (kind.category if kind is not None else "Train"),
         source="Other",
         node_pool=pool,
         node_pools=(pool,),

@@ -11,6 +11,7 @@ from runai_core.backends.kubernetes.codec.deployments import (
     is_of_attempt,
     is_rolled,
     ranked,
+    revision_of,
 )
 from runai_core.backends.kubernetes.codec.places import Place
 from runai_core.lifecycle.gang import RunContext, gang_of
@@ -98,6 +99,30 @@ def test_a_deployment_is_of_the_attempt_that_its_pods_are_of() -> None:
     assert is_of_attempt(deployment(a_server(attempt=2)), 2)
     assert not is_of_attempt(deployment(a_server(attempt=2)), 3)
     assert not is_of_attempt({"spec": {"replicas": 1}}, 1)
+
+
+def counted(uid: str = "u-1", attempt: int = 2, seen: int = 5, **status: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"runai/attempt": str(attempt)}}}
+    meta = {
+        "generation": 5,
+        "labels": {"runai/workload-uid": uid},
+        "annotations": {"deployment.kubernetes.io/revision": "7"},
+    }
+    return {"metadata": meta, "spec": {"template": template}, "status": {"observedGeneration": seen, **status}}
+
+
+@pytest.mark.parametrize(
+    ("known", "name"),
+    [
+        pytest.param(counted(), "7", id="a Deployment's number"),
+        pytest.param(counted(latestCreatedRevisionName="llm-00002"), "llm-00002", id="Knative's name"),
+        pytest.param(counted(attempt=1), "", id="a Deployment that is still of the specification before"),
+        pytest.param(counted(seen=4), "", id="one that its controller has not looked at"),
+        pytest.param(counted(uid="other"), "", id="somebody else's"),
+    ],
+)
+def test_what_the_cluster_calls_a_revision(known: dict[str, Any], name: str) -> None:
+    assert revision_of(known, replace(a_server(attempt=2), meta=Meta(name="llm", uid="u-1"))) == name
 
 
 OWNERS = [

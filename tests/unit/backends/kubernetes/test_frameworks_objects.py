@@ -7,6 +7,8 @@ import yaml
 
 from runai_core.backends.kubernetes.codec.patches import difference
 from runai_core.backends.kubernetes.frameworks import submitted
+from runai_core.backends.kubernetes.names import FIELD_MANAGER
+from runai_core.backends.kubernetes.replacing import joined_records
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.snapshot import Preemptibility
@@ -85,3 +87,33 @@ def test_every_pod_of_it_is_under_our_scheduler_unless_it_names_another() -> Non
 def test_nothing_cannot_be_submitted() -> None:
     with pytest.raises(InvalidRequest, match="manifest"):
         submitted(a_workload("{}"), "ns")
+
+
+def record(manager: str, operation: str, *fields: str, sub: str = "") -> Object:
+    found: Object = {"manager": manager, "operation": operation, "fieldsV1": {f"f:{name}": {} for name in fields}}
+    return {**found, "subresource": sub} if sub else found
+
+
+RECORDS: dict[str, tuple[list[Object], list[Object]]] = {
+    "what we created": (
+        [record("runai", "Update", "a"), record("other", "Update", "b")],
+        [record("other", "Update", "b"), record("runai", "Apply", "a")],
+    ),
+    "what we applied and stopped later": (
+        [record("runai", "Apply", "a"), record("runai", "Update", "b")],
+        [record("runai", "Apply", "a", "b")],
+    ),
+    "what we only applied": ([record("runai", "Apply", "a")], [record("runai", "Apply", "a")]),
+    "a status that we wrote": (
+        [record("runai", "Update", "a", sub="status")],
+        [record("runai", "Update", "a", sub="status")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("records", "joined"), RECORDS.values(), ids=RECORDS)
+def test_all_that_we_wrote_counts_as_applied(records: list[Object], joined: list[Object]) -> None:
+    ours = [{**item, "manager": FIELD_MANAGER} if item["manager"] == "runai" else item for item in records]
+    wanted = [{**item, "manager": FIELD_MANAGER} if item["manager"] == "runai" else item for item in joined]
+
+    assert joined_records(ours) == wanted
