@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.errors import NotFound
+from runai_core.model.nodes import NodePool
 from runai_core.model.organization import SYSTEM, Actor, Project
 from runai_core.model.workload import Workload
 from runai_core.ports import Filter, Page, Query
@@ -25,6 +26,17 @@ async def page_of_workloads(door: Orchestrator, actor: Actor, given: listing.Wor
     if given.project_id:
         query = replace(query, project=(await door.organization.get_project(actor, given.project_id)).name)
     return await door.workloads.list(actor, query)
+
+
+async def with_topology(door: Orchestrator, actor: Actor, pool: NodePool, ref: str | None) -> NodePool:
+    """Return the pool with the network topology of this id or name; empty: with none; None: as it is.
+
+    Raises:
+        InvalidRequest: there is no such topology.
+    """
+    if ref is None:
+        return pool
+    return replace(pool, network_topology=await door.topologies.chosen(actor, ref))
 
 
 async def around(door: Orchestrator, project: Project) -> Directory:

@@ -26,6 +26,7 @@ from runai_core.web.pages import (
     roles,
     settings,
     templates,
+    topologies,
     workloads,
 )
 
@@ -45,6 +46,7 @@ def routers() -> tuple[APIRouter, ...]:
         assets.router,
         templates.router,
         clusters.router,
+        topologies.router,
         access.router,
         roles.router,
         accounts.router,

@@ -10,12 +10,14 @@ from runai_core.model.assets import Asset, AssetKind
 from runai_core.model.errors import Forbidden, NotFound
 from runai_core.model.organization import Action, Actor, Scope
 from runai_core.service.assets import RESOURCES, AssetDraft
+from runai_core.service.storage import ClassStatus
 from runai_core.web.context import Door
 from runai_core.web.pages import asset_form, editing, rights
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import Posted, posted_of, text_of
 from runai_core.web.pages.listing import table_page
+from runai_core.web.pages.storage_choice import with_classes
 from runai_core.web.pages.tables import Cell, Column
 
 router = page_router("/assets")
@@ -178,6 +180,9 @@ async def _form(
     credentials = await _credentials(door, actor)
     deeds = await rights.deeds_on(door, actor, RESOURCES[kind], _place(asset)) if asset else frozenset(Action)
     is_ours = asset is not None and asset.scope_type == "system"
+    sections = asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None)
+    if kind is AssetKind.PVC:
+        sections = with_classes(sections, await _classes(door, actor, asset))
     return editing.form_page(
         request,
         asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None),
@@ -214,6 +219,17 @@ async def _credentials(door: Orchestrator, actor: Actor) -> dict[AssetKind, list
     for asset in listed:
         found.setdefault(asset.kind, []).append((asset.meta.uid, asset.title))
     return found
+
+
+async def _classes(door: Orchestrator, actor: Actor, asset: Asset | None) -> Sequence[ClassStatus]:
+    """Return the storage classes of the cluster that a data source is for; none where they differ by cluster."""
+    try:
+        clusters = [item.cluster.meta.uid for item in await door.clusters.list(actor)]
+        own = asset.scope if asset and asset.scope_type == "cluster" else ""
+        cluster = own or (clusters[0] if len(clusters) == 1 else "")
+        return await door.storage.classes(actor, cluster) if cluster else ()
+    except Forbidden:
+        return ()
 
 
 async def _question(door: Orchestrator, asset: Asset) -> Question:

@@ -1,6 +1,6 @@
 """Clusters: their state, and how one is connected. A join token is shown once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +8,7 @@ from starlette.responses import Response
 from runai_core.model.clusters import ClusterState
 from runai_core.model.organization import Action, Scope
 from runai_core.service.clusters import CONFIGURATION, ClusterStatus
+from runai_core.service.topologies import RESOURCE as TOPOLOGIES
 from runai_core.web.context import Door
 from runai_core.web.pages import editing, rights
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
@@ -36,6 +37,7 @@ COLUMNS = (
     Column("kubernetes", "Kubernetes version"),
     Column("version", "Version"),
     Column("domain", "URL"),
+    Column("topologies", "Network topologies"),
     Column("created", "Created"),
     Column("uuid", "UUID"),
 )
@@ -44,7 +46,8 @@ COLUMNS = (
 @router.get("")
 async def list_clusters(request: Request, door: Door, actor: Viewer) -> Response:
     """Show all clusters of the tenant."""
-    rows = [_row(item) for item in await door.clusters.list(actor)]
+    topologies = await _topologies(door, actor)
+    rows = [_row(item, topologies) for item in await door.clusters.list(actor)]
     several = door.clusters.is_control_plane
     alone = "This orchestrator is one cluster. Several are shown together by a control plane: `runai control-plane up`."
     return table_page(
@@ -126,7 +129,17 @@ def _place(found: ClusterStatus) -> Scope:
     return Scope("cluster", found.cluster.meta.uid)
 
 
-def _row(status: ClusterStatus) -> dict[str, Cell]:
+async def _topologies(door: Door, actor: Viewer) -> Mapping[str, Sequence[str]]:
+    """Return the names of the network topologies, by the id of their cluster; none for who may not see them."""
+    found: dict[str, list[str]] = {}
+    if await rights.allowed(door.access.require(actor, Action.READ, TOPOLOGIES)):
+        own = await door.clusters.default_id()
+        for item in await door.topologies.listed(actor):
+            found.setdefault(item.topology.scope or own, []).append(item.topology.name)
+    return found
+
+
+def _row(status: ClusterStatus, topologies: Mapping[str, Sequence[str]]) -> dict[str, Cell]:
     cluster, (text, badge) = status.cluster, STATES[status.state]
     gpus = sum(node.gpu_count for node in status.nodes)
     return {
@@ -139,6 +152,7 @@ def _row(status: ClusterStatus) -> dict[str, Cell]:
         "kubernetes": Cell(text=status.facts.kubernetes_version),
         "version": Cell(text=status.facts.version),
         "domain": Cell(text=cluster.domain),
+        "topologies": Cell(text=", ".join(topologies.get(cluster.meta.uid, ()))),
         "created": Cell(time=cluster.meta.created_at),
         "uuid": Cell(text=cluster.meta.uid),
     }

@@ -76,6 +76,7 @@ NAVIGATION: tuple[tuple[str, tuple[Link, ...]], ...] = (
         (
             Link("/node-pools", "Node pools", "nodepools"),
             Link("/nodes", "Nodes", "nodes"),
+            Link("/topologies", "Network topologies", "network-topologies"),
             Link("/clusters", "Clusters", "cluster"),
             Link("/assets", "Assets"),
             Link("/templates", "Templates", "templates"),

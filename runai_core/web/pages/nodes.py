@@ -18,6 +18,7 @@ from runai_core.ports import Filter, Op, Query
 from runai_core.service.organization import CLUSTER, UnitStatus
 from runai_core.web.changes import changed_node_pool, new_node_pool
 from runai_core.web.context import Door
+from runai_core.web.lookup import with_topology
 from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
 from runai_core.web.pages import editing, pool_form, rights
 from runai_core.web.pages.bodies import validated
@@ -44,6 +45,7 @@ POOLS = (
     Column("label", "Node label"),
     Column("placement", "Placement (GPU, CPU)"),
     Column("runtime", "Guaranteed run time"),
+    Column("topology", "Network topology"),
 )
 
 NODES = (
@@ -104,7 +106,9 @@ async def create_pool(request: Request, door: Door, actor: Viewer) -> Response:
     body, errors = pool_form.body_of(posted, pool_form.posted_pool(NodePool(meta=Meta(name=""))))
 
     async def create() -> NodePool:
-        return await door.organization.create_node_pool(actor, new_node_pool(validated(NodePoolCreate, body)))
+        given = validated(NodePoolCreate, body)
+        wanted = await with_topology(door, actor, new_node_pool(given), given.network_topology_id)
+        return await door.organization.create_node_pool(actor, wanted)
 
     pool, refusal = await editing.tried(errors, create, name="name")
     if pool is None:
@@ -128,8 +132,9 @@ async def update_pool(request: Request, ref: str, door: Door, actor: Viewer) -> 
     errors += changed_meanwhile(posted, pool.meta)
 
     async def update() -> NodePool:
-        changed = changed_node_pool(pool, validated(NodePoolUpdate, body))
-        return await door.organization.update_node_pool(actor, changed)
+        given = validated(NodePoolUpdate, body)
+        wanted = await with_topology(door, actor, changed_node_pool(pool, given), given.network_topology_id)
+        return await door.organization.update_node_pool(actor, wanted)
 
     changed, refusal = await editing.tried(errors, update)
     if changed is None:
@@ -259,6 +264,7 @@ def _pool_row(pool: NodePool, nodes: Sequence[Node], held: Mapping[str, Resource
         "nodes": Cell(text=str(len(nodes)), value=len(nodes)),
         **_cells(pool_quotas(nodes, held.get(pool.name, Resources()))),
         "label": Cell(text=label),
+        "topology": Cell(text=pool.network_topology or "none"),
         "placement": Cell(text=f"{pool.gpu_placement}, {pool.cpu_placement}"),
         "runtime": Cell(
             text=pool_form.length_text(int(pool.min_guaranteed_runtime)) if pool.min_guaranteed_runtime else "none",
@@ -304,7 +310,9 @@ async def _form(
     may_delete = pool is not None and not is_default and Action.DELETE in deeds
     return editing.form_page(
         request,
-        pool_form.sections_of(posted, is_new=pool is None, is_default=is_default),
+        pool_form.sections_of(
+            posted, tuple(await door.topologies.ids(actor)), is_new=pool is None, is_default=is_default
+        ),
         refusal,
         may_save=(Action.UPDATE if pool else Action.CREATE) in deeds,
         title=(f"Node pool {pool.name}" if pool else "New node pool"),

@@ -1,5 +1,6 @@
 """The form of a node pool."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from runai_core.model.errors import FieldError
@@ -13,6 +14,7 @@ __all__ = ["body_of", "length_text", "posted_pool", "sections_of"]
 _CONFIGURATION = "schedulingConfiguration"
 _FAIR = f"{_CONFIGURATION}.timeBasedFairShare"
 _RUNTIME = f"{_CONFIGURATION}.minGuaranteedRuntime"
+_TOPOLOGY = "networkTopologyId"
 _PLACEMENTS = tuple(Option(name.value) for name in PlacementStrategy)
 
 
@@ -24,6 +26,7 @@ def posted_pool(pool: NodePool) -> dict[str, list[str]]:
         "labelValue": pool.label_value,
         "placementStrategy.gpu": pool.gpu_placement,
         "placementStrategy.cpu": pool.cpu_placement,
+        _TOPOLOGY: pool.network_topology,
         _RUNTIME: length_text(int(pool.min_guaranteed_runtime)),
         f"{_FAIR}.enabled": str(pool.time_based_fair_share).lower(),
         f"{_FAIR}.historyWeight": f"{pool.fair_share_history_weight:g}",
@@ -55,8 +58,8 @@ def body_of(posted: Posted, before: Posted) -> tuple[dict[str, Any], list[FieldE
     return body, errors
 
 
-def sections_of(posted: Posted, *, is_new: bool, is_default: bool) -> tuple[Section, ...]:
-    """Return the form with what was posted in it."""
+def sections_of(posted: Posted, topologies: Sequence[str], *, is_new: bool, is_default: bool) -> tuple[Section, ...]:
+    """Return the form with what was posted in it; `topologies` are the names of those to choose from."""
 
     def given(name: str, label: str, text: str = "", **more: Any) -> Input:
         return Input(name=name, label=label, value=text_of(posted, name), help=text, **more)
@@ -71,12 +74,22 @@ def sections_of(posted: Posted, *, is_new: bool, is_default: bool) -> tuple[Sect
     )
     choice: dict[str, Any] = {"widget": Widget.SELECT, "required": True}
     spread = "binpack fills nodes, spread uses many, fragmentation keeps room for what was asked for before."
+    known = dict.fromkeys((*topologies, *filter(None, [text_of(posted, _TOPOLOGY)])))
+    near = Input(
+        name=_TOPOLOGY,
+        label="Network topology",
+        widget=Widget.SELECT,
+        value=text_of(posted, _TOPOLOGY),
+        options=tuple(Option(name) for name in known),
+        help="Gangs that say nothing themselves are kept near by it.",
+    )
     general = (
         given("name", "Name", "Lower-case letters, digits and '-'.", required=is_new, locked=not is_new),
         *which,
         given("placementStrategy.gpu", "GPU placement", spread, options=_PLACEMENTS, **choice),
         given("placementStrategy.cpu", "CPU placement", "For pods without GPUs.", options=_PLACEMENTS, **choice),
         given(_RUNTIME, "Guaranteed run time", "Preemptible work is not evicted before, for example 30m."),
+        *((near,) if known else ()),
     )
     return Section(title="", inputs=general), Section(
         title="Time-based fair share",

@@ -1,6 +1,5 @@
 """Node pools: partitions of the nodes by a label; each is scheduled alone."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -13,6 +12,7 @@ from runai_core.web.answers.base import Count
 from runai_core.web.answers.organization import NodePoolItem, NodePoolList
 from runai_core.web.changes import changed_node_pool, new_node_pool
 from runai_core.web.context import Door, Names, Who, directory
+from runai_core.web.lookup import with_topology
 from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
 from runai_core.web.submissions import check_cluster
 from runai_core.web.views.organization import node_pool_item
@@ -45,7 +45,7 @@ async def count_node_pools(door: Door, actor: Who, given: Annotated[listing.Coun
 async def create_node_pool(door: Door, actor: Who, body: NodePoolCreate) -> NodePoolItem:
     """The nodes that have the label move into it."""
     await check_cluster(body.cluster_id, door)
-    pool = await with_topology(door, actor, new_node_pool(body), body)
+    pool = await with_topology(door, actor, new_node_pool(body), body.network_topology_id)
     return await _shown(door, actor, await door.organization.create_node_pool(actor, pool))
 
 
@@ -60,7 +60,7 @@ async def get_node_pool(node_pool_id: str, door: Door, actor: Who) -> NodePoolIt
 async def update_node_pool(node_pool_id: str, door: Door, actor: Who, body: NodePoolUpdate) -> NodePoolItem:
     """What is left out stays."""
     pool = await door.organization.get_node_pool(actor, node_pool_id)
-    changed = await with_topology(door, actor, changed_node_pool(pool, body), body)
+    changed = await with_topology(door, actor, changed_node_pool(pool, body), body.network_topology_id)
     return await _shown(door, actor, await door.organization.update_node_pool(actor, changed))
 
 
@@ -71,13 +71,6 @@ async def delete_node_pool(node_pool_id: str, door: Door, actor: Who) -> NodePoo
     shown = await _shown(door, actor, pool)
     await door.organization.delete_node_pool(actor, pool.meta.uid)
     return shown
-
-
-async def with_topology(door: Orchestrator, actor: Actor, pool: NodePool, body: NodePoolUpdate) -> NodePool:
-    """Return the pool with the network topology that the body names; left out, it stays."""
-    if body.network_topology_id is None:
-        return pool
-    return replace(pool, network_topology=await door.topologies.chosen(actor, body.network_topology_id))
 
 
 async def _shown(door: Orchestrator, actor: Actor, pool: NodePool) -> NodePoolItem:

@@ -149,6 +149,8 @@ def test_an_asset_survives_being_shown_and_sent_back(kind: AssetKind, spec: dict
         "/templates/new",
         "/clusters",
         "/clusters/default",
+        "/topologies",
+        "/topologies/new",
     ],
 )
 async def test_each_page_opens_in_html_that_runs_nothing(api: Any, path: str) -> None:

@@ -32,6 +32,8 @@ PATHS = (
     "/templates/new",
     "/clusters",
     "/clusters/default",
+    "/topologies",
+    "/topologies/new",
     "/access-rules",
     "/access-rules/new",
     "/users",
