@@ -185,7 +185,7 @@ async def _form(
         sections = with_classes(sections, await _classes(door, actor, asset))
     return editing.form_page(
         request,
-        asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None),
+        sections,
         refusal,
         prefixes=PREFIXES,
         may_save=Action.UPDATE in deeds and not is_ours,
