@@ -89,7 +89,6 @@ class Binder:
         self._wake = wake
         self._take_back = take_back
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._waits: dict[str, float] = {}  # group -> seconds that it waited after its newest failure
         self.under_way = UnderWay()  # pods
 
@@ -105,7 +104,7 @@ class Binder:
         outcomes: dict[str, Outcome] = {}
         gangs: dict[str, list[Order]] = {}
         for bind in binds:
-            pod = self._pod(bind.pod)
+            pod = self._world.pods.named(bind.pod)
             outcomes[bind.pod] = _outcome(pod)
             if pod is not None and outcomes[bind.pod] is Outcome.APPLIED and bind.pod not in self._snapshots:
                 gangs.setdefault(bind.pod_group, []).append(Order(bind, pod))
@@ -115,23 +114,12 @@ class Binder:
             self._begin(group, orders)
         return outcomes
 
-    async def close(self) -> None:
-        """Let what is under way end, for a moment; then give up."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     # -- one gang
 
     def _begin(self, group: str, orders: list[Order]) -> None:
         for order in orders:
             self._snapshots.assume(order.bind.pod, order.uid, order.bind.node, order.bind.gpu_groups)
-        self.under_way.begin(len(orders))
-        task = asyncio.create_task(self._carry_out(group, orders))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.under_way.start(self._carry_out(group, orders), len(orders))
 
     async def _carry_out(self, group: str, orders: list[Order]) -> None:
         started = asyncio.get_running_loop().time()
@@ -143,8 +131,7 @@ class Binder:
             self._wake()
         finally:
             self.figures.seconds.append(asyncio.get_running_loop().time() - started)
-            self.under_way.end(len(orders))
-            if self.pending == 0:
+            if self.pending == len(orders):  # the others are done, and these are now
                 asyncio.get_running_loop().call_later(SETTLE, self._settled)
 
     def _settled(self) -> None:
@@ -310,10 +297,6 @@ class Binder:
         if pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
             return STALE
         return AGAIN if isinstance(error, Unavailable) else error.message
-
-    def _pod(self, name: str) -> Object | None:
-        namespace, _, bare = name.partition("/")
-        return self._world.pods.get(bare, namespace)
 
 
 GONE = "the pod is gone"

@@ -86,7 +86,7 @@ class KubernetesCluster:
 
     async def close(self) -> None:
         """Stop; bindings and evictions that are under way are given a moment."""
-        await asyncio.gather(self.binder.close(), self.evictor.close())
+        await asyncio.gather(self.binder.under_way.close(), self.evictor.under_way.close())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -93,14 +93,14 @@ class PodConditions:
             self._put(key, verdict)
 
     async def _write(self, key: str, verdict: Verdict) -> None:
-        namespace, _, name = key.partition("/")
-        pod = self._world.pods.get(name, namespace)
+        pod = self._world.pods.named(key)
         if pod is None or not self._waits(key, verdict.pod_group):
             return
         body = pod_condition(pod, verdict, self._clock.now())
         if body is None:
             return
-        await self._api.patch(PODS, name, body, namespace, sub="status", kind="strategic")
+        meta = pod["metadata"]
+        await self._api.patch(PODS, meta["name"], body, meta["namespace"], sub="status", kind="strategic")
         self._recorder.tell(About.of(pod, "Pod", "v1"), "FailedScheduling", verdict.message, warning=True)
 
     def _waits(self, key: str, group: str) -> bool:

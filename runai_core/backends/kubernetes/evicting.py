@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec.conditions import stated
+from runai_core.backends.kubernetes.codec.values import key_of
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS
 from runai_core.backends.kubernetes.snapshot import Snapshots
@@ -50,7 +51,6 @@ class Evictor:
         self._clock = clock
         self._wake = wake
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
         self.under_way = UnderWay()
         self.evicted: dict[str, int] = {}  # by action, for metrics
         self.refused = 0
@@ -59,8 +59,7 @@ class Evictor:
         """Begin to carry out evictions; return what is known of each at once."""
         outcomes: dict[str, Outcome] = {}
         for eviction in evictions:
-            namespace, _, name = eviction.pod.partition("/")
-            pod = self._world.pods.get(name, namespace)
+            pod = self._world.pods.named(eviction.pod)
             if pod is None:
                 outcomes[eviction.pod] = Outcome.GONE
             elif not pod["spec"].get("nodeName") or eviction.pod in self._snapshots:
@@ -68,7 +67,7 @@ class Evictor:
             else:
                 outcomes[eviction.pod] = Outcome.APPLIED
                 self._snapshots.assume_leaving(eviction.pod, pod["metadata"]["uid"])
-                self._keep(self._evict(pod, eviction))
+                self.under_way.start(self._evict(pod, eviction))
         self._tell_groups(evictions, outcomes)
         return outcomes
 
@@ -80,15 +79,7 @@ class Evictor:
             await self._api.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"])
         except RunaiError as error:
             log.warning("pod %s/%s could not be taken back: %s", meta["namespace"], meta["name"], error.message)
-            self._snapshots.forget(f"{meta['namespace']}/{meta['name']}")
-
-    async def close(self) -> None:
-        """Let what is under way end, for a moment; then give up."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._snapshots.forget(key_of(pod))
 
     async def _evict(self, pod: Object, eviction: Evict) -> None:
         error = ""
@@ -142,22 +133,11 @@ class Evictor:
             if outcomes[eviction.pod] is Outcome.APPLIED:
                 counts.setdefault(eviction.pod_group, []).append(eviction)
         for group, mine in counts.items():
-            namespace, _, name = group.partition("/")
-            item = self._world.pod_groups.get(name, namespace)
+            item = self._world.pod_groups.named(group)
             if item is not None:
                 about = About.of(item, POD_GROUPS.kind, POD_GROUPS.api_version)
                 count = f"{len(mine)} pod{'s' if len(mine) > 1 else ''}"
                 self._recorder.tell(about, EVICTED, f"{_text(mine[0])} ({count})", warning=True)
-
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        self.under_way.begin()
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.under_way.end()
 
 
 AGAIN = "it changes all the time"

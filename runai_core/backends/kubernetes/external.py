@@ -212,8 +212,7 @@ class ExternalRows:
     def _forget_groups(self, keys: Iterable[str]) -> None:
         """Forget the groups that are gone, once their last pod is."""
         for key in keys:
-            namespace, _, name = key.partition("/")
-            if self._world.pod_groups.get(name, namespace) is None and not any(self._world.pods.find(INDEX, key)):
+            if self._world.pod_groups.named(key) is None and not any(self._world.pods.find(INDEX, key)):
                 self._top_of_group.pop(key, None)
 
     def _owner_changed(self, _kind: str, old: Object | None, new: Object | None) -> None:

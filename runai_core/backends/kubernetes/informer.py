@@ -75,6 +75,11 @@ class Informer:
         """Return an object, or None. It must not be changed, here as in all answers."""
         return self._objects.get((namespace, name))
 
+    def named(self, key: str) -> Object | None:
+        """Return the object that snapshots call ``namespace/name``, or None."""
+        namespace, _, name = key.partition("/")
+        return self._objects.get((namespace, name))
+
     def by_uid(self, uid: str) -> Object | None:
         """Return the object with this uid, or None."""
         return self._by_uid.get(uid)

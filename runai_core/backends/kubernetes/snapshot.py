@@ -240,8 +240,7 @@ class Snapshots:
             self._marks.dirty.pods |= dict.fromkeys(key_of(pod) for pod in self.world.pods.find("node", name))
 
     def _take_group(self, name: str) -> None:
-        namespace, _, bare = name.partition("/")
-        item = self.world.pod_groups.get(bare, namespace)
+        item = self.world.pod_groups.named(name)
         before = self._groups.pop(name, None)
         if item is not None:
             group = self._reader.read("PodGroup", item, lambda it: group_of(it, *self._priorities))
@@ -256,8 +255,7 @@ class Snapshots:
         self._marks.dirty.gangs[name] = None
 
     def _take_pod(self, name: str) -> None:
-        namespace, _, bare = name.partition("/")
-        pod = self.world.pods.get(bare, namespace)
+        pod = self.world.pods.named(name)
         entry = None if pod is None else self._entry(name, pod)
         before = self._entries.get(name)
         if entry is before is None:
@@ -297,14 +295,10 @@ class Snapshots:
         wanted = dra.claim_names(pod)
         if not wanted:
             return Surroundings(terms=terms) if terms else ALONE
-        found = [item for name in wanted if (item := self._resource_claim(name)) is not None]
+        found = [item for name in wanted if (item := self.world.resource_claims.named(name)) is not None]
         if waits:
             terms = (*terms, *(term for item in found if (term := dra.allocation_terms(item)) is not None))
         return Surroundings(terms=terms, claims=wanted if waits else (), devices=dra.counts_of(found))
-
-    def _resource_claim(self, name: str) -> Object | None:
-        namespace, _, bare = name.partition("/")
-        return self.world.resource_claims.get(bare, namespace)
 
     def _show(self, name: str, entry: PodEntry | None) -> None:
         """Show a pod in the node pools that it matters to: its node's, and its group's."""

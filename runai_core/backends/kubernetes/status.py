@@ -8,12 +8,13 @@ for the first time before all others.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.codec.groups import marks_unschedulable
+from runai_core.backends.kubernetes.codec.pods import group_of
 from runai_core.backends.kubernetes.codec.status import (
     UNSCHEDULABLE,
     group_status,
@@ -22,11 +23,11 @@ from runai_core.backends.kubernetes.codec.status import (
     transition_after,
     written_conditions,
 )
-from runai_core.backends.kubernetes.codec.values import annotations_of, labels_of, rfc3339
+from runai_core.backends.kubernetes.codec.values import annotations_of, key_of, labels_of, rfc3339
 from runai_core.backends.kubernetes.conditions import PodConditions
 from runai_core.backends.kubernetes.events import About, Recorder
 from runai_core.backends.kubernetes.names import LAST_START_ANNOTATION, STALE_ANNOTATION
-from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, QUEUES
+from runai_core.backends.kubernetes.resources import POD_GROUPS, PODS, QUEUES, Resource
 from runai_core.backends.kubernetes.snapshot import Snapshots
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.decision import CycleResult, Pipeline, QueueShare, Reason, Verdict
@@ -176,7 +177,7 @@ class StatusWriter:
             for group in _group_of_pod(pod) if pod is not None else ():
                 self._groups.setdefault(group, self._clock.now())
         if new is None and old is not None:
-            self._nominated.pop(_key(old), None)
+            self._nominated.pop(key_of(old), None)
 
     # -- writing
 
@@ -234,8 +235,7 @@ class StatusWriter:
 
     async def _tell(self, verdict: Verdict) -> None:
         """Write a verdict on the group, on its pods and in an event."""
-        namespace, _, name = verdict.pod_group.partition("/")
-        group = self._world.pod_groups.get(name, namespace)
+        group = self._world.pod_groups.named(verdict.pod_group)
         if group is None:
             return
         about = About.of(group, POD_GROUPS.kind, POD_GROUPS.api_version)
@@ -248,27 +248,24 @@ class StatusWriter:
             "conditions": written_conditions(group, verdict.reason.value, verdict.message, self._clock.now()),
         }
         try:
-            written = await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
+            await self._write(POD_GROUPS, group, {"status": status})
         except Unavailable:
             self._later.setdefault(verdict.pod_group, verdict)
             raise
-        self._world.pod_groups.note(written)
         if marks_unschedulable(group) and verdict.reason not in SILENT:
             self._conditions.tell(verdict)
 
     async def _write_nomination(self, key: str, node: str) -> None:
         """Say on a pod which node it was promised."""
-        namespace, _, name = key.partition("/")
-        pod = self._world.pods.get(name, namespace)
+        pod = self._world.pods.named(key)
         if pod is None or pod["spec"].get("nodeName") or (pod.get("status") or {}).get("nominatedNodeName") == node:
             return
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"nominatedNodeName": node}}
-        await self._api.patch(PODS, name, body, namespace, sub="status")
+        await self._write(PODS, pod, body)
 
     async def _write_group(self, key: str, now: float) -> None:
         """Write a group's counts, and the annotations that a restart needs."""
-        namespace, _, name = key.partition("/")
-        group = self._world.pod_groups.get(name, namespace)
+        group = self._world.pod_groups.named(key)
         if group is None:
             return
         entry, gang = self._snapshots.group(key), self._snapshots.gangs.find(key)
@@ -277,9 +274,7 @@ class StatusWriter:
         waits = any(key in told for told in self._told.values())
         status = group_status(group, entry, pods, entries, waits=waits, now=now)
         if status:
-            self._world.pod_groups.note(
-                await self._api.patch(POD_GROUPS, name, {"status": status}, namespace, sub="status")
-            )
+            await self._write(POD_GROUPS, group, {"status": status})
         if gang is None:
             return
         wanted = {LAST_START_ANNOTATION: gang.start, STALE_ANNOTATION: gang.stale_since}
@@ -287,9 +282,7 @@ class StatusWriter:
         if gang.stale_since is None and STALE_ANNOTATION in annotations_of(group):
             notes[STALE_ANNOTATION] = None  # type: ignore[assignment]  # null takes it away
         if any(annotations_of(group).get(key) != value for key, value in notes.items()):
-            self._world.pod_groups.note(
-                await self._api.patch(POD_GROUPS, name, {"metadata": {"annotations": notes}}, namespace)
-            )
+            await self._write(POD_GROUPS, group, {"metadata": {"annotations": notes}}, sub="")
 
     def _may_write(self, queue: str, now: float) -> bool:
         return now - self._queue_written.get(queue, (0.0, {}))[0] >= QUEUES_EVERY
@@ -308,15 +301,14 @@ class StatusWriter:
         known = item.get("status") or {}
         self._queue_written[name] = (now, status)
         if any(known.get(key) != value for key, value in status.items()):
-            self._world.queues.note(await self._api.patch(QUEUES, name, {"status": status}, sub="status"))
+            await self._write(QUEUES, item, {"status": status})
+
+    async def _write(self, resource: Resource, item: Object, body: Object, *, sub: str = "status") -> None:
+        meta = item["metadata"]
+        written = await self._api.patch(resource, meta["name"], body, meta.get("namespace", ""), sub=sub)
+        self._world.crd(resource).note(written)
 
 
 def _group_of_pod(pod: Object) -> Iterable[str]:
-    from runai_core.backends.kubernetes.codec.pods import group_of
-
     found = group_of(pod)
     return (found,) if found else ()
-
-
-def _key(pod: Mapping[str, Any]) -> str:
-    return f"{pod['metadata'].get('namespace', '')}/{pod['metadata']['name']}"
