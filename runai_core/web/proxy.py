@@ -186,7 +186,7 @@ class ToolProxy:
             socket = WebSocket(scope, receive, send)
             try:
                 async with as_socket(connection) as line:
-                    await _join(socket, f"ws://workload:{place.port}{_raw_path(scope)}", line)
+                    await _join(socket, line)
             except (OSError, WebSocketException) as error:
                 if socket.application_state is WebSocketState.CONNECTING:
                     gone = Unavailable(f"the tool does not answer: {type(error).__name__}")
@@ -195,7 +195,7 @@ class ToolProxy:
         return talk
 
 
-async def _join(socket: WebSocket, url: str, line: Socket) -> None:
+async def _join(socket: WebSocket, line: Socket) -> None:
     """Connect a browser's WebSocket with that of a tool, until one side ends."""
     headers = [
         (name, value)
@@ -203,9 +203,9 @@ async def _join(socket: WebSocket, url: str, line: Socket) -> None:
         if name not in SOCKET_HEADERS and name not in ("host", "origin")
     ]
     async with connect(
-        url,
+        f"ws://{socket.headers['host']}{_raw_path(socket.scope)}",  # the tool shall see the host that was asked for
         sock=line,
-        additional_headers=[*headers, ("Host", socket.headers["host"])],
+        additional_headers=headers,
         origin=None,
         subprotocols=[Subprotocol(name) for name in socket.scope.get("subprotocols", ())] or None,
         open_timeout=OPEN_SECONDS,
