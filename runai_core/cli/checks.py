@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ def data_directory(settings: Settings) -> Check:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         advice = "make it writable, or set RUNAI_DATA_DIR to another directory"
         return Check("Data directory", Level.PROBLEM, f"{there} cannot be written", advice)
+    if folder.exists() and folder.stat().st_mode & stat.S_IWOTH:
+        advice = f"every user of this machine can run programs as you: chmod o-w {folder}"
+        return Check("Data directory", Level.WARNING, f"{folder} can be written by anybody", advice)
     return Check("Data directory", Level.GOOD, str(folder) if folder.exists() else f"{folder} (not there yet)")
 
 

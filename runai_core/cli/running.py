@@ -63,5 +63,6 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    draft.write_text(json.dumps(content) + "\n")
+    with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(json.dumps(content) + "\n")
     draft.replace(path)

@@ -1,7 +1,8 @@
 """Opens the embedded database: connections, migrations, and errors in the user's words."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,25 @@ def open_engine(url: str) -> Engine:
     engine = _engine(url)
     try:
         with translated():
+            _keep_private(url)
             migrate(engine)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def _keep_private(url: str) -> None:
+    """Let nobody else read the file of an SQLite database; SQLite gives the files beside it the same mode."""
+    if not url.startswith("sqlite") or (file := file_of(url)) is None:
+        return
+    with suppress(FileNotFoundError, PermissionError):  # said better when it is opened
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
 
 
 def _engine(url: str) -> Engine:

@@ -141,7 +141,8 @@ class Supervisor:
         if self._ending:
             raise ValueError("the supervisor is ending")
         folder = os.path.join(self._pods, uid)
-        os.makedirs(os.path.join(folder, "work"), mode=0o700, exist_ok=True)
+        for place in (folder, os.path.join(folder, "work")):  # makedirs gives its mode to the last folder only
+            os.makedirs(place, mode=0o700, exist_ok=True)
         self._remove_old_logs(folder, run)
         process = (argv, env | {processes.MARKER: uid}, os.path.join(folder, "work", cwd))
         launch, begun, held = self._prepare(uid, run, process, folder, memory=memory, log_bytes=log_bytes)

@@ -37,6 +37,17 @@ def test_the_newest_migration_makes_the_schema_that_the_code_expects(tmp_path: P
     engine.dispose()
 
 
+def test_only_its_owner_reads_the_files_of_a_database_new_or_old(tmp_path: Path) -> None:
+    (tmp_path / "old").touch(0o644)
+    for name in ("new", "old"):
+        engine = open_engine(f"sqlite:///{tmp_path / name}")
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE TABLE held (one INTEGER)")
+            modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob(f"{name}*")}
+        engine.dispose()
+        assert modes == dict.fromkeys((name, f"{name}-wal", f"{name}-shm"), 0o600)
+
+
 def test_an_interrupted_first_start_is_repeated(tmp_path: Path) -> None:
     """An empty file, as a crash before the first commit leaves it."""
     (tmp_path / "db").touch()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from runai_core.cli.checks import Level, data_directory
+from runai_core.settings import Settings
+
 UID = "0b8a4b5e-6f4e-4c0e-9a54-3f3f3b1f3d7a"
 OTHER = "1b8a4b5e-6f4e-4c0e-9a54-3f3f3b1f3d7a"
 TRAINING, WORKSPACE, DISTRIBUTED = "trainings", "workspaces", "distributed"
@@ -604,3 +607,12 @@ def test_revisions_are_listed(runai: Any, api: Any, a_workload: Any) -> None:
 
     assert (result.code, result.err) == (0, "")
     assert "Stopped" in result.out.splitlines()[1] + result.out.splitlines()[2]
+
+
+def test_a_data_directory_that_anybody_can_write_is_told_by_the_doctor(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    tmp_path.chmod(0o700)
+    assert data_directory(settings).level is Level.GOOD
+
+    tmp_path.chmod(0o777)
+    assert data_directory(settings).level is Level.WARNING

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from runai_core import Client
+from runai_core.cli.context import App
+from runai_core.cli.main import run
 from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
@@ -223,6 +225,35 @@ def test_every_list_has_a_table_and_json(running: Machine, words: tuple[str, ...
     table = running.runai(*words).stdout.decode().splitlines()
     assert not [line for line in table if line != line.rstrip()], "blanks at the end of lines"
     assert b"- " in running.runai(*words, "--yaml").stdout or not found
+
+
+NOUNS = (
+    "environment", "compute", "datasource", "credential", "my-credential", "template", "user", "service-account",
+    "access-key", "access-rule", "role", "audit", "report",
+)  # fmt: skip
+
+
+def test_every_noun_of_the_organization_is_listed(running: Machine, capfd: pytest.CaptureFixture[str]) -> None:
+    """In this process: what is tested is what a list makes of a real answer."""
+
+    def said(*words: str) -> str:
+        assert run(words, App(environ=running.environ)) == 0, capfd.readouterr().err
+        return capfd.readouterr().out
+
+    said("compute", "create", "small", "--gpu-devices-request", "1")
+    said("user", "create", "jane@example.com")
+    for noun in NOUNS:
+        assert isinstance(json.loads(said(noun, "list", "--json")), list), noun
+        said(noun, "list")
+    assert "small" in said("compute", "list")
+    assert "jane@example.com" in said("user", "list")
+
+
+def test_nobody_else_can_read_what_is_kept(running: Machine) -> None:
+    kept = [path for path in running.data.rglob("*") if "work" not in path.parts]
+
+    assert len(kept) > 5
+    assert {str(path) for path in kept if path.lstat().st_mode & 0o077} == set()
 
 
 def test_a_description_shows_what_there_is(running: Machine) -> None:
