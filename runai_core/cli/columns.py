@@ -131,6 +131,7 @@ NODE_POOLS = (
     Column("Label", lambda p: f"{p.label_key}={p.label_value}" if p.label_key else "(all other nodes)"),
     Column("GPU Placement", lambda p: p.gpu_placement),
     Column("CPU Placement", lambda p: p.cpu_placement),
+    Column("Network Topology", lambda p: p.raw.get("networkTopologyId"), shown=False),
     Column("ID", lambda p: p.id, shown=False),
 )
 

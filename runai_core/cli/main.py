@@ -32,6 +32,7 @@ WORK, ORG, HOST, CLUSTER, SELF, V1 = (
 )
 
 _NOUNS = "runai_core.cli.nouns"
+_PARTS = "runai_core.cli.cluster_parts"
 _ORG = "runai_core.cli.organization"
 _WHO = "runai_core.cli.identity"
 _ASSETS = "runai_core.cli.assets"
@@ -55,6 +56,8 @@ COMMANDS: Mapping[str, Entry] = {
     "node": Entry(f"{_ORG}:node", "Nodes and their GPUs.", ORG),
     "nodepool": Entry(f"{_ORG}:nodepool", "Node pools.", ORG),
     "cluster": Entry(f"{_ORG}:cluster", "Clusters.", ORG),
+    "topology": Entry(f"{_PARTS}:topology", "Network topologies: how near nodes are.", ORG),
+    "storage-class": Entry(f"{_PARTS}:storage_class", "Storage classes for new claims.", ORG),
     "policy": Entry("runai_core.cli.policies:policy", "Policies: defaults and rules for submissions.", ORG),
     "report": Entry("runai_core.cli.reports:report", "Consumption reports as CSV.", ORG),
     "workload-type": Entry(f"{_ORG}:workload_type", "Types of workloads that are understood.", ORG),

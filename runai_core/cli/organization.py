@@ -242,6 +242,7 @@ def _pool_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--gpu-placement", help="binpack, spread or fragmentation."),
         click.option("--cpu-placement", help="binpack, spread or fragmentation."),
+        click.option("--network-topology", metavar="NAME", help="Gangs are kept near by it; empty: by none."),
         click.option("--min-runtime", metavar="TIME", help="Time that preemptible work is protected, for example 30m."),
         click.option("--time-based-fair-share/--no-time-based-fair-share", default=None, help="Past use counts."),
         click.option("--history-weight", type=NUMBER, help="How much the past counts; 1 when left out, 0: not at all."),
@@ -267,7 +268,12 @@ def _pool_fields(given: dict[str, Any]) -> dict[str, Any]:
         "halfLife": given["half_life"],
     }
     configuration = {"minGuaranteedRuntime": given["min_runtime"], "timeBasedFairShare": _set(past)}
-    return _set({"placementStrategy": _set(placement), "schedulingConfiguration": _set(configuration)}) or {}
+    fields = {
+        "placementStrategy": _set(placement),
+        "schedulingConfiguration": _set(configuration),
+        "networkTopologyId": given["network_topology"],
+    }
+    return _set(fields) or {}
 
 
 def _set(fields: dict[str, Any]) -> dict[str, Any] | None:
