@@ -3,6 +3,7 @@
 What is secret is never in a form: an empty input leaves it as it is.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import EnumMeta
@@ -17,7 +18,9 @@ from runai_core.policy.fields import ValueType
 from runai_core.policy.tree import copied, drop_at, get_at, set_at
 from runai_core.service.secrets import SECRET_MEMBERS
 from runai_core.web.pages.inputs import Input, Option, Posted, Section, Widget, rows_of, text_of, with_rows
+from runai_core.web.pages.shown import in_words
 from runai_core.web.pages.values import pruned, read_value, text_of_value, yaml_of, yaml_text
+from runai_core.web.pages.workload_fields import LIFE, OPEN, ROWS, SECTIONS, SECURITY, FormField
 from runai_core.web.pages.workload_form import MORE
 
 KINDS: Mapping[AssetKind, str] = {
@@ -72,6 +75,22 @@ _SCALARS: Mapping[type[Any], ValueType] = {
     str: ValueType.STRING,
 }
 _YES_NO = (Option("true", "yes"), Option("false", "no"))
+
+
+OF_WORKLOADS: Mapping[str, FormField] = {re.sub(r"^(security|compute)\.", "", row.path): row for row in ROWS}
+"""Member -> the row of the New Workload form for the same field: its label, unit, choices and section."""
+
+HANDLER = "probes.readiness.handler.httpGet"
+
+OWN_LABELS: Mapping[str, tuple[str, str]] = {
+    **{f"{HANDLER}.{name}": (f"Readiness: {name}", LIFE) for name in ("path", "port", "host", "scheme")},
+    "overrideUidGidInWorkspace": ("Users may choose other ids", SECURITY),
+    "passwordAssetId": ("Password", ""),
+    "accessKeyAssetId": ("Access key", ""),
+    "credentialAssetId": ("Credential", ""),
+    "credentialId": ("Credential", ""),
+}
+"""Member that no workload has -> its label and section, where its name says too little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +168,18 @@ def sections_of(
         value=text_of(posted, MORE),
         help="Fields of the API that have no input here, as YAML.",
     )
-    own = Section(title=KINDS[kind].capitalize(), inputs=tuple(inputs))
-    return (general, own, Section(title="Other", inputs=(more,), is_open=bool(more.value)))
+    other = Section(title="Other", inputs=(more,), is_open=bool(more.value))
+    return (general, *_grouped(KINDS[kind], inputs), other)
+
+
+def _grouped(title: str, inputs: Sequence[Input]) -> Iterator[Section]:
+    """Yield the sections in which the inputs stand in the New Workload form; what that has not is the kind's own."""
+    at = {item.name: _section(item.name) for item in inputs}
+    for section in ("", *SECTIONS):
+        found = tuple(item for item in inputs if at[item.name] == section)
+        if found:
+            is_open = not section or section in OPEN or any(item.value or item.required for item in found)
+            yield Section(title=section or title[:1].upper() + title[1:], inputs=found, is_open=is_open)
 
 
 SCOPE_FIELDS = ("meta.scope", "meta.departmentId", "meta.projectId")
@@ -194,7 +223,10 @@ def _input(
     is_new: bool,
 ) -> Input:
     is_secret = member.path in SECRET_MEMBERS.get(kind, ())
-    options = tuple(Option(choice) for choice in member.choices)
+    known = OF_WORKLOADS.get(member.path)
+    options = tuple(
+        Option(choice) for choice in member.choices or (known.entry.choices or known.options if known else ())
+    )
     if member.kind is ValueType.BOOLEAN:
         options = _YES_NO
     if member.path in CREDENTIAL_OF:
@@ -208,6 +240,7 @@ def _input(
         options=options,
         help=member.help + ("" if is_new or not is_secret else " Left empty, it stays as it is."),
         required=member.required,
+        unit=known.unit if known else "",
     )
 
 
@@ -267,7 +300,23 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
+def _section(path: str) -> str:
+    if path in OF_WORKLOADS:
+        return OF_WORKLOADS[path].section
+    return OWN_LABELS.get(path, ("", ""))[1]
+
+
+ACRONYMS = frozenset({"api", "cpu", "gpu", "id", "nfs", "ngc", "pvc", "s3", "url"})
+
+
 def _label(path: str) -> str:
-    """Return the last part of a path as words: ``compute.gpuDevicesRequest`` -> ``Gpu devices request``."""
-    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in path.replace(".", " "))
-    return (words[:1].upper() + words[1:]).replace("Gpu", "GPU").replace("Cpu", "CPU")
+    """Return what the New Workload form calls the member, or else its name in words (``NGC API key``)."""
+    if path in OF_WORKLOADS:
+        return OF_WORKLOADS[path].label
+    if path in OWN_LABELS:
+        return OWN_LABELS[path][0]
+    words = [
+        word for part in re.sub(r"^claimInfo\.(accessModes\.)?", "", path).split(".") for word in in_words(part).split()
+    ]
+    said = " ".join(word.upper() if word.lower() in ACRONYMS else word for word in words)
+    return said[:1].upper() + said[1:]

@@ -193,7 +193,17 @@ def error_page(request: Request, error: RunaiError) -> Response:
             return Response(status_code=401, headers={"HX-Redirect": target})
         return RedirectResponse(target, 303)
     template = "error_part.html" if is_partial(request) else "error.html"
-    return page(request, template, status=status_of(error), error=error, request_id=request_id(request))
+    status = status_of(error)
+    title = ERROR_TITLES.get(status, "That did not work")
+    return page(request, template, status=status, title=title, error=error, request_id=request_id(request))
+
+
+ERROR_TITLES: Mapping[int, str] = {
+    403: "You may not do that",
+    404: "That is not here",
+    500: "Something failed here",
+    503: "Not available now",
+}
 
 
 async def on_http(request: HTTPConnection, error: Exception) -> Response:

@@ -5,15 +5,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from runai_core.model.clusters import CLUSTER
 from runai_core.model.resources import parse_quantity
 from runai_core.model.snapshot import Preemptibility
-from runai_core.model.workload import Phase, Workload
+from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.web.answers.workloads import AllocatedResources, RequestedResources
 from runai_core.web.pages import phases, tools
 from runai_core.web.views import resources
+from runai_core.web.views.workloads import STORAGE_TYPES
 
 RUNS = frozenset({Phase.RUNNING, Phase.DEGRADED})
 WAITS = frozenset({Phase.PENDING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What lines need besides workloads, looked up once for all of them."""
+
+    clusters: Mapping[str, str] = field(default_factory=dict)  # name by uid
+    guaranteed: Mapping[str, float] = field(default_factory=dict)  # by node pool: seconds that work is protected
+
+
+NOTHING_AROUND = Around()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +35,8 @@ class Line:
 
     workload: Workload
     now: float  # seconds since the epoch, UTC
+    around: Around = NOTHING_AROUND
+    idle: float | None = None  # GPUs that it holds and has not used for a while; None: nobody measures them
     asked: RequestedResources
     held: AllocatedResources
     nodes: tuple[str, ...] = ()
@@ -43,6 +58,11 @@ class Line:
         return phases.reason(self.workload)
 
     @property
+    def says_more(self) -> bool:
+        """Whether the reason says more than the phase: that a running pod is ready does not."""
+        return bool(self.reason) and self.workload.phase not in (Phase.RUNNING, Phase.COMPLETED)
+
+    @property
     def tools(self) -> tuple[tools.Tool, ...]:
         """What can be connected to."""
         return tools.tools_of(self.workload.spec)
@@ -57,6 +77,23 @@ class Line:
         """How long it has waited, the present phase included."""
         return self.workload.pending_seconds + self._present(WAITS)
 
+    @property
+    def guaranteed_seconds(self) -> float | None:
+        """How long it is still protected from what may evict it; None where nothing may, or nothing protects it."""
+        workload = self.workload
+        protected = self.around.guaranteed.get(workload.node_pool, 0.0)
+        runs = workload.phase in RUNS and workload.preemptibility is Preemptibility.PREEMPTIBLE
+        if not (runs and protected and workload.last_start):
+            return None
+        return max(workload.last_start + protected - self.now, 0.0)
+
+    @property
+    def cluster(self) -> str:
+        """The name of its cluster; empty where only one is known, and that by another name."""
+        clusters = self.around.clusters
+        only = next(iter(clusters.values()), "") if len(clusters) == 1 else ""
+        return clusters.get(self.workload.meta.annotations.get(CLUSTER, ""), only)
+
     def ticks(self, key: str) -> bool:
         """Return whether the length of time in a column grows now."""
         return self.workload.phase in {"duration": RUNS, "pending": WAITS}.get(key, frozenset())
@@ -65,17 +102,15 @@ class Line:
         return max(self.now - self.workload.phase_updated_at, 0.0) if self.workload.phase in counted else 0.0
 
 
-def line_of(
-    workload: Workload, now: float, nodes: tuple[str, ...] = (), usage: Mapping[str, float] | None = None
-) -> Line:
-    """Return the line of a workload."""
+def line_of(workload: Workload, now: float, around: Around = NOTHING_AROUND, idle_seconds: float | None = None) -> Line:
+    """Return the line of a workload; `idle_seconds`: how long its GPUs have not been used, where that is measured."""
     return Line(
         workload=workload,
         now=now,
+        around=around,
+        idle=resources.idle_gpus(workload, idle_seconds).get("idle_allocated_gpus"),
         asked=resources.workload_resources(workload),
         held=resources.allocated_of_workload(workload),
-        nodes=nodes,
-        usage=usage or {},
     )
 
 
@@ -89,7 +124,13 @@ class Column:
     show: str = "text"  # text | name | status | number | moment | duration | gib | percent | list | tools | wrap
     sort: str = ""
     shown: bool = False  # without a choice of the user's
-    needs: str = ""  # nodes | usage: what must be looked up for it
+    needs: str = ""  # what must be looked up: around (once for all), nodes, usage (for each workload by itself)
+    moves: bool = False  # its value changes while nothing that is stored does
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an open page asks for it anew, also where nothing that is stored has changed."""
+        return self.moves or self.needs == "usage"
 
     @property
     def is_number(self) -> bool:
@@ -115,6 +156,18 @@ def _wanted_pools(line: Line) -> tuple[str, ...]:
     return (line.workload.node_pool,) if line.workload.node_pool else line.workload.node_pools
 
 
+def _sources(line: Line) -> tuple[str, ...]:
+    storage = line.workload.spec.storage
+    return tuple(entry.name or kind for member, kind in STORAGE_TYPES.items() for entry in getattr(storage, member))
+
+
+GANGS = frozenset({WorkloadType.DISTRIBUTED, WorkloadType.DISTRIBUTED_INFERENCE})
+
+
+def _architecture(line: Line) -> str:
+    return "Distributed" if line.workload.type in GANGS else "Standard"
+
+
 def _pods(line: Line) -> str:
     return f"{line.workload.pods_running}/{resources.pod_count(line.workload)}"
 
@@ -137,6 +190,13 @@ COLUMNS: tuple[Column, ...] = (
     Column(key="category", title="Category", value=lambda x: x.workload.category, sort="category"),
     Column(key="pods", title="Running/requested pods", value=_pods, show="number", sort="pods_running", shown=True),
     Column(
+        key="runs",
+        title="Requested runs",
+        value=lambda x: x.workload.spec.completions,
+        show="number",
+        sort="spec.completions",
+    ),
+    Column(
         key="gpu-requested",
         title="GPU requested",
         value=lambda x: x.asked.gpu.request,
@@ -151,6 +211,10 @@ COLUMNS: tuple[Column, ...] = (
         value=lambda x: _bytes(x.asked.gpu_memory.request),
         show="gib",
     ),
+    Column(
+        key="gpu-memory-allocated", title="GPU memory allocated", value=lambda x: _bytes(x.held.gpu_memory), show="gib"
+    ),
+    Column(key="gpu-idle", title="Idle GPUs", value=lambda x: x.idle, show="number", moves=True),
     Column(key="gpu-utilization", title="GPU utilization", value=_gpu_utilization, show="percent", needs="usage"),
     Column(
         key="gpu-memory",
@@ -200,9 +264,20 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(key="duration", title="Duration", value=lambda x: x.running_seconds, show="duration", shown=True),
     Column(key="pending", title="Time waited", value=lambda x: x.pending_seconds, show="duration"),
+    Column(
+        key="guaranteed",
+        title="Guaranteed time left",
+        value=lambda x: x.guaranteed_seconds,
+        show="duration",
+        needs="around",
+        moves=True,
+    ),
     Column(key="user", title="User", value=lambda x: x.workload.meta.created_by, sort="meta.created_by", shown=True),
     Column(key="connections", title="Connections", value=lambda x: x.tools, show="tools", shown=True),
     Column(key="image", title="Image", value=lambda x: x.workload.spec.image or "", sort="spec.image"),
+    Column(key="sources", title="Data sources", value=_sources, show="list"),
+    Column(key="architecture", title="Architecture", value=_architecture),
+    Column(key="cluster", title="Cluster", value=lambda x: x.cluster, needs="around"),
     Column(key="id", title="ID", value=lambda x: x.workload.meta.uid),
 )
 """Every column there is, in the order in which they stand."""
@@ -236,7 +311,7 @@ CSV_TEXT: Mapping[str, Callable[[Any], str]] = {
 UNITS: Mapping[str, str] = {"duration": " (s)", "gib": " (GiB)"}
 
 
-IN_CSV = tuple(column for column in COLUMNS if not column.needs)
+IN_CSV = tuple(column for column in COLUMNS if column.needs in ("", "around"))
 """What is looked up for each workload by itself is left out: a file has thousands of them."""
 
 

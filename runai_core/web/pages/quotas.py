@@ -57,9 +57,8 @@ class Quota:
     @property
     def sentence(self) -> str:
         """The same in words."""
-        said = f"{number(self.allocated)} of "
-        said += "unlimited" if self.deserved is None else number(self.deserved)
-        said += f" {self.unit}"
+        whole = "" if self.deserved is None else f" of {number(self.deserved)}"
+        said = f"{number(self.allocated)}{whole} {self.unit}" + ("" if whole else " (no quota)")
         if self.fair is not None:
             said += f", fair share {number(self.fair)}"
         if self.requested > self.allocated:

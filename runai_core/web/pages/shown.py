@@ -1,5 +1,6 @@
 """Numbers and times as people read them; the templates' filters."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +48,12 @@ def moment(context: jinja2.runtime.Context, seconds: float | None) -> Markup:
     if seconds is None or seconds == 0:
         return Markup("")
     exact = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, ago(seconds, context["now"]))
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, glued(ago(seconds, context["now"])))
+
+
+def glued(text: str) -> str:
+    """Return a text in which no line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=[a-z])", "\u00a0", text)
 
 
 def number(value: float | None) -> str:
@@ -78,6 +84,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def in_words(name: str) -> str:
+    """Return a name of the API as words: ``WaitingForQuota`` -> ``Waiting for quota``."""
+    first, *others = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z]+", name) or [name]
+    return " ".join([first, *(word if word.isupper() else word.lower() for word in others)])
+
+
 def coded(text: str) -> Markup:
     """Return a text with what stands between backticks as code; all of it is escaped."""
     parts = [escape(part) for part in text.split("`")]
@@ -86,13 +98,20 @@ def coded(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
+def breakable(text: object) -> Markup:
+    """Return a text that may be broken after what joins words in names, addresses and paths; all of it is escaped."""
+    return Markup("<wbr>").join(re.split(r"(?<=[@/_:=])(?=\w)", str(text)))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment,
-    "duration": duration,
+    "duration": lambda seconds: glued(duration(seconds)),
     "number": number,
     "gib": gib,
     "thousandths": thousandths,
     "percent": percent,
     "sentence": sentence,
     "coded": coded,
+    "breakable": breakable,
+    "in_words": in_words,
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from runai_core.model.workload import HistoryRecord, RecordType
 from runai_core.web.pages.phases import KINDS
+from runai_core.web.pages.shown import in_words
 
 WHICH: Mapping[str, str] = {
     "": "Everything",
@@ -37,17 +38,23 @@ def entry_of(record: HistoryRecord) -> Entry:
         what, kind = record.to_phase.value, KINDS[record.to_phase]
         text = " ".join(dict.fromkeys(part for part in (record.cause, record.message) if part))
     else:
-        what, kind, text = record.reason, "bad" if warns else "off", record.message or record.cause
+        what, kind, text = in_words(record.reason), "wait" if warns else "off", record.message or record.cause
     return Entry(
         time=record.meta.created_at,
         what=what,
         kind=kind,
         text=text,
-        about=record.involved,
+        about=about_whom(record.involved),
         actor=record.actor,
         is_phase=is_phase,
         is_warning=warns,
     )
+
+
+def about_whom(involved: str) -> str:
+    """Return what an event is about, in words; the workload's own name stands above its story already."""
+    kind, _, name = involved.partition("/")
+    return kind if kind == "workload" else f"{kind} {name}".strip()
 
 
 def chosen(records: Iterable[HistoryRecord], which: str, search: str) -> list[Entry]:

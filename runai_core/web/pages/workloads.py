@@ -1,6 +1,7 @@
 """The Workloads table: filters, columns, live updates, CSV."""
 
 import asyncio
+import contextlib
 import csv
 import io
 from collections.abc import AsyncIterator, Awaitable
@@ -58,7 +59,7 @@ async def show(request: Request, door: Door, actor: Viewer, given: Chosen) -> Re
     # A page that is open looks every few seconds: the browser tells it what was chosen when it was opened.
     kept = request.cookies.get(COLUMNS_COOKIE, "") if is_part else await _kept(door, actor)
     columns = lines.chosen(kept)
-    is_live = any(column.needs == "usage" for column in columns)
+    is_live = any(column.is_live for column in columns)
     if given.seen and not is_live and given.seen == str(await door.backend.store.version()):
         return Response(status_code=204)
     found = await door.workloads.list(actor, listed.query_of(given))
@@ -125,12 +126,24 @@ async def _lines(
 ) -> list[Line]:
     needs = {column.needs for column in columns}
     now = door.backend.clock.now()
-    made = [lines.line_of(workload, now) for workload in found.items]
+    around = await _around(door, actor) if "around" in needs else lines.NOTHING_AROUND
+    made = [lines.line_of(item, now, around, door.sampler.idle_seconds(item)) for item in found.items]
     if "nodes" in needs:
         made = [replace(line, nodes=await _nodes(door, actor, line.workload)) for line in made]
     if "usage" in needs:
         made = [replace(line, usage=await _usage(door, actor, line.workload, now)) for line in made]
     return made
+
+
+async def _around(door: Orchestrator, actor: Actor) -> lines.Around:
+    """Return what lines are about; who may see no clusters or node pools is told less."""
+    clusters, guaranteed = {}, {}
+    with contextlib.suppress(Forbidden):
+        clusters = {item.cluster.meta.uid: item.cluster.name for item in await door.clusters.list(actor)}
+    with contextlib.suppress(Forbidden):
+        pools = (await door.organization.list_node_pools(actor, Query())).items
+        guaranteed = {pool.name: pool.min_guaranteed_runtime for pool in pools}
+    return lines.Around(clusters=clusters, guaranteed=guaranteed)
 
 
 async def _nodes(door: Orchestrator, actor: Actor, workload: Workload) -> tuple[str, ...]:
@@ -174,12 +187,13 @@ async def _names(asked: Awaitable[Page[Department] | Page[NodePool]]) -> tuple[s
 
 async def _csv(door: Orchestrator, actor: Actor, query: Query, page: Page[Workload]) -> AsyncIterator[str]:
     yield "\ufeff" + _written([lines.csv_titles()])  # the mark tells spreadsheets that it is UTF-8
-    sent = 0
+    sent, around = 0, await _around(door, actor)
     while page.items:
         now = door.backend.clock.now()
         rows = []
         for workload in page.items[: MOST_CSV - sent]:
-            rows.append(lines.csv_row(lines.line_of(workload, now)))
+            idle = door.sampler.idle_seconds(workload)
+            rows.append(lines.csv_row(lines.line_of(workload, now, around, idle)))
             if len(rows) % 50 == 0:
                 await asyncio.sleep(0)
         yield _written(rows)

@@ -6,6 +6,12 @@
   if (!box) return;
   const figures = [...box.querySelectorAll("figure[data-metric]")];
   const SCALE = { GiB: 1 / 1024 ** 3, "%": 1, cores: 1 };
+  const LEAST_TOP = { "%": 100 }; // what the axis reaches at least
+  const DAY = 86400;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+  const whole = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const plots = [];
 
   const span = () => {
@@ -13,6 +19,30 @@
     const end = seconds || !box.dataset.end ? new Date() : new Date(box.dataset.end);
     const start = seconds || !box.dataset.start ? new Date(end - (seconds || 3600) * 1000) : new Date(box.dataset.start);
     return [start, end];
+  };
+
+  // Hours, with the day below the first one and below midnight; days alone where they are that far apart.
+  const ticks = (_plot, splits, _axis, _space, step) => splits.map((at, index) => {
+    const date = new Date(at * 1000);
+    if (step >= DAY) return day.format(date);
+    const isNew = index === 0 || day.format(date) !== day.format(new Date(splits[index - 1] * 1000));
+    return clock.format(date) + (isNew ? `\n${day.format(date)}` : "");
+  });
+
+  // Nobody measured between two samples that are far apart: no line joins them.
+  const withGaps = (times, numbers) => {
+    const step = (index) => times[index] - times[index - 1] || 0;
+    const [at, values] = [[], []];
+    times.forEach((time, index) => {
+      // Older samples lie farther apart, and so do their neighbours.
+      if (step(index) > Math.max(3 * step(index - 1), 3 * step(index + 1), 31)) {
+        at.push(time - step(index) / 2);
+        values.push(null);
+      }
+      at.push(time);
+      values.push(numbers[index]);
+    });
+    return [at, values];
   };
 
   const draw = (figure, values, start, end) => {
@@ -29,20 +59,27 @@
     const resolved = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
     const [ink, line, stroke] = [resolved("--soft"), resolved("--line"), resolved("--accent")];
     probe.remove();
+    const last = numbers[numbers.length - 1];
+    const summary = `Newest ${last.toPrecision(3)} ${unit}, most ${Math.max(...numbers).toPrecision(3)} ${unit}, ${numbers.length} samples. Times: ${zone}.`;
+    const told = (plot) => {
+      const at = plot.cursor.idx;
+      const value = at == null ? null : plot.data[1][at];
+      note.textContent = value == null ? summary : `${whole.format(new Date(plot.data[0][at] * 1000))}: ${value.toPrecision(3)} ${unit}`;
+    };
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
     const options = {
       width: figure.clientWidth - 34,
-      height: 200,
-      legend: { show: true },
-      scales: { x: { min: start / 1000, max: end / 1000 }, y: { range: (_plot, low, high) => [Math.min(0, low), high > 0 ? high * 1.1 : 1] } },
-      axes: [axis, { ...axis, size: 56 }],
+      height: 210,
+      legend: { show: false },
+      cursor: { y: false },
+      scales: { x: { min: start / 1000, max: end / 1000 }, y: { range: (_plot, low, high) => [Math.min(0, low), LEAST_TOP[unit] ?? (high > 0 ? high * 1.1 : 1)] } },
+      axes: [{ ...axis, values: ticks, space: 64 }, { ...axis, size: 70, values: (_plot, splits) => splits.map((each) => `${each} ${unit}`.replace(" %", "%")) }],
       series: [{}, { label: unit, stroke, width: 2, fill: "transparent", points: { show: numbers.length < 40 } }],
+      hooks: { setCursor: [told] },
     };
     const times = values.map((each) => Date.parse(each.timestamp) / 1000);
-    plots.push(new uPlot(options, [times, numbers], figure.querySelector(".plot")));
-    const most = Math.max(...numbers);
-    const last = numbers[numbers.length - 1];
-    note.textContent = `Newest ${last.toPrecision(3)} ${unit}, most ${most.toPrecision(3)} ${unit}, ${numbers.length} samples.`;
+    plots.push(new uPlot(options, withGaps(times, numbers), figure.querySelector(".plot")));
+    note.textContent = summary;
   };
 
   const load = async () => {
@@ -62,7 +99,7 @@
   };
 
   load();
-  if (Number(box.dataset.seconds)) setInterval(() => { if (!document.hidden) load(); }, 10000);
+  if (Number(box.dataset.seconds)) setInterval(() => { if (!document.hidden && !box.matches(":hover")) load(); }, 10000);
   document.addEventListener("runai:theme", load);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
 })();

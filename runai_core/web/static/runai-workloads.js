@@ -3,6 +3,7 @@
 
 (() => {
   const picked = new Set();
+  const unfolded = new Set(); // reasons that are shown whole
   const NEEDS_ONE = new Set(["details", "connect", "clone"]);
   const boxes = () => [...document.querySelectorAll("#list input[name=uid]")];
 
@@ -18,6 +19,7 @@
       button.disabled = NEEDS_ONE.has(button.dataset.action) ? picked.size !== 1 : picked.size === 0;
     }
     document.getElementById("picked").textContent = picked.size ? `${picked.size} chosen` : "";
+    for (const why of document.querySelectorAll("#list details.why")) why.open = unfolded.has(why.id);
   };
 
   const drop_gone = () => {
@@ -34,6 +36,11 @@
     } else return;
     show();
   });
+
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.matches?.("#list details.why")) return;
+    event.target.open ? unfolded.add(event.target.id) : unfolded.delete(event.target.id);
+  }, true);
 
   // An update would take away what somebody is reading or has opened: it waits for the next turn.
   document.addEventListener("htmx:beforeRequest", (event) => {

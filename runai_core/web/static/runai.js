@@ -115,10 +115,10 @@
     for (const [size, unit] of STEPS) {
       const count = Math.floor(rest / size);
       rest -= count * size;
-      if (count || found.length) found.push(count ? `${count} ${unit}` : "");
+      if (count || found.length) found.push(count ? `${count}\u00a0${unit}` : "");
       if (found.length === parts) break;
     }
-    return found.filter(Boolean).join(" ") || "0 s";
+    return found.filter(Boolean).join(" ") || "0\u00a0s";
   };
   const skew = Date.now() / 1000 - Number(document.body.dataset.now || Date.now() / 1000);
   setInterval(() => {

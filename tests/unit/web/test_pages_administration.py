@@ -87,7 +87,7 @@ async def test_all_that_waits_is_counted_by_reason_the_most_frequent_first(api: 
     assert {item.example.name for item in waiting[:1]} <= {"b", "c"}
     assert [item.example.name for item in waiting[1:]] == ["d", "a"]
     page = (await api.client.get("/overview")).text
-    assert "NotYetTried" in page
+    assert "Not yet tried" in page
     assert '<a class="big" href="/workloads?phase=Pending">4</a>' in page
 
 
@@ -169,7 +169,7 @@ async def test_what_is_not_there_is_told_on_a_page(api: Any, path: str) -> None:
     answer = await api.client.get(path)
 
     assert answer.status_code == 404
-    assert "That did not work" in answer.text
+    assert "That is not here" in answer.text
 
 
 @pytest.mark.asyncio
@@ -388,7 +388,7 @@ async def test_a_report_is_asked_for_and_deleted(api: Any) -> None:
     assert 'id="f-start-error"' in wrong.text
     data = {"name": "r", "start": "2027-01-01", "end": "2027-01-15", "groupBy": "Department"}
     assert (await api.client.post("/reports/new", data=data)).status_code == 303
-    listed = await api.client.get("/reports")
+    listed = await api.client.get("/reports/saved")
 
     assert "Pending" in listed.text
     uid = re.findall(r"/reports/([0-9a-f-]{36})/delete", listed.text)[0]

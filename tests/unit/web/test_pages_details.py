@@ -55,8 +55,8 @@ async def test_every_tab_opens_for_a_workload_in_every_state(api: Any, tab: str)
 
 @pytest.mark.asyncio
 async def test_a_workload_that_is_not_there_is_an_error_in_words(api: Any) -> None:
-    assert "That did not work" in await page_of(api, "/workloads/nothing", expect=404)
-    assert "That did not work" in await page_of(api, "/workloads/nothing/log", expect=404)
+    assert "That is not here" in await page_of(api, "/workloads/nothing", expect=404)
+    assert "That is not here" in await page_of(api, "/workloads/nothing/log", expect=404)
 
 
 @pytest.mark.asyncio
@@ -141,7 +141,7 @@ STORY = (
         ("events", "", ["Evicted", "Scheduled"]),
         ("warnings", "", ["Evicted"]),
         ("", "NODE-", ["Evicted", "Scheduled"]),
-        ("", "pod/", ["Evicted"]),
+        ("", "pod a", ["Evicted"]),
         ("", "system", ["Running"]),
         ("warnings", "ready", []),
         ("nonsense", "", ["Running", "Evicted", "Scheduled"]),

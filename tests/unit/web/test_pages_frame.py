@@ -114,4 +114,4 @@ async def test_a_page_that_is_not_there_is_told_in_the_form_that_was_asked_for(
     answer = await api.client.get(path, headers={"Accept": accept})
 
     assert answer.status_code == 404
-    assert ("<h1>That did not work</h1>" in answer.text) is page
+    assert ("<h1>That is not here</h1>" in answer.text) is page

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-VOID = frozenset({"meta", "link", "input", "br", "img", "hr", "rect"})
+VOID = frozenset({"meta", "link", "input", "br", "img", "hr", "rect", "wbr"})
 CONTROLS = frozenset({"input", "select", "textarea"})
 
 PATHS = (

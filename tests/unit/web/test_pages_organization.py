@@ -110,7 +110,7 @@ def test_one_unlimited_pool_makes_the_whole_unlimited() -> None:
     unlimited = replace(QUOTA, cpu=ResourceQuota(deserved=None))
     unit = Department(meta=Meta(name="d"), resources={"a": unlimited, "b": QueueResources()})
 
-    assert quotas_of(unit, {}, {})["cpu"].sentence == "0 of unlimited cores"
+    assert quotas_of(unit, {}, {})["cpu"].sentence == "0 cores (no quota)"
 
 
 COLUMNS = (Column("name", "Name"), Column("count", "Count", number=True), Column("only", "Only in files", hidden=True))

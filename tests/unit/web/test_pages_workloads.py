@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from runai_core.model.clusters import CLUSTER
 from runai_core.model.decision import Reason, Verdict
 from runai_core.model.meta import Meta
-from runai_core.model.spec import ExposedUrl, Port, RelatedUrl, ServingPort, WorkloadSpec
+from runai_core.model.spec import Compute, ExposedUrl, Git, Nfs, Port, RelatedUrl, ServingPort, Storage, WorkloadSpec
+from runai_core.model.snapshot import Preemptibility
 from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Filter, Op
 from runai_core.web.pages import actions, lines, tools, workloads
@@ -185,17 +187,72 @@ async def test_every_column_that_offers_it_sorts(api: Any) -> None:
         assert (f'aria-sort="ascending"><a id="sort-{column.key}"' in text) is bool(column.sort), column.key
 
 
+def cell(line: lines.Line, key: str) -> Any:
+    return lines.BY_KEY[key].value(line)
+
+
+PROTECTED = lines.Around(guaranteed={"fast": 600.0}, clusters={"c1": "berlin", "c2": "oslo"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, 500.0, id="begun 100 s ago in a pool that protects work for 600 s"),
+        pytest.param({"last_start": 10.0}, 0.0, id="longer ago"),
+        pytest.param({"node_pool": "slow"}, None, id="a pool that protects nothing"),
+        pytest.param({"phase": Phase.PENDING}, None, id="it does not run"),
+        pytest.param({"preemptibility": Preemptibility.NON_PREEMPTIBLE}, None, id="nothing may evict it"),
+    ],
+)
+def test_the_time_that_is_guaranteed_still(given: dict[str, Any], expected: float | None) -> None:
+    workload = a_workload(**{"node_pool": "fast", "last_start": 1000.0, **given})
+
+    assert cell(lines.line_of(workload, 1100.0, PROTECTED), "guaranteed") == expected
+
+
+@pytest.mark.parametrize(("idle", "expected"), [(None, None), (299.0, 0.0), (301.0, 2.0)])
+def test_gpus_are_idle_after_five_minutes_and_unknown_where_nobody_measures(
+    idle: float | None, expected: float | None
+) -> None:
+    spec = WorkloadSpec(compute=Compute(gpu_devices_request=2))
+    line = lines.line_of(a_workload(spec=spec), 0.0, idle_seconds=idle)
+
+    assert cell(line, "gpu-idle") == expected
+
+
+@pytest.mark.parametrize(
+    ("clusters", "uid", "expected"),
+    [
+        pytest.param({"c1": "berlin", "c2": "oslo"}, "c2", "oslo", id="the one that it was submitted to"),
+        pytest.param({"c1": "berlin"}, "", "berlin", id="the only one"),
+        pytest.param({}, "c1", "", id="who looks may see none"),
+    ],
+)
+def test_the_name_of_its_cluster(clusters: dict[str, str], uid: str, expected: str) -> None:
+    workload = Workload(meta=Meta(name="w", project="p", annotations={CLUSTER: uid}))
+
+    assert cell(lines.line_of(workload, 0.0, lines.Around(clusters=clusters)), "cluster") == expected
+
+
+def test_what_it_mounts_how_often_it_runs_and_of_how_many_pods_it_is() -> None:
+    storage = Storage(nfs=(Nfs(name="imagenet"),), git=(Git(),))
+    workload = a_workload(type=WorkloadType.DISTRIBUTED, spec=WorkloadSpec(storage=storage, completions=3))
+    line = lines.line_of(workload, 0.0)
+
+    assert [cell(line, key) for key in ("sources", "runs", "architecture")] == [("imagenet", "git"), 3, "Distributed"]
+
+
 @pytest.mark.asyncio
 async def test_csv_has_every_row_and_no_formulas(api: Any) -> None:
     for index in range(3):
-        await api.submit(f"w{index}", spec={"command": "true", "image": "=cmd|' /C calc'!A0"})
+        await api.submit(f"w{index}", spec={"command": "true", "image": "=cmd|'/C'!A0"})
 
     answer = await api.client.get("/workloads.csv?sort=name&order=asc&size=1&page=2")
     rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
 
     assert answer.headers["content-disposition"] == 'attachment; filename="workloads.csv"'
     assert [row["Workload"] for row in rows] == ["w0", "w1", "w2"]
-    assert {row["Image"] for row in rows} == {"'=cmd|' /C calc'!A0"}
+    assert {row["Image"] for row in rows} == {"'=cmd|'/C'!A0"}
 
 
 @pytest.mark.asyncio
