@@ -105,6 +105,11 @@ class AuditService:
         await self._access.require(actor, Action.READ, RESOURCE)
         return await self._store.list(AuditEntry, query)
 
+    async def story(self, uid: str, *, offset: int = 0, limit: int | None = None) -> Page[AuditEntry]:
+        """Return the changes of one object that were made, newest first, for whoever was let see the object."""
+        made = (Filter("entity_id", Op.EQ, uid), Filter("result", Op.EQ, AuditResult.SUCCEEDED.value))
+        return await self._store.list(AuditEntry, Query(filters=made, descending=True, offset=offset, limit=limit))
+
     async def trim(self) -> int:
         """Forget what is too old or too much; return how many entries went."""
         now, gone = self._clock.now(), 0

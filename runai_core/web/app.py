@@ -83,6 +83,7 @@ ROUTERS = (
     older.router,
     nodes.router,
     clusters.router,
+    clusters.older,
     link.router,
     *assets.routers(),
     *private_credentials.routers(),

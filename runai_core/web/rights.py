@@ -109,6 +109,7 @@ _PLACES: Mapping[str, Right] = {
     f"PUT {_LEGACY}/node-pools/{{node_pool_id}}": (Action.UPDATE, "nodepools"),
     f"PUT {_LEGACY}/node-pools/{{node_pool_id}}/labels": (Action.UPDATE, "nodepools"),
     f"DELETE {_LEGACY}/node-pools/{{node_pool_id}}": (Action.DELETE, "nodepools"),
+    "GET /v1/k8s/clusters/{cluster_uuid}/installfile": (Action.UPDATE, "cluster-config"),
     f"GET {_LEGACY}/storage-classes": (Action.READ, "storage-class-configuration"),
 }
 

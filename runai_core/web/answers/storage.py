@@ -75,3 +75,42 @@ class ConfigurationList(Answer):
 
     storage_class_configurations: tuple[ConfigurationItem, ...]
     next: int | None = None
+
+
+class ClaimEvent(Answer):
+    """Something that happened to a data source."""
+
+    id: str
+    created_at: str
+    type: str
+    cluster_id: str
+    reason: str
+    message: str
+    source: str
+
+
+class ClaimRecordMeta(Answer):
+    """When it happened, and what sort of record it is."""
+
+    creation_timestamp: str
+    type: str
+
+
+class ClaimRecordSpec(Answer):
+    """What happened."""
+
+    event: ClaimEvent
+
+
+class ClaimRecord(Answer):
+    """One entry of the history of a data source."""
+
+    meta: ClaimRecordMeta
+    spec: ClaimRecordSpec
+
+
+class ClaimHistory(Answer):
+    """A page of the history of a data source."""
+
+    records: tuple[ClaimRecord, ...]
+    next: int | None = None

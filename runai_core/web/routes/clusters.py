@@ -1,8 +1,10 @@
 """Clusters of a tenant: which there are, how one joins, and what it has."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+import yaml
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runai_core.model.meta import to_camel
@@ -19,6 +21,10 @@ from runai_core.web.views.organization import node_item
 from runai_core.web.views.units import iso
 
 router = APIRouter(prefix="/api/v1/clusters", tags=["clusters"])
+older = APIRouter(prefix="/v1/k8s/clusters", tags=["older paths"])
+
+UNKEPT = {"Cache-Control": "no-store"}
+"""Headers of what holds a secret."""
 
 Listing = Annotated[listing.ListQuery, Query()]
 Counting = Annotated[listing.CountQuery, Query()]
@@ -34,6 +40,15 @@ class ClusterCreate(_Body):
 
     name: Annotated[str, Field(max_length=253)]
     domain: Annotated[str, Field(max_length=253)] = ""
+
+
+class InstallFileQuery(BaseModel):
+    """What older clients say of a cluster that is to be installed; only the form of the answer is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+    cloud: Annotated[str, Field(max_length=64, description="Accepted: the chart is the same for all.")] = ""
+    clusterip: Annotated[str, Field(max_length=1000, description="Accepted: clusters connect outward.")] = ""
+    format: Literal["yaml", "json"] = "yaml"
 
 
 class ClusterUpdate(_Body):
@@ -90,6 +105,18 @@ async def install_info(
     address = str(request.base_url).rstrip("/")
     command = f"runai agent --control-plane {address} --join-token-file TOKEN_FILE"
     return InstallInfo(installation_str=command, join_token=token, expires_at=iso(expires))
+
+
+@older.get("/{cluster_uuid}/installfile", summary="Values of the Helm chart for a cluster", response_class=Response)
+async def install_file(
+    cluster_uuid: str, door: Door, actor: Who, request: Request, given: Annotated[InstallFileQuery, Query()]
+) -> Response:
+    """As YAML or JSON: the address of this control plane, and a new token for one join; an older token ends."""
+    _, token, _ = await door.clusters.join_token(actor, cluster_uuid)
+    values = {"controlPlane": {"url": str(request.base_url).rstrip("/"), "joinToken": token}}
+    if given.format == "json":
+        return Response(json.dumps(values), media_type="application/json", headers=UNKEPT)
+    return Response(yaml.safe_dump(values, sort_keys=False), media_type="application/yaml", headers=UNKEPT)
 
 
 @router.get("/{cluster_uuid}/nodes", summary="List the nodes of a cluster")

@@ -8,11 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runai_core import wire
 from runai_core.bootstrap import Orchestrator
+from runai_core.model.assets import AssetKind
+from runai_core.model.audit import AuditAction, AuditEntry
 from runai_core.model.meta import to_camel
 from runai_core.model.storage import StorageClassConfiguration, StorageCustomization, StoragePermissions
 from runai_core.service.storage import ClassStatus
 from runai_core.web import listing
 from runai_core.web.answers.storage import (
+    ClaimEvent,
+    ClaimHistory,
+    ClaimRecord,
+    ClaimRecordMeta,
+    ClaimRecordSpec,
     ConfigurationItem,
     ConfigurationList,
     OlderItem,
@@ -27,7 +34,7 @@ from runai_core.web.context import Door, Who
 from runai_core.web.listing import Column
 from runai_core.web.merging import merged
 from runai_core.web.schemas import Body
-from runai_core.web.views.units import TENANT_ID
+from runai_core.web.views.units import TENANT_ID, iso
 
 classes = APIRouter(tags=["storage classes"])
 router = APIRouter(prefix="/api/v1/storage-class-configuration", tags=["storage classes"])
@@ -43,6 +50,14 @@ class ClassQuery(BaseModel):
     cluster_id: Annotated[str, Field(max_length=253, description="Id or name; the only cluster if left out.")] = ""
     name: Annotated[str, Field(max_length=253, description="Only the one of this name.")] = ""
     include_none: Annotated[bool, Field(description="Also the one that stands for volumes made by hand.")] = False
+
+
+class HistoryQuery(BaseModel):
+    """Which part of a history."""
+
+    model_config = ConfigDict(extra="forbid")
+    offset: Annotated[int, Field(ge=0, le=2**31)] = 0
+    limit: Annotated[int, Field(ge=1, le=listing.MAX_LIMIT)] = listing.DEFAULT_LIMIT
 
 
 class ConfigurationUpdate(Body):
@@ -85,6 +100,16 @@ async def list_names(
     """As the cluster has them now."""
     found = await door.storage.classes(actor, cluster_id, static=include_none)
     return StorageClassNames(storage_classes=tuple(item.storage_class.name for item in found))
+
+
+@classes.get("/api/v1/asset/datasource/pvc/{asset_id}/history", summary="The story of a data source: PVC")
+async def claim_history(asset_id: str, door: Door, actor: Who, given: Annotated[HistoryQuery, Query()]) -> ClaimHistory:
+    """Who made and changed it, newest first, for as long as the audit log is kept."""
+    asset = await door.assets.get(actor, asset_id, (AssetKind.PVC,))
+    page = await door.audit.story(asset.meta.uid, offset=given.offset, limit=given.limit)
+    cluster = await door.clusters.default_id()
+    records = tuple(_record(entry, cluster) for entry in page.items)
+    return ClaimHistory(records=records, next=listing.next_offset(page, given.offset))
 
 
 @router.get("", summary="List configurations of storage classes")
@@ -194,6 +219,24 @@ async def _item(door: Orchestrator, found: StorageClassConfiguration) -> Configu
         permissions=found.permissions,
         customization=found.customization,
     )
+
+
+DEEDS: Mapping[str, str] = {AuditAction.CREATE: "created", AuditAction.UPDATE: "changed", AuditAction.DELETE: "deleted"}
+
+
+def _record(entry: AuditEntry, cluster: str) -> ClaimRecord:
+    at, deed = iso(entry.meta.created_at), DEEDS.get(entry.action, entry.action)
+    event = ClaimEvent(
+        id=entry.meta.uid,
+        created_at=at,
+        type="Normal",
+        cluster_id=cluster,
+        reason=deed.capitalize(),
+        message=f"{deed} by {entry.subject}",
+        source="control plane",
+    )
+    meta = ClaimRecordMeta(creation_timestamp=at, type="Event")
+    return ClaimRecord(meta=meta, spec=ClaimRecordSpec(event=event))
 
 
 def _over(kind: type[Any], old: Any, given: Any) -> Any:

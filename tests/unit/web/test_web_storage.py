@@ -124,3 +124,26 @@ async def test_a_data_source_is_judged_when_it_is_made(api: Any) -> None:
                    "claimName": "kept"}}, 201)  # fmt: skip
 
     assert "is not for new claims of assets" in answer["errors"][0]["message"]
+
+
+async def test_a_data_source_has_a_story_of_who_made_and_changed_it(api: Any) -> None:
+    where = "/api/v1/asset/datasource/pvc"
+    spec = {"path": "/x", "existingPvc": True, "claimName": "kept"}
+    made = await api.send("POST", where, {"meta": {"name": "a", "scope": "tenant"}, "spec": spec}, 201)
+    uid = made["meta"]["id"]
+    api.clock.time += 1
+    await api.send("PUT", f"{where}/{uid}", {"meta": {"description": "new"}})
+
+    whole = await api.get(f"{where}/{uid}/history")
+    page = await api.get(f"{where}/{uid}/history", limit=1)
+
+    assert [record["spec"]["event"]["reason"] for record in whole["records"]] == ["Changed", "Created"]
+    assert "by tester" in whole["records"][1]["spec"]["event"]["message"]
+    assert (len(page["records"]), page["next"], whole["next"]) == (1, 1, None)
+    assert (await api.get(f"{where}/other/history", expect=404))["reason"] == "NotFound"
+
+
+async def test_an_orchestrator_that_is_one_cluster_has_no_file_to_install_another(api: Any) -> None:
+    answer = await api.get(f"/v1/k8s/clusters/{CLUSTER}/installfile", expect=422)
+
+    assert "several need a control plane" in answer["message"]
