@@ -16,7 +16,7 @@ import psutil
 
 from runai_core.cli.context import App, app_of
 from runai_core.cli.output import duration, json_option, print_data, print_table, text
-from runai_core.cli.running import LOG_FILE, Running, ended_well, find_running, note_stopped
+from runai_core.cli.running import LOG_BYTES, LOG_FILE, Running, ended_well, find_running, note_stopped
 from runai_core.client.environment import data_dir, read_credentials
 from runai_core.model.errors import Conflict, RunaiError, Unavailable
 from runai_core.settings import Settings, load_settings
@@ -81,6 +81,8 @@ def start(settings: Settings, environ: Mapping[str, str]) -> Running:
         Unavailable: it did not start; says what it said.
     """
     log = _log_file(settings.data_dir)
+    if log.exists() and log.stat().st_size > LOG_BYTES // 2:  # else it may be put aside while we read in it
+        log.replace(log.with_name(f"{LOG_FILE}.1"))
     before = log.stat().st_size if log.exists() else 0
     with _opened(log) as output:
         process = subprocess.Popen(  # noqa: S603 - our own program

@@ -1,10 +1,13 @@
-"""Which orchestrator runs on a data directory: a file names its process, and the process is looked at."""
+"""Which orchestrator runs on a data directory, and where it logs: a file names its process, and that is looked at."""
 
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import psutil
 
 STATE_FILE = "orchestrator.json"
 LOG_FILE = "orchestrator.log"
+LOG_BYTES = 10 * 1024**2
+"""Size at which the log is put aside, as ``orchestrator.log.1``, and a new one begun: there are never more than two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,35 @@ class Running:
     pid: int
     started: float  # seconds since the epoch, as the system counts them
     url: str
+
+
+class KeptLog(RotatingFileHandler):
+    """Writes the log that `up` begins, which only its owner reads; standard error goes where it goes."""
+
+    def __init__(self, file: Path, limit: int = LOG_BYTES) -> None:
+        super().__init__(file, maxBytes=limit, backupCount=1, encoding="utf-8")
+
+    def doRollover(self) -> None:  # noqa: N802 - the library's name
+        """Put the file aside and begin a new one."""
+        leads_here = is_standard_error(Path(self.baseFilename))
+        super().doRollover()
+        if leads_here and self.stream is not None:
+            os.dup2(self.stream.fileno(), sys.stderr.fileno())
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_private)
+
+
+def is_standard_error(file: Path) -> bool:
+    """Return whether what this process writes to standard error ends in the file."""
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), file.stat())
+    except (OSError, ValueError):  # there is no such file, or no standard error
+        return False
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def find_running(data_dir: Path) -> Running | None:
@@ -63,6 +97,6 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(draft, "w", opener=_private) as file:
         file.write(json.dumps(content) + "\n")
     draft.replace(path)

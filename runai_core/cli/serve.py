@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,15 @@ import uvicorn
 
 from runai_core.bootstrap import Loop, Orchestrator, open_orchestrator
 from runai_core.cli.context import app_of
-from runai_core.cli.running import Running, find_running, note_running, note_stopped
+from runai_core.cli.running import (
+    LOG_FILE,
+    KeptLog,
+    Running,
+    find_running,
+    is_standard_error,
+    note_running,
+    note_stopped,
+)
 from runai_core.model.errors import Conflict, Unauthenticated, Unavailable
 from runai_core.service.access import TOKEN_SECONDS, AccessService, Credentials, Token
 from runai_core.service.own_identity import write_private
@@ -89,8 +96,11 @@ def run_server(settings: Settings, ready: Ready) -> None:
     """
     if other := find_running(settings.data_dir):
         raise Conflict(f"an orchestrator runs on {settings.data_dir} already (process {other.pid}, {other.url})")
+    log_file = settings.data_dir / LOG_FILE
     logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=settings.log_level.upper(),
+        handlers=[KeptLog(log_file) if is_standard_error(log_file) else logging.StreamHandler()],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
