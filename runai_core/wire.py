@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.errors import MAX_ERRORS, MAX_NAME, FieldError, InvalidRequest, and_more
 from runai_core.model.meta import to_camel
 
 T = TypeVar("T")
@@ -71,21 +71,23 @@ def schema(kind: type[object]) -> dict[str, Any]:
 
 
 def _field_errors(kind: type[object], error: ValidationError, at: str) -> list[FieldError]:
-    return [
+    found = error.errors(include_url=False)
+    named = (
         FieldError(
-            field=".".join(part for part in (at, *map(str, item["loc"])) if part) or "body",
+            field=".".join(part[:MAX_NAME] for part in (at, *map(str, item["loc"])) if part) or "body",
             message=_message(kind, item["type"], item["loc"], item["msg"], item.get("ctx", {})),
             given=None if item["type"] == "missing" else _shown(item["input"]),
         )
-        for item in error.errors(include_url=False)
-    ]
+        for item in found[:MAX_ERRORS]
+    )
+    return [*named, *and_more(len(found) - MAX_ERRORS)]
 
 
 def _message(kind: type[object], code: str, path: tuple[int | str, ...], text: str, context: Mapping[str, Any]) -> str:
     if code == "missing":
         return "is required"
     if code in ("unexpected_keyword_argument", "extra_forbidden"):
-        near = difflib.get_close_matches(str(path[-1]), _known_fields(kind, path[:-1]), n=2)
+        near = difflib.get_close_matches(str(path[-1])[:MAX_NAME], _known_fields(kind, path[:-1]), n=2)
         return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
     if code in _SHAPES:
         return f"must be {_SHAPES[code]}"

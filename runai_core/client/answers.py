@@ -34,6 +34,7 @@ ERRORS: Mapping[int, type[RunaiError]] = {
     409: Conflict,
     410: WatchExpired,
     413: TooLarge,
+    415: InvalidRequest,
     422: Unsupported,
     429: TooManyRequests,
     501: Unsupported,

@@ -25,6 +25,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+MAX_ERRORS = 20
+"""Fields of one request that are named at most: who sent a hundred thousand wrong ones is not helped by more."""
+
+MAX_NAME = 80
+"""Characters of the name of a field that are repeated, and that another name is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -40,6 +46,11 @@ class FieldError:
         given = "" if self.given is None else f" (given: {str(self.given)[:80]})"
         policy = "" if self.policy is None else f" [policy {self.policy}]"
         return f"{self.field}: {self.message}{given}{policy}"
+
+
+def and_more(count: int) -> tuple[FieldError, ...]:
+    """Return what to say of so many more errors than are named."""
+    return (FieldError("body", f"and {count} more errors"),) if count > 0 else ()
 
 
 class RunaiError(Exception):

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
+from runai_core.model.errors import MAX_NAME
 from runai_core.model.workload import PolicyType
 
 
@@ -248,5 +249,5 @@ def higher_scope_wins(path: str) -> bool:
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """Return what to say of a name that is not among the known ones, with the nearest of them."""
-    near = difflib.get_close_matches(name, list(known), n=2)
+    near = difflib.get_close_matches(name[:MAX_NAME], list(known), n=2)
     return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")

@@ -40,6 +40,7 @@ from runai_core.ports import Backend, Query, Secrets
 from runai_core.service.changing import revision_of
 from runai_core.service.composing import Composer
 from runai_core.service.policies import PolicyService
+from runai_core.service.spec_checks import check_forms
 from runai_core.service.storage import Claims
 from runai_core.service.submission import Submission
 
@@ -156,6 +157,9 @@ class Submissions:
         """Refuse contradictions, and what the backend lacks, now and not when it would start."""
         if workload.type is WorkloadType.EXTERNAL:
             return
+        check_forms(spec)
+        if workload.master_spec is not None:
+            check_forms(wire.encode(workload.master_spec), "masterSpec")
         missing = [path for path in self._requires if get_at(spec, path) is None]
         if missing:
             raise InvalidRequest.of(*(FieldError(f"spec.{path}", "is required on a cluster") for path in missing))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from runai_core import wire
 from runai_core.model import errors
-from runai_core.model.errors import FieldError, InvalidRequest, RunaiError
+from runai_core.model.errors import MAX_ERRORS, MAX_NAME, FieldError, InvalidRequest, RunaiError, and_more
 
 STATUS: Mapping[type[RunaiError], int] = {
     errors.InvalidRequest: 400,
@@ -97,6 +97,8 @@ async def on_invalid(request: HTTPConnection, error: Exception) -> Response:
     """Answer a request whose path, query or body does not have the documented form."""
     if not isinstance(error, RequestValidationError):
         raise error
+    if any(isinstance(item.get("input"), bytes) for item in error.errors()):  # it was not taken for JSON
+        return await on_http(request, HTTPException(415))
     body_field = getattr(request.scope.get("route"), "body_field", None)
     model = body_field.field_info.annotation if body_field else None
     return answer(request, InvalidRequest.of(*field_errors(error.errors(), model)))
@@ -122,36 +124,41 @@ _HTTP_MESSAGES: Mapping[int, str] = {
     400: "the body cannot be read as JSON",
     404: "there is no {path}; see /api/docs for all paths",
     405: "{path} does not take {method}; see /api/docs",
+    415: "the body must be JSON, with the header Content-Type: application/json",
 }
 _HTTP_REASONS: Mapping[int, str] = {404: "NotFound", 405: "Unsupported"}
 
 
 def field_errors(found: Sequence[Any], model: Any) -> list[FieldError]:
     """Return pydantic's findings in the API's words; `model` is that of the body, for suggestions."""
-    return [
+    named = (
         FieldError(
-            field=".".join(map(str, _path(item["loc"]))) or "body",
+            field=".".join(str(part)[:MAX_NAME] for part in _path(item)) or "body",
             message=_message(item, model),
             given=None if item["type"] in ("missing", "json_invalid") else _shown(item.get("input")),
         )
-        for item in found
-    ]
+        for item in found[:MAX_ERRORS]
+    )
+    return [*named, *and_more(len(found) - MAX_ERRORS)]
 
 
-def _path(location: Sequence[int | str]) -> Sequence[int | str]:
+def _path(item: Mapping[str, Any]) -> Sequence[int | str]:
+    location: Sequence[int | str] = item["loc"]
+    if item["type"] == "json_invalid":
+        return ()  # what is there is the place in the text
     return location[1:] if location and location[0] in ("body", "query", "path", "header") else location
 
 
 def _message(item: Mapping[str, Any], model: Any) -> str:
-    path = _path(item["loc"])
+    path = _path(item)
     if item["type"] == "missing":
         return "is required" if path else "a JSON body with content type application/json is required"
     if item["type"] == "json_invalid":
-        return f"the body is not JSON: {item.get('ctx', {}).get('error', '')} at character {path[-1]}"
+        return f"the body is not JSON: {item.get('ctx', {}).get('error', '')} at character {item['loc'][-1]}"
     if item["type"] in ("model_attributes_type", "model_type"):
         return "must be a JSON object (with content type application/json)"
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = difflib.get_close_matches(str(path[-1]), _names(model, path[:-1]), n=2)
+        near = difflib.get_close_matches(str(path[-1])[:MAX_NAME], _names(model, path[:-1]), n=2)
         return "unknown field" + (f", did you mean {' or '.join(near)}?" if near else "")
     text: str = item["msg"]
     return text.replace("Value error, ", "").replace("Input should be", "must be").replace("Value should", "must")

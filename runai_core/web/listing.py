@@ -24,6 +24,8 @@ from runai_core.web.answers.organization import NodeItem
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+MAX_CONDITIONS, MAX_CONDITION = 100, 1000
+"""How many conditions a list may have, and how long each; databases refuse more in words of their own."""
 
 T = TypeVar("T", bound=Stored)
 Shown = TypeVar("Shown", bound=Answer)
@@ -281,7 +283,11 @@ def _text(item: Answer, path: str) -> str:
 
 def filters_of(conditions: Sequence[str], columns: Mapping[str, Column]) -> tuple[Filter, ...]:
     """Return the conditions as filters; several may stand in one text, separated by commas."""
-    return tuple(_filter(part, columns) for text in conditions for part in split(text))
+    parts = [part for text in conditions for part in split(text)]
+    if len(parts) > MAX_CONDITIONS or any(len(part) > MAX_CONDITION for part in parts):
+        message = f"must be at most {MAX_CONDITIONS} conditions of {MAX_CONDITION} characters each"
+        raise InvalidRequest.of(FieldError("filterBy", message))
+    return tuple(_filter(part, columns) for part in parts)
 
 
 def split(text: str) -> list[str]:
@@ -289,7 +295,7 @@ def split(text: str) -> list[str]:
     if text.startswith("["):
         try:
             return [str(item) for item in json.loads(text)]
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidRequest.of(FieldError("filterBy", "must be conditions such as name==x", text[:80])) from None
     parts: list[str] = []
     for piece in text.split(","):

@@ -142,7 +142,7 @@ class BufferBody:
 
 
 def _text_of(body: bytes) -> str:
-    """Return the text; refuse what could be read as JSON but never be stored: other bytes, halves of characters, NUL."""
+    """Return the text; refuse what could be read as JSON and never be stored: other bytes, half characters, NUL."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

@@ -117,13 +117,6 @@ async def test_escaped_backslashes_and_whole_characters_pass(api: Any, text: str
     assert response.json()["spec"]["command"] == json.loads(f'"echo {text}"')
 
 
-async def test_a_body_must_say_that_it_is_json(api: Any) -> None:
-    response = await api.client.post("/api/v1/workloads/trainings", content=b'{"name": "a"}')
-
-    assert response.status_code == 400
-    assert "application/json" in response.json()["message"]
-
-
 async def test_a_request_id_is_kept_and_shown(api: Any) -> None:
     response = await api.client.get("/api/v1/workloads/none", headers={"X-Request-Id": "abc-1"})
 
@@ -193,3 +186,70 @@ async def test_references_of_the_document_lead_somewhere(api: Any) -> None:
 
     assert names
     assert names <= set(document["components"]["schemas"])
+
+
+TRAININGS = "/api/v1/workloads/trainings"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"k{number}": 1 for number in range(60)},
+        {"name": "a", "projectId": "default", "spec": {f"k{number}": 1 for number in range(60)}},
+        {"name": "a", "projectId": "default", "spec": {"environmentVariables": [{"nam": "A"}] * 60}},
+    ],
+    ids=["in the body", "in the specification", "in a list"],
+)
+async def test_many_errors_are_counted_and_not_all_explained(api: Any, body: Any) -> None:
+    """Each explanation costs a look for the nearest name: a hundred thousand would hold up everybody for a minute."""
+    answer = await api.send("POST", TRAININGS, body, expect=400)
+
+    assert len(answer["errors"]) == 21
+    assert "more errors" in answer["errors"][-1]["message"]
+
+
+async def test_a_name_without_end_is_not_repeated(api: Any) -> None:
+    answer = await api.client.post(TRAININGS, json={"k" * 8000: 1})
+
+    assert answer.status_code == 400
+    assert len(answer.content) < 5000
+
+
+@pytest.mark.parametrize("unit", ['{"a":', "["], ids=["objects", "lists"])
+async def test_json_that_is_nested_too_deep_is_refused(api: Any, unit: str) -> None:
+    for levels in (101, 900, 1500):
+        body = unit * levels + "1" + {"[": "]"}.get(unit, "}") * levels
+        answer = await api.client.post(TRAININGS, content=body, headers={"Content-Type": "application/json"})
+
+        assert (answer.status_code, answer.json()["code"]) == (400, 400)
+        assert "100 levels" in answer.json()["message"]
+
+
+async def test_brackets_in_texts_are_no_levels(api: Any) -> None:
+    command = "echo " + "[{" * 500 + '\\"' * 100
+    body = {"name": "a", "projectId": "default", "spec": {"command": "true", "args": f"'{command}'"}}
+
+    assert (await api.client.post(TRAININGS, json=body)).status_code == 202
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/yaml"])
+async def test_a_body_must_say_that_it_is_json(api: Any, kind: str) -> None:
+    answer = await api.client.post(TRAININGS, content=b"{}", headers={"Content-Type": kind} if kind else {})
+
+    assert (answer.status_code, answer.json()["code"]) == (415, 415)
+    assert "Content-Type: application/json" in answer.json()["message"]
+
+
+async def test_text_that_is_not_json_is_an_error_of_the_body(api: Any) -> None:
+    answer = await api.client.post(TRAININGS, content=b"{", headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "body")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["name=@" + "a" * 60_000, "name==a," * 2000, "[" * 20_000],
+    ids=["a long one", "many", "a deep one"],
+)
+async def test_conditions_that_a_database_would_choke_on_are_refused(api: Any, condition: str) -> None:
+    await api.get("/api/v1/workloads", filterBy=condition, expect=400)
