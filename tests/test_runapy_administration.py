@@ -22,6 +22,12 @@ with warnings.catch_warnings():
     from runai.models.credentials_list_response import CredentialsListResponse
     from runai.models.environment_list_response import EnvironmentListResponse
     from runai.models.get_workloads200_response import GetWorkloads200Response
+    from runai.models.network_topology import NetworkTopology
+    from runai.models.pvc_history_response import PVCHistoryResponse
+    from runai.models.storage_class_configuration import StorageClassConfiguration
+    from runai.models.storage_class_configuration_list_response import StorageClassConfigurationListResponse
+    from runai.models.storage_classes1 import StorageClasses1
+    from runai.models.storage_classes_v2 import StorageClassesV2
     from runai.models.training_template import TrainingTemplate
     from runai.models.workspace_templates_list_response import WorkspaceTemplatesListResponse
     from runai.runai_client import RunaiClient
@@ -299,3 +305,58 @@ def test_settings_of_the_tenant_are_read_and_changed(client: RunaiClient) -> Non
     assert settings.get_security_setting_by_key("browserSessionTimeout").data == {"idleTimeout": 60}
     assert settings.get_security_settings().data["browserSessionTimeout"] == {"idleTimeout": 60}
     assert turned_off == state.get_notification_state().data == {"enabled": True, "email": {"enabled": False}}
+
+
+def test_network_topologies_are_made_chosen_for_a_node_pool_and_deleted(client: RunaiClient, cluster: str) -> None:
+    api, pools = client.organizations.network_topologies, client.organizations.node_pools
+
+    made = api.create_network_topology({"name": "racks", "clusterId": cluster, "levels": ["zone", "rack"]}).data
+    uid = made["id"]
+    pool = pools.create_nodepool(
+        {"name": "near", "labelKey": "pool", "labelValue": "near", "clusterId": cluster, "networkTopologyId": uid}
+    ).data
+    shown: Any = NetworkTopology.from_dict(api.get_network_topology_by_id(uid).data)
+    listed = api.get_network_topologies(filter_by=["name==racks"]).data["networkTopologies"]
+    count = api.get_network_topologies_count().data["count"]
+    in_use = refused(lambda: api.delete_network_topology(uid))
+    pools.delete_nodepool(pool["id"])
+    api.delete_network_topology(uid)
+
+    assert (shown.levels, shown.node_pools, shown.phase) == (["zone", "rack"], ["near"], "Ready")
+    assert (pool["networkTopologyId"], [item["id"] for item in listed], count) == (uid, [uid], 1)
+    assert in_use == 409
+    assert refused(lambda: api.get_network_topology_by_id(uid)) == 404
+
+
+def test_storage_classes_are_configured_and_read_by_runapys_models(client: RunaiClient, cluster: str) -> None:
+    classes, said = client.workload_assets.storage_classes, client.workload_assets.storage_class_configuration
+
+    older: Any = StorageClasses1.from_dict(classes.get_storage_classes(cluster).data)
+    newer: Any = StorageClassesV2.from_dict(classes.get_storage_classes_v2(cluster, include_none=True).data)
+    names = classes.v1_get_storage_classes(cluster, include_none=True).data["storageClasses"]
+    body = {"scopeType": "cluster", "scopeId": cluster, "name": "fast", "permissions": {"allowDataSharing": False}}
+    made = said.create_storage_class_configuration(body).data
+    sizes = {"claimSize": {"min": "1GB", "default": "2GB"}}
+    said.update_storage_class_configuration_by_id(made["id"], {"customization": sizes})
+    said.patch_storage_class_configuration_by_id(made["id"], {"permissions": {"allowedForAssets": False}})
+    read: Any = StorageClassConfiguration.from_dict(said.get_storage_class_configuration_by_id(made["id"]).data)
+    listed: Any = StorageClassConfigurationListResponse.from_dict(said.list_storage_class_configuration().data)
+    said.delete_storage_class_configuration_by_id(made["id"])
+
+    assert older.items == [], "there are none on one machine"
+    assert ([item.storage_class_name for item in newer.items], names) == (["runai-none"], ["runai-none"])
+    assert (read.scope_id, read.name, read.customization.claim_size.default) == (cluster, "fast", "2GB")
+    assert (read.permissions.allowed_for_assets, read.permissions.allow_data_sharing) == (False, None)
+    assert [item.id for item in listed.storage_class_configurations] == [made["id"]]
+    assert refused(lambda: said.get_storage_class_configuration_by_id(made["id"])) == 404
+
+
+def test_a_data_source_tells_its_history(client: RunaiClient) -> None:
+    api = client.workload_assets.pvc
+    spec = {"path": "/x", "existingPvc": True, "claimName": "c"}
+    uid = api.create_pvc_asset({"meta": {"name": "told", **META}, "spec": spec}).data["meta"]["id"]
+
+    history: Any = PVCHistoryResponse.from_dict(api.get_pvc_history(uid, limit=10).data)
+    api.delete_pvc_asset_by_id(uid)
+
+    assert [record.spec.event.reason for record in history.records] == ["Created"]

@@ -20,17 +20,13 @@ PAGE = ROOT / "docs" / "api-coverage.md"
 
 WHY_NOT: Mapping[str, str] = {
     r"/api/v1/cli(-exposer)?/|/v1/k8s/admin-cli/": "the command line comes from the package index, not from the server",
-    r"/installfile$": "installation is `runai admin install` or the chart",
     r"/nim-services|nim-service": "needs NVIDIA's NIM operator; the manifest can be submitted to /api/v2/workloads",
     r"/registries/\{\}/repositories": "the server sends no requests to other services on behalf of users",
     r"/ai-applications": "there are no AI applications here",
-    r"/network-topologies": "topologies are written as node labels or as objects of the cluster",
-    r"/datasource/pvc/\{\}/history": "claims have no history of their own",
     r"/idps": "single sign-on is configured in the settings of the server",
     r"POST /api/v1/workload-types|PUT /api/v1/workload-types|DELETE /api/v1/workload-types": (
         "kinds come with plug-ins, not through the API"
     ),
-    r"/storage-class": "storage classes are those of the cluster, and are not read from it",
     r"/v1/k8s/.*/metrics$": "older form of the metrics of clusters, departments and projects below /api/v1",
     r"/slack/": "notifications go to webhooks and by e-mail",
     r"/reports/available|/user-applications": "older form: use service accounts and access keys",

@@ -94,6 +94,6 @@ async def _item(door: Orchestrator, status: TopologyStatus) -> NetworkTopologyIt
         created_at=iso(topology.meta.created_at),
         created_by=topology.meta.created_by,
         phase="Ready" if status.ready else "Creating",
-        source="Run:ai" if status.is_ours else "Cluster",
+        source="Run.ai" if status.is_ours else "Cluster",
         node_pools=status.pools,
     )

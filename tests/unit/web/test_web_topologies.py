@@ -34,7 +34,7 @@ async def test_a_topology_is_made_read_listed_counted_and_deleted(api: Any) -> N
     await api.send("DELETE", f"{TOPOLOGIES}/{created['id']}")
 
     assert read == created
-    expected = {"name": "racks", "levels": LEVELS, "clusterId": CLUSTER, "phase": "Ready", "source": "Run:ai",
+    expected = {"name": "racks", "levels": LEVELS, "clusterId": CLUSTER, "phase": "Ready", "source": "Run.ai",
                 "nodePools": []}  # fmt: skip
     assert expected.items() <= created.items()
     assert [item["id"] for item in listed["networkTopologies"]] == [created["id"]]
