@@ -60,6 +60,9 @@ PAUSE = 0.1
 STATUS_PAUSE = 3.0
 """Seconds after which a change of use alone, not of what is wanted, is shown."""
 
+AGAIN = 1.0
+"""Seconds until what failed as a whole is tried again: the API server starts anew, say, and nothing else changes."""
+
 RESYNC = 60.0
 """Seconds after which all is compared even if nothing was seen to change."""
 
@@ -82,11 +85,12 @@ class Organization:
     knows us: to us, too, secrets are opened in the namespaces of projects only.
     """
 
-    def __init__(self, api: Api, world: World, rules: Rules, *, operator: str = "") -> None:
+    def __init__(self, api: Api, world: World, rules: Rules, *, operator: str = "", again: float = AGAIN) -> None:
         self._api = api
         self._world = world
         self._rules = rules
         self._operator = operator
+        self._again = again
         self._changed = asyncio.Event()
         self._soon = asyncio.Event()
 
@@ -99,11 +103,7 @@ class Organization:
             while True:
                 self._changed.clear()
                 self._soon.clear()
-                try:
-                    await self.reconcile()
-                except Exception:  # the top of a loop: it must go on
-                    log.exception("projects and queues could not be compared")
-                await self._wait()
+                await self._wait(RESYNC if await self._is_done() else self._again)
 
     def wake(self) -> None:
         """Compare soon: something that is no object of the cluster has changed."""
@@ -115,13 +115,24 @@ class Organization:
         elif old.get("kind") == QUEUES.kind and old.get("status") != new.get("status"):
             self._soon.set()
 
-    async def _wait(self) -> None:
+    async def _is_done(self) -> bool:
+        try:
+            await self.reconcile()
+        except RunaiError as error:
+            log.warning("projects and queues cannot be compared now: %s", error.message)
+        except Exception:  # the top of a loop: it must go on
+            log.exception("projects and queues could not be compared")
+        else:
+            return True
+        return False
+
+    async def _wait(self, seconds: float) -> None:
         waits = [
             asyncio.create_task(self._changed.wait()),
             asyncio.create_task(_after(self._soon, STATUS_PAUSE)),
         ]
         try:
-            await asyncio.wait(waits, timeout=RESYNC, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in waits:
                 task.cancel()

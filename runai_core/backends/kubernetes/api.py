@@ -58,9 +58,10 @@ class Api:
     and Unavailable; `details["status"]` is the server's code.
     """
 
-    def __init__(self, configuration: Any, session: Any) -> None:
+    def __init__(self, configuration: Any, session: Any, *, silence: float = SILENCE) -> None:
         self._configuration = configuration
         self._session = session
+        self._silence = silence
         self._options = options_of(configuration)
         self.server = str(configuration.host)
 
@@ -270,14 +271,14 @@ class Api:
         raise AssertionError  # the loop returns or raises
 
     async def _lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        rest, silence = b"", WATCH_SECONDS + SILENCE
+        rest, silence = b"", WATCH_SECONDS + self._silence
         async with self._open("GET", path, query=query, silence=None) as answer:
             while True:
                 async with asyncio.timeout(silence):
                     piece = await answer.content.readany()
                 if not piece:
                     return
-                silence = SILENCE
+                silence = self._silence
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     if line:
@@ -352,11 +353,13 @@ def _object(content: bytes) -> Object:
 
 
 @asynccontextmanager
-async def connect(kubeconfig: Path | None = None, context: str = "") -> AsyncIterator[Api]:
+async def connect(kubeconfig: Path | None = None, context: str = "", *, silence: float = SILENCE) -> AsyncIterator[Api]:
     """Open the cluster of a kubeconfig file; None means the cluster that this process runs in, or the default file.
+
+    `silence` is after how many seconds without a word a watch is thought dead.
 
     Raises:
         InvalidRequest: the file, or the context in it, is wrong.
     """
     async with opened(kubeconfig, context) as (configuration, session):
-        yield Api(configuration, session)
+        yield Api(configuration, session, silence=silence)

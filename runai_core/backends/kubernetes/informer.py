@@ -130,6 +130,9 @@ class Informer:
                 await self._watch()
             except WatchExpired:
                 log.info("%s: the watch is too old, listing again", self.resource.full_name)
+                await asyncio.sleep(
+                    FIRST_DELAY
+                )  # a server for which every version is too old is not asked all the time
             except (NotFound, Forbidden) as error:
                 await self._not_there(error)
             except RunaiError as error:

@@ -39,7 +39,7 @@ class Server:
         self.history: list[tuple[int, dict[str, Any]]] = []
         self.moved = asyncio.Condition()
         self.requests: list[tuple[str, str]] = []
-        self.answer: Callable[[web.Request], Awaitable[web.Response | None]] | None = None
+        self.answer: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
         self.watches: set[asyncio.Task[Any]] = set()
 
     async def change(self, kind: str, name: str, **labels: str) -> None:
@@ -112,7 +112,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> web.Response
 
 
 @asynccontextmanager
-async def a_server(folder: Path) -> AsyncIterator[tuple[Server, Api]]:
+async def a_server(folder: Path, silence: float = 600.0) -> AsyncIterator[tuple[Server, Api]]:
     server = Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.handle)
@@ -135,7 +135,7 @@ async def a_server(folder: Path) -> AsyncIterator[tuple[Server, Api]]:
         )
     )
     try:
-        async with connect(file) as api:
+        async with connect(file, silence=silence) as api:
             yield server, api
     finally:
         server.cut()
@@ -323,6 +323,94 @@ async def test_a_broken_connection_is_taken_up_where_it_was(tmp_path: Path) -> N
             await server.change("ADDED", "two")
             await until(lambda: len(informer) == 2)
             assert informer.lists == 1
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_of_a_watch_as_too_old_is_followed_by_a_list(tmp_path: Path) -> None:
+    async with a_server(tmp_path) as (server, api):
+        await server.change("ADDED", "goes")
+
+        async def refuse(request: web.Request) -> web.Response | None:
+            if request.query.get("watch"):
+                server.answer = None
+                await server.change("DELETED", "goes")
+                return status(410, "Expired", "too old resource version")
+            return None
+
+        server.answer = refuse
+        async with following(Informer(api, kinds.PODS)) as informer:
+            await until(lambda: informer.lists == 2 and len(informer) == 0)
+
+
+@pytest.mark.asyncio
+async def test_a_list_that_expires_in_the_middle_begins_anew(tmp_path: Path) -> None:
+    async with a_server(tmp_path) as (server, api):
+        for number in range(501):
+            await server.change("ADDED", f"p{number}")
+
+        async def refuse(request: web.Request) -> web.Response | None:
+            if request.query.get("continue"):
+                server.answer = None
+                return status(410, "Expired", "the provided continue parameter is too old")
+            return None
+
+        server.answer = refuse
+        async with following(Informer(api, kinds.PODS)) as informer:
+            assert (len(informer), informer.lists) == (501, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_watch_that_says_nothing_any_more_is_thought_dead(tmp_path: Path) -> None:
+    async with a_server(tmp_path, silence=0.2) as (server, api):
+        await server.change("ADDED", "one")
+
+        async def fall_silent(request: web.Request) -> web.StreamResponse | None:
+            if not request.query.get("watch"):
+                return None
+            server.answer = None
+            response = web.StreamResponse()
+            await response.prepare(request)
+            meta = {"resourceVersion": request.query["resourceVersion"]}
+            await response.write(json.dumps({"type": "BOOKMARK", "object": {"metadata": meta}}).encode() + b"\n")
+            await server.change("ADDED", "two")  # of which this connection never hears
+            task = asyncio.current_task()
+            assert task is not None
+            server.watches.add(task)
+            await asyncio.Event().wait()
+            return response
+
+        server.answer = fall_silent
+        async with following(Informer(api, kinds.PODS)) as informer:
+            await until(lambda: informer.get("two", "a") is not None)
+            assert informer.lists == 1
+
+
+async def _say_not_ready(_: web.Request) -> web.Response:
+    return status(503, "ServiceUnavailable", "apiserver not ready")
+
+
+async def _hang_up(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("meanwhile", [_say_not_ready, _hang_up], ids=["it is not ready", "it cuts every connection"])
+async def test_a_server_that_starts_anew_is_followed_again_and_meanwhile_there_is_trouble(
+    meanwhile: Callable[[web.Request], Awaitable[web.Response]], tmp_path: Path
+) -> None:
+    async with a_server(tmp_path) as (server, api):
+        await server.change("ADDED", "one")
+        async with following(Informer(api, kinds.PODS)) as informer:
+            before = informer.trouble
+            server.answer = meanwhile
+            server.cut()
+            await until(lambda: informer.trouble != "")
+            await server.change("ADDED", "two")
+            server.answer = None
+            await until(lambda: informer.get("two", "a") is not None and informer.trouble == "")
+            assert before == ""
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,4 @@
-"""What is left of the operator's loops when their process leads no more, and that they begin again."""
+"""What is left of the operator's loops when their process leads no more, and that they go on when they can again."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -102,3 +102,24 @@ async def test_who_lost_the_lease_in_the_middle_stops_and_works_again_when_it_le
     await asyncio.gather(leading, return_exceptions=True)
 
     assert told == ["begins", "ends", "begins", "ends"]
+
+
+@pytest.mark.asyncio
+async def test_projects_are_compared_again_soon_when_the_server_was_away() -> None:
+    asked, done = 0, asyncio.Event()
+
+    async def rules() -> Sequence[AccessRule]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise Unavailable("the API server starts anew")
+        done.set()
+        return ()
+
+    world = StillWorld()
+    task = asyncio.create_task(Organization(cast("Api", FakeApi(world)), world, rules, again=0.01).run())
+    await soon(done.wait())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert asked == 2
