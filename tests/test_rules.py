@@ -146,6 +146,8 @@ def test_measurements_survive_a_crash_and_make_a_report(orchestrator: Orchestrat
     runai(orchestrator, "report", "create", "usage of today", "--last", "1h", "-o", str(file))
     rows = {row["Group"]: row for row in csv.DictReader(io.StringIO(file.read_text()))}
     assert float(rows["default"]["GPU allocated hours"]) > 0
+    (now,) = json.loads(runai(orchestrator, "report", "consumption", "--last", "1h", "--only", "default", "--json"))
+    assert now["allocated"] > 0
     assert "usage of today" in runai(orchestrator, "report", "list")
     runai(orchestrator, "report", "delete", "usage of today")
     assert orchestrator.post(f"/api/v1/workloads/trainings/{uid}/suspend").status_code < 300

@@ -18,6 +18,9 @@ IDLE_PER_GPU = "GPU_IDLE_TIME_SECONDS_PER_GPU"
 ALLOCATION_PER_GPU, MEMORY_ALLOCATION_PER_GPU = "GPU_ALLOCATION_PER_GPU", "GPU_MEMORY_ALLOCATION_BYTES_PER_GPU"
 """Metrics of a node, for each GPU: how much of it, and how many bytes of its memory, pods hold."""
 
+OVER_QUOTA = "GPU_OVER_QUOTA"
+"""Metric of projects and departments: GPUs held beyond the quota. It does not follow from means, so it is kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -89,9 +92,14 @@ def unit_points(world: World, reading: Reading, idle: set[str]) -> list[Point]:
     }
     quotas |= {f"pool/{pool}": _pool(pool, world) for pool in pools}
     return [
-        Point(entity, world.now, quotas.get(entity, {}) | used.get(entity, {}))
+        Point(entity, world.now, _with_excess(quotas.get(entity, {}) | used.get(entity, {})))
         for entity in sorted(quotas.keys() | used.keys())
     ]
+
+
+def _with_excess(values: Values) -> Values:
+    held, quota = values.get("GPU_ALLOCATION", 0.0), values.get("GPU_QUOTA", 0.0)
+    return {OVER_QUOTA: max(held - quota, 0.0)} | values
 
 
 def _held(pod: Pod, reading: Reading, gpus: float, *, is_idle: bool) -> Values:
@@ -112,8 +120,9 @@ def _held(pod: Pod, reading: Reading, gpus: float, *, is_idle: bool) -> Values:
 
 
 def _quota(resources: QueueResources) -> Values:
-    """Return the quota; one without a bound counts 0, as in the telemetry of the API."""
+    """Return the quota; one without a bound counts 0, as in the telemetry of the API, and nothing is beyond it."""
     return {
+        **({OVER_QUOTA: 0.0} if resources.gpu.deserved is None else {}),
         "GPU_QUOTA": (resources.gpu.deserved or 0) / MILLI,
         "CPU_QUOTA_MILLICORES": float(resources.cpu.deserved or 0),
         "CPU_MEMORY_QUOTA_MB": (resources.memory.deserved or 0) / MB,

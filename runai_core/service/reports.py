@@ -27,6 +27,7 @@ from runai_core.model.samples import LEVELS, Point
 from runai_core.ports import Backend, Filter, Op, Page, Query, SampleStore, samples_of
 from runai_core.service.access import AccessService
 from runai_core.service.metrics import stitched
+from runai_core.service.points import OVER_QUOTA
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,10 @@ LONGEST = 366 * 24 * 3600.0
 """Seconds that one report can be about: as long as measurements are kept."""
 
 MOST_POINTS = 2_000_000
-"""Points that are read for one report at most; a longer time is read coarser."""
+"""Points of one group that are read for a report at most; a longer time is read coarser."""
+
+FEW_POINTS = 1000
+"""The same where somebody waits for the answer: a month is read by the hour."""
 
 NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_. ]{0,251}[A-Za-z0-9])?")
 
@@ -50,28 +54,28 @@ PREFIXES: Mapping[Grouping, str] = {
     Grouping.CLUSTER: "pool/",
 }
 
-COLUMNS = (
-    "Group",
-    "Department",
-    "Node pool",
-    "Measured hours",
-    "GPU quota hours",
-    "GPU allocated hours",
-    "GPU over-quota hours",
-    "GPU used hours",
-    "GPU idle hours",
-    "GPU utilization percent",
-    "CPU allocated core hours",
-    "CPU memory allocated GB hours",
-)
+FIGURES: Mapping[str, str] = {
+    "measured": "Measured hours",
+    "quota": "GPU quota hours",
+    "allocated": "GPU allocated hours",
+    "over_quota": "GPU over-quota hours",
+    "used": "GPU used hours",
+    "idle": "GPU idle hours",
+    "utilization": "GPU utilization percent",
+    "cpu": "CPU allocated core hours",
+    "memory": "CPU memory allocated GB hours",
+}
+"""Figure of a row -> its column."""
+
+COLUMNS = ("Group", "Department", "Node pool", *FIGURES.values())
 
 
 @dataclass(slots=True)
 class Row:
-    """What one group consumed in one node pool. Hours."""
+    """What one group consumed, in one node pool or (no name) in all of them. Hours."""
 
     group: str
-    pool: str
+    pool: str = ""
     measured: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
 
@@ -82,8 +86,8 @@ class Row:
         held, quota = values.get("GPU_ALLOCATION", 0.0), values.get("GPU_QUOTA", 0.0)
         amounts = {
             "quota": quota,
-            "held": held,
-            "over": max(held - quota, 0.0),
+            "allocated": held,
+            "over_quota": values.get(OVER_QUOTA, max(held - quota, 0.0)),  # older points do not say it
             "used": values.get("GPU_USED", 0.0),
             "seen": values.get("GPU_MEASURED", 0.0),
             "idle": values.get("GPU_IDLE", 0.0),
@@ -93,14 +97,24 @@ class Row:
         for name, amount in amounts.items():
             self.sums[name] = self.sums.get(name, 0.0) + amount * hours
 
+    def take(self, other: "Row") -> None:
+        """Count what the same group consumed elsewhere at the same time."""
+        self.measured = max(self.measured, other.measured)
+        for name, amount in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + amount
+
+    def figures(self) -> dict[str, float | None]:
+        """Return the figures; utilisation is None where nothing measured GPUs."""
+        sums = {"measured": self.measured, **self.sums}
+        percent = 100 * sums["used"] / sums["seen"] if sums.get("seen") else None
+        return {name: percent if name == "utilization" else sums.get(name, 0.0) for name in FIGURES}
+
     def cells(self, department: str) -> list[str]:
-        """Return the row of the table; utilisation is empty where nothing measured GPUs."""
-        sums = self.sums
-        percent = f"{100 * sums['used'] / sums['seen']:.1f}" if sums.get("seen") else ""
-        amounts = [sums.get(name, 0.0) for name in ("quota", "held", "over", "used", "idle")]
-        rest = [sums.get(name, 0.0) for name in ("cpu", "memory")]
-        numbers = [f"{number:.3f}" for number in (self.measured, *amounts)]
-        return [self.group, department, self.pool, *numbers, percent, *(f"{number:.3f}" for number in rest)]
+        """Return the row of the table."""
+        digits = {"utilization": 1}
+        numbers = ["" if number is None else f"{number:.{digits.get(name, 3)}f}"
+                   for name, number in self.figures().items()]  # fmt: skip
+        return [self.group, department, self.pool, *numbers]
 
 
 class ReportService:
@@ -118,21 +132,37 @@ class ReportService:
         Raises:
             InvalidRequest: name or time is wrong. AlreadyExists: the name is taken.
         """
-        await self._access.require_anywhere(actor, Action.READ, RESOURCE)
-        _check(report)
-        visible = await self._access.visible(actor, Action.READ, RESOURCE)
-        if visible is not None and report.group_by is not Grouping.PROJECT:
-            message = "must be Project: you see some projects, and the other groups are sums over all of them"
-            raise InvalidRequest.of(FieldError("groupBy", message, report.group_by))
+        _check_name(report.name)
+        allowed = await self._allowed(actor, report)
         made = replace(
-            report,
+            allowed,
             meta=replace(report.meta, created_by=actor.name),
-            projects=None if visible is None else tuple(sorted(visible)),
             status_updated_at=self._clock.now(),
         )
         created = await self._store.create(made)
         self._asked.set()
         return created
+
+    async def consumption(self, actor: Actor, asked: Report) -> Sequence[Row]:
+        """Return at once what each group consumed in all node pools together; nothing is kept.
+
+        Raises:
+            InvalidRequest: the time or the groups are wrong. Unavailable: nothing keeps measurements.
+        """
+        found: dict[str, Row] = {}
+        for row in await self._rows(await self._allowed(actor, asked), most=FEW_POINTS):
+            found.setdefault(row.group, Row(row.group)).take(row)
+        return list(found.values())
+
+    async def _allowed(self, actor: Actor, report: Report) -> Report:
+        """Return the report for the projects that this one may see. Raise Forbidden or InvalidRequest."""
+        await self._access.require_anywhere(actor, Action.READ, RESOURCE)
+        _check_time(report)
+        visible = await self._access.visible(actor, Action.READ, RESOURCE)
+        if visible is not None and report.group_by is not Grouping.PROJECT:
+            message = "must be Project: you see some projects, and the other groups are sums over all of them"
+            raise InvalidRequest.of(FieldError("groupBy", message, report.group_by))
+        return replace(report, projects=None if visible is None else tuple(sorted(visible)))
 
     async def list(self, actor: Actor, query: Query) -> Page[Report]:
         """Return the reports that match: one's own, and those of others where all projects may be seen."""
@@ -206,11 +236,11 @@ class ReportService:
     def _now(self, report: Report, status: ReportStatus) -> Report:
         return replace(report, status=status, status_updated_at=self._clock.now())
 
-    async def _rows(self, report: Report) -> Sequence[Row]:
+    async def _rows(self, report: Report, most: int = MOST_POINTS) -> Sequence[Row]:
         samples = samples_of(self._store)
         if samples is None:
             raise Unavailable("this store keeps no measurements")
-        return await rows_of(samples, report, self._clock.now())
+        return await rows_of(samples, report, self._clock.now(), most)
 
     async def _table(self, rows: Iterable[Row]) -> str:
         departments = {item.name: item.department for item in (await self._store.list(Project, Query())).items}
@@ -221,11 +251,11 @@ class ReportService:
         return text.getvalue()
 
 
-async def rows_of(samples: SampleStore, report: Report, now: float) -> list[Row]:
-    """Return what each group consumed in each node pool, by name."""
+async def rows_of(samples: SampleStore, report: Report, now: float, most: int = MOST_POINTS) -> list[Row]:
+    """Return what each group consumed in each node pool, by name; of each, so many points are read at most."""
     rows: dict[tuple[str, str], Row] = {}
     prefix = PREFIXES[report.group_by]
-    for level, points in await stitched(samples, prefix, report.start, report.end, now, most=MOST_POINTS):
+    for level, points in await stitched(samples, prefix, report.start, report.end, now, most=most):
         for point in points:
             group, pool = _group(report.group_by, point.entity.removeprefix(prefix))
             if report.projects is not None and group not in report.projects:
@@ -255,14 +285,15 @@ def _way_out(report: Report) -> str:
     return "; ask again when it is Ready"
 
 
-def _check(report: Report) -> None:
-    errors = []
-    if not NAME.fullmatch(report.name):
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
         message = "must be 1 to 253 letters, digits, spaces and '-_.', beginning and ending with a letter or digit"
-        errors.append(FieldError("name", message, report.name[:80]))
+        raise InvalidRequest.of(FieldError("name", message, name[:80]))
+
+
+def _check_time(report: Report) -> None:
     if report.end <= report.start:
-        errors.append(FieldError("end", "must be after start"))
-    elif report.end - report.start > LONGEST:
-        errors.append(FieldError("start", "must be at most 366 days before end: measurements are kept for so long"))
-    if errors:
-        raise InvalidRequest.of(*errors)
+        raise InvalidRequest.of(FieldError("end", "must be after start"))
+    if report.end - report.start > LONGEST:
+        message = "must be at most 366 days before end: measurements are kept for so long"
+        raise InvalidRequest.of(FieldError("start", message))

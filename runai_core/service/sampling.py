@@ -91,9 +91,10 @@ class Sampler:
     async def run(self) -> None:
         """Take samples until cancelled."""
         await self.recall()
-        tidied = self._clock.now()
+        tidied = due = self._clock.now()
         while True:
-            await self._clock.sleep(SAMPLE_EVERY)
+            due = max(due + SAMPLE_EVERY, self._clock.now())  # what a sample takes does not put off the next one
+            await self._clock.sleep(due - self._clock.now())
             try:
                 await self.sample()
                 if self.samples is not None and abs(self._clock.now() - tidied) >= TIDY_EVERY:

@@ -1,6 +1,8 @@
 """Channels, subscriptions and reports, as the API shows them."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from runai_core.web.answers.base import Answer
 
@@ -74,6 +76,30 @@ class ReportList(Answer):
 
     reports: tuple[ReportItem, ...]
     next: int | None = None
+
+
+class Consumer(Answer):
+    """What one project, department or node pool consumed: hours, over all node pools."""
+
+    name: str
+    measured: Annotated[float, Field(description="Hours in which something measured.")]
+    quota: Annotated[float, Field(description="GPU hours, as all that follow up to idle.")]
+    allocated: float
+    over_quota: float
+    used: float
+    idle: float
+    utilization: Annotated[float | None, Field(description="Percent of what is measured; null: nothing is.")]
+    cpu: Annotated[float, Field(description="Core hours allocated.")]
+    memory: Annotated[float, Field(description="GB hours allocated.")]
+
+
+class Consumption(Answer):
+    """Who consumed what."""
+
+    start: str
+    end: str
+    group_by: str
+    rows: tuple[Consumer, ...]
 
 
 class Availability(Answer):

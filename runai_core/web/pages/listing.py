@@ -1,7 +1,7 @@
 """A page with one table: what the address asks for, as a page or as a CSV file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -32,14 +32,19 @@ def table_page(
     columns: Sequence[Column],
     rows: Sequence[Row],
     *buttons: Button,
+    most_first: str = "",
     **values: Any,
 ) -> Response:
     """Return the page, or all of its rows as CSV where the address says ``format=csv``.
 
     Templates know: hint (below the title), nothing and advice (where there is no row), has_tabs (those of people and
-    rights), has_legend (of the bars). The template is `list.html` unless `template` names another.
+    rights), has_legend (of the bars). The template is `list.html` unless `template` names another. Rows are sorted by
+    the first column, or by the most of another one, until somebody chooses.
     """
-    table = arranged(title, columns, rows, choice_of(request.query_params))
+    choice = choice_of(request.query_params)
+    if most_first and not choice.sort:
+        choice = replace(choice, sort=most_first, descending=True)
+    table = arranged(title, columns, rows, choice)
     if table.choice.as_csv:
         return csv_response(csv_of(table), title.lower().replace(" ", "-"))
     offered = [button for button in buttons if button.right is None or may_somewhere(request, *button.right)]

@@ -1,7 +1,9 @@
-"""Consumption reports: asked for, computed in the background, downloaded as CSV."""
+"""Who consumed what, at a glance; and reports: asked for, computed in the background, downloaded as CSV."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +12,7 @@ from runai_core.model.errors import FieldError
 from runai_core.model.meta import Meta
 from runai_core.model.reports import Grouping, Report, ReportStatus
 from runai_core.ports import Query
+from runai_core.service.reports import Row as Consumed
 from runai_core.web.context import Door
 from runai_core.web.pages import editing
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
@@ -47,7 +50,67 @@ GROUPS: Mapping[Grouping, str] = {
 }
 
 
+CONSUMED = (
+    Column("name", "Name"),
+    Column("allocated", "GPU hours", number=True),
+    Column("used", "Used", number=True),
+    Column("idle", "Idle", number=True),
+    Column("over_quota", "Over quota", number=True),
+    Column("quota", "Quota", number=True),
+    Column("utilization", "Utilization", number=True),
+    Column("cpu", "Core hours", number=True),
+    Column("memory", "Memory GB hours", number=True),
+    Column("measured", "Measured hours", number=True),
+)
+
+TIMES: Mapping[str, str] = {
+    "last-month": "Last month",
+    "month": "This month",
+    "day": "Last 24 hours",
+    "week": "Last 7 days",
+    "days": "Last 30 days",
+    "year": "Last 12 months",
+}
+
+LENGTHS: Mapping[str, timedelta] = {
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "days": timedelta(days=30),
+    "year": timedelta(days=365),
+}
+
+LINKS: Mapping[Grouping, str] = {Grouping.PROJECT: "/projects/", Grouping.DEPARTMENT: "/departments/"}
+
+
 @router.get("")
+async def consumption(request: Request, door: Door, actor: Viewer) -> Response:
+    """Show who used how many GPU hours, how many of them idle and how many beyond quota; most first."""
+    given = request.query_params
+    time = given.get("time", "") if given.get("time", "") in TIMES else "month"
+    by = Grouping(given["by"]) if given.get("by", "") in tuple(Grouping) else Grouping.PROJECT
+    begin, end = _times(time, datetime.fromtimestamp(door.backend.clock.now(), UTC))
+    asked = Report(meta=Meta(name="now"), start=begin.timestamp(), end=end.timestamp(), group_by=by)
+    rows = await door.reports.consumption(actor, asked) if begin < end else ()
+    return table_page(
+        request,
+        "Consumption",
+        CONSUMED,
+        [_consumed(row, by) for row in rows],
+        Button(path="/reports/new", text="New report"),
+        Button(path="/reports/saved", text="Saved reports", is_main=False),
+        most_first="allocated",
+        template="consumption.html",
+        times=TIMES,
+        time=time,
+        groups=GROUPS,
+        by=by,
+        sentence=_sentence(rows, begin, end),
+        nothing="Nothing was measured in that time",
+        advice="Every ten seconds it is measured what projects hold and use. Choose another time.",
+    )
+
+
+@router.get("/saved")
 async def list_reports(request: Request, door: Door, actor: Viewer) -> Response:
     """Show the reports that the viewer may see."""
     found = (await door.reports.list(actor, Query())).items
@@ -58,7 +121,7 @@ async def list_reports(request: Request, door: Door, actor: Viewer) -> Response:
         COLUMNS,
         [_row(item) for item in found],
         Button(path="/reports/new", text="New report"),
-        *([Button(path="/reports", text="Look again", is_main=False)] if busy else []),
+        *([Button(path="/reports/saved", text="Look again", is_main=False)] if busy else []),
         hint="Some are being made." if busy else "",
         nothing="There is no report yet",
         advice="A report says what projects or departments consumed: GPU hours, used and idle.",
@@ -85,7 +148,7 @@ async def create(request: Request, door: Door, actor: Viewer) -> Response:
     created, refusal = await editing.tried(errors, lambda: door.reports.create(actor, report), name="name")
     if created is None:
         return _form(request, posted, refusal)
-    return go_to(request, "/reports", f"Report {report.name} is being made.")
+    return go_to(request, "/reports/saved", f"Report {report.name} is being made.")
 
 
 @router.get("/{ref}/file")
@@ -110,12 +173,43 @@ async def delete(request: Request, ref: str, door: Door, actor: Viewer) -> Respo
     """Delete it."""
     report = await door.reports.get(actor, ref)
     act, notice = door.reports.delete(actor, ref), f"Report {report.name} is deleted."
-    return await editing.deleted(request, _question(report), act, "/reports", notice)
+    return await editing.deleted(request, _question(report), act, "/reports/saved", notice)
+
+
+def _times(time: str, now: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when a choice is; months are those of UTC."""
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    if time == "last-month":
+        return (first - timedelta(days=1)).replace(day=1), first
+    return (first, now) if time == "month" else (now - LENGTHS[time], now)
+
+
+def _consumed(row: Consumed, by: Grouping) -> dict[str, Cell]:
+    figures = row.figures()
+    cells = {name: Cell(text=f"{value or 0:,.1f}", value=value or 0.0) for name, value in figures.items()}
+    percent = figures["utilization"]
+    cells["utilization"] = Cell(text="not measured" if percent is None else f"{percent:.0f}%", value=percent or 0.0)
+    held = figures["allocated"] or 0.0
+    for name in ("idle", "over_quota"):
+        part = figures[name] or 0.0
+        cells[name] = replace(cells[name], note=f"{100 * part / held:.0f}%" if part else "")
+    link = f"{LINKS[by]}{quote(row.group, safe='')}" if by in LINKS else ""
+    return {"name": Cell(text=row.group, link=link), **cells}
+
+
+def _sentence(rows: Sequence[Consumed], begin: datetime, end: datetime) -> str:
+    """Say the sums in words, and of which time they are."""
+    sums = {name: sum(row.figures()[name] or 0.0 for row in rows) for name in ("allocated", "idle", "over_quota")}
+    measured = max((row.measured for row in rows), default=0.0)
+    hours = (end - begin).total_seconds() / 3600
+    said = f"From {begin:%d %B %Y %H:%M} to {end:%d %B %Y %H:%M} UTC: {sums['allocated']:,.1f} GPU hours"
+    said += f", of which {sums['idle']:,.1f} were idle and {sums['over_quota']:,.1f} over quota."
+    return said + (f" Measured were {measured:,.1f} of {hours:,.1f} hours." if measured < 0.99 * hours else "")
 
 
 def _question(report: Report) -> Question:
     text = "Its table is lost; what it was made of stays for as long as measurements are kept."
-    return Question(title=f"Delete report {report.name}?", text=text, back="/reports")
+    return Question(title=f"Delete report {report.name}?", text=text, back="/reports/saved")
 
 
 def _row(report: Report) -> dict[str, Cell]:
@@ -186,6 +280,6 @@ def _form(request: Request, posted: Posted, refusal: Refusal = NOTHING) -> Respo
         refusal,
         title="New report",
         help="GPU hours by quota, held, over quota, used and idle; CPU and memory hours; in each node pool.",
-        back="/reports",
+        back="/reports/saved",
         save="Make the report",
     )

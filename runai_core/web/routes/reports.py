@@ -1,7 +1,7 @@
 """Consumption reports: ask, wait until it is Ready, fetch the CSV."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,7 +14,7 @@ from runai_core.model.reports import Grouping, Report
 from runai_core.ports import samples_of
 from runai_core.web import listing
 from runai_core.web.answers.base import Count
-from runai_core.web.answers.notifications import Availability, ReportItem, ReportList
+from runai_core.web.answers.notifications import Availability, Consumer, Consumption, ReportItem, ReportList
 from runai_core.web.context import Door, Who
 from runai_core.web.listing import Column
 from runai_core.web.schemas import Body, Name, Text
@@ -33,17 +33,22 @@ COLUMNS: Mapping[str, Column] = {
 router = APIRouter(prefix="/api/v1/org-unit/reports", tags=["reports"])
 
 
-class ReportCreate(Body):
-    """A report to ask for."""
+class Asked(Body):
+    """Of which time, and by what."""
 
-    name: Name
-    description: Text = ""
     start: Annotated[str, Field(max_length=40, description="ISO 8601.")]
     end: Annotated[str, Field(max_length=40, description="ISO 8601.")]
     group_by: Grouping = Grouping.PROJECT
     filter_by: Annotated[
         tuple[Name, ...], Field(max_length=100, description="Names of groups, or conditions such as name==x.")
     ] = ()
+
+
+class ReportCreate(Asked):
+    """A report to ask for."""
+
+    name: Name
+    description: Text = ""
 
 
 @router.get("", summary="List reports")
@@ -65,6 +70,21 @@ async def count_reports(door: Door, actor: Who, given: Annotated[listing.CountQu
     return Count(count=(await door.reports.list(actor, listing.query_of(given, COLUMNS))).total)
 
 
+@router.get("/consumption", summary="Consumption, at once")
+async def get_consumption(door: Door, actor: Who, given: Annotated[Asked, Query()]) -> Consumption:
+    """The figures of a report over all node pools, without one being kept. Long times are read by the hour."""
+    start, end = _moment(given.start, "start"), _moment(given.end, "end")
+    groups = _groups(given.filter_by)
+    asked = Report(meta=Meta(name="now"), start=start, end=end, group_by=given.group_by, filters=groups)
+    rows = await door.reports.consumption(actor, asked)
+    return Consumption(
+        start=iso(start),
+        end=iso(end),
+        group_by=given.group_by,
+        rows=tuple(Consumer.model_validate({"name": row.group, **row.figures()}) for row in rows),
+    )
+
+
 @router.post("", status_code=202, summary="Ask for a report")
 async def create_report(door: Door, actor: Who, body: ReportCreate) -> ReportItem:
     """It is computed in the background: fetch the file when it is Ready."""
@@ -74,7 +94,7 @@ async def create_report(door: Door, actor: Who, body: ReportCreate) -> ReportIte
         start=_moment(body.start, "start"),
         end=_moment(body.end, "end"),
         group_by=body.group_by,
-        filters=tuple(re.sub(r"^\w+==", "", name) for name in body.filter_by),
+        filters=_groups(body.filter_by),
     )
     return _item(await door.reports.create(actor, report))
 
@@ -98,6 +118,10 @@ async def get_report_file(report_id: str, door: Door, actor: Who) -> PlainTextRe
 async def delete_report(report_id: str, door: Door, actor: Who) -> ReportItem:
     """With its table."""
     return _item(await door.reports.delete(actor, report_id))
+
+
+def _groups(filter_by: Sequence[str]) -> tuple[str, ...]:
+    return tuple(re.sub(r"^\w+==", "", name) for name in filter_by)
 
 
 def _moment(text: str, field: str) -> float:
