@@ -99,6 +99,7 @@ _LEGACY = "/v1/k8s/clusters/{cluster_id}"
 
 _PLACES: Mapping[str, Right] = {
     f"GET {_LEGACY}/departments": (Action.READ, "department"),
+    f"PUT {_LEGACY}/departments/{{department_id}}/access-control": (Action.DELETE, "access_rules"),
     f"GET {_LEGACY}/projects": (Action.READ, "project"),
     f"POST {_LEGACY}/projects": (Action.CREATE, "project"),
     f"GET {_LEGACY}/projects/{{project_id}}": (Action.READ, "project"),

@@ -112,3 +112,29 @@ async def test_a_project_of_the_same_name_made_later_has_none_of_the_old_rules(h
     await project(house, "one")
     jane = await house.door.access.actor("user", "jane@example.com")
     assert (await house.door.organization.list_projects(jane, Query())).items == ()
+
+
+async def test_a_departments_administrators_are_set_as_the_older_api_does(house: House) -> None:
+    for name in ("jane@example.com", "ann@example.com", "joe@example.com"):
+        await house.user(name)
+    await house.grant("jane@example.com", "Department administrator", "department", "default")
+    await house.grant("jane@example.com", "Viewer", "department", "default")
+    made = await house.door.access.create_service_account("root")
+    root = (await house.door.access.issue("root", made.client_secret)).access_token
+    path = f"/v1/k8s/clusters/{house.door.cluster_id}/departments/default/access-control"
+
+    async def holders() -> set[tuple[str, str]]:
+        rules = await house.door.rules.list(ADMIN, Query())
+        return {(rule.subject, rule.role) for rule in rules.items}
+
+    async with house.visitor(Authorization=f"Bearer {root}") as admin:
+        wanted = {"departmentAdmins": ["ann@example.com", "nobody@example.com"]}
+        refused = await admin.put(path, json=wanted)
+        assert (refused.status_code, len(await holders())) == (400, 2), "nothing is half done"
+        wanted = {"departmentAdmins": ["ann@example.com", "joe@example.com"]}
+        assert (await admin.put(path, json=wanted)).status_code == 200
+    assert await holders() == {
+        ("ann@example.com", "Department administrator"),
+        ("joe@example.com", "Department administrator"),
+        ("jane@example.com", "Viewer"),
+    }

@@ -204,3 +204,33 @@ async def test_what_is_turned_off_is_not_sent(
     async with await administrator(house) as root:
         await root.patch(STATE, json={"enabled": True, "email": {"enabled": True}})
     await house.door.notifications.require_on(channel)
+
+
+async def test_settings_in_the_older_form_are_the_same_ones(house: House) -> None:
+    async with await administrator(house) as root:
+        listed = {item["key"]: item["value"] for item in (await root.get("/v1/k8s/setting")).json()}
+        assert (listed["department.use"], listed["browserSessionTimeout.idleTimeout"]) == ("true", "720.0")
+        changed = {"key": "browserSessionTimeout.idleTimeout", "value": 30}
+        assert (await root.put("/v1/k8s/setting", json=changed)).status_code == 200
+        assert (await root.get(f"{SECURITY}/browserSessionTimeout")).json() == {"idleTimeout": 30}
+        assert (await root.get("/v1/k8s/setting/browserSessionTimeout.idleTimeout")).json()["type"] == "Number"
+        assert (
+            await root.put("/v1/k8s/setting", json={"key": "notifications.enabled", "value": False})
+        ).status_code == 200
+        assert (await root.get(STATE)).json()["enabled"] is False
+        for wrong in (
+            {"key": "browserSessionTimeout.idleTimeout", "value": "long"},
+            {"key": "department.use", "value": False},
+        ):
+            refused = await root.put("/v1/k8s/setting", json=wrong)
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "value")
+        assert (await root.get("/v1/k8s/setting/moon.phase")).status_code == 404
+
+
+async def test_settings_in_the_older_form_show_no_more_than_may_be_read(house: House) -> None:
+    made = await house.door.access.create_service_account("somebody", "AI practitioner")
+    token = (await house.door.access.issue("somebody", made.client_secret)).access_token
+    async with house.visitor(Authorization=f"Bearer {token}") as visitor:
+        keys = [item["key"] for item in (await visitor.get("/v1/k8s/setting")).json()]
+        assert keys == ["department.use", "notifications.enabled"]
+        assert (await visitor.put("/v1/k8s/setting", json={"key": keys[1], "value": False})).status_code == 403

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runai_core import wire
 from runai_core.model.meta import to_camel
+from runai_core.model.organization import Scope
 from runai_core.web import listing
 from runai_core.web.answers.organization import DepartmentItem, NodePoolItem, ProjectItem
 from runai_core.web.context import Door, Names, Who
@@ -121,6 +122,23 @@ async def delete_project(cluster_id: Cluster, project_id: str, door: Door, actor
     """It must have no workload in work any more."""
     await check_cluster(cluster_id, door)
     return _project(await projects.delete_project(project_id, door, actor))
+
+
+class OlderAdministrators(Body):
+    """Who administers a department."""
+
+    department_id: Annotated[str | int | None, Field(description="May be left out: the path has it.")] = None
+    department_admins: Annotated[tuple[Name, ...], Field(max_length=500, description="Names or ids of users.")] = ()
+
+
+@router.put("/departments/{department_id}/access-control", summary="Set a department's administrators (older form)")
+async def set_administrators(
+    cluster_id: Cluster, department_id: str, door: Door, actor: Who, body: OlderAdministrators
+) -> None:
+    """Access rules are made and taken away so that these users have the role, and no others."""
+    await check_cluster(cluster_id, door)
+    scope = Scope("department", department_id)
+    await door.rules.give_only(actor, "Department administrator", scope, body.department_admins)
 
 
 @router.get("/departments", summary="List departments (older form)")
