@@ -31,6 +31,8 @@ PAGES = {
     "asset-new": "/assets/new/environment",
     "templates": "/templates",
     "template-new": "/templates/new",
+    "topologies": "/topologies",
+    "topology-new": "/topologies/new",
     "clusters": "/clusters",
     "cluster": "/clusters/default",
     "delete": "/departments/research/delete",

@@ -96,6 +96,29 @@ def test_projects_and_quota_come_down(world: World) -> None:
     wait_for("it goes", lambda: "team-a" not in [item["name"] for item in inner.get("/org-unit/projects")["projects"]])
 
 
+def test_topologies_and_what_is_said_of_storage_come_down_and_go(world: World) -> None:
+    api, inner = world.control_plane.api(), world.clusters["west"].api()
+    west = api.get("/clusters/west")["uuid"]
+    topology = api.post("/network-topologies", {"name": "racks", "clusterId": west, "levels": ["zone", "rack"]})
+    said = api.post("/storage-class-configuration", {"scopeType": "cluster", "scopeId": west, "name": "fast"})
+
+    def phases() -> list[tuple[str, str]]:
+        return [(item["name"], item["phase"]) for item in api.get("/network-topologies")["networkTopologies"]]
+
+    def below() -> list[str]:
+        found = inner.get("/storage-class-configuration")["storageClassConfigurations"]
+        return [item["name"] for item in (*inner.get("/network-topologies")["networkTopologies"], *found)]
+
+    wait_for("the cluster has it, and says so", lambda: phases() == [("racks", "Ready")])
+    wait_for("both are there under their own names", lambda: below() == ["racks", "fast"])
+    assert api.http.delete(f"/api/v1/network-topologies/{topology['id']}").status_code < 300
+    assert api.http.delete(f"/api/v1/storage-class-configuration/{said['id']}").status_code < 300
+    wait_for("both go there too", lambda: below() == [])
+    wait_for("the cluster does not say that it has it any more", lambda: phases() == [])
+    values = api.http.get(f"/v1/k8s/clusters/{west}/installfile", params={"format": "json"})
+    assert sorted(values.json()["controlPlane"]) == ["joinToken", "url"], "what the chart is given"
+
+
 def test_a_workload_has_the_credential_that_was_made_just_before_it(world: World) -> None:
     api, west = world.control_plane.api(), world.clusters["west"]
     pairs = [{"key": "k", "value": "s3cr3t-over-the-link"}]
