@@ -41,6 +41,7 @@ from tests.waiting import until
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
+MOMENT = 0.05  # seconds that pauses of minutes last here
 
 
 @dataclass
@@ -54,9 +55,9 @@ class QuickClock:
         return self.time
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(MOMENT)
         while self.held:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(MOMENT)
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Machines(IdleCluster):
         if self.failure:
             raise Unavailable(self.failure)
         while self.stuck:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(MOMENT)
         return Snapshot(taken_at=NOW, node_pool=pool.name)
 
     async def apply(self, _result: CycleResult) -> Mapping[str, Outcome]:
