@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -140,6 +141,48 @@ def test_a_workload_has_the_credential_that_was_made_just_before_it(world: World
     assert "s3cr3t-over-the-link" not in west.said() + world.control_plane.said()
     assert api.http.delete(f"/api/v1/asset/credentials/generic-secret/{kept['meta']['id']}").status_code < 300
     wait_for("it goes there too", lambda: not west.api().get("/asset/credentials")["entries"])
+
+
+def test_a_workload_is_composed_at_the_control_plane_and_has_all_of_it_in_the_cluster(
+    world: World, tmp_path: Path
+) -> None:
+    api = world.control_plane.api()
+    for name in ("chosen", "imposed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text(f"{name} data")
+
+    def kept(path: str, name: str, spec: dict[str, Any]) -> str:
+        return str(api.post(f"/asset/{path}", {"meta": {"name": name, "scope": "tenant"}, "spec": spec})["meta"]["id"])
+
+    variable = {"name": "TOKEN", "userCredential": {"name": "own", "key": "k"}}
+    pairs = [{"key": "k", "value": "s3cr3t-own"}]
+    api.post("/me/credentials/generic-secret", {"meta": {"name": "own"}, "spec": {"keyValuePairs": pairs}})
+    environment = kept("environment", "shell", {"environmentVariables": [{"name": "WORD", "value": "environment"}]})
+    compute = kept("compute", "one", {"gpuDevicesRequest": 1})
+    chosen = kept("datasource/host-path", "chosen", {"path": str(tmp_path / "chosen"), "mountPath": "/chosen"})
+    imposed = kept("datasource/host-path", "imposed", {"path": str(tmp_path / "imposed"), "mountPath": "/imposed"})
+    assets = {"environment": environment, "compute": compute, "datasources": [{"id": chosen}]}
+    meta = {"name": "all", "scopeType": "tenant"}
+    template = api.post("/workload-templates/trainings", {"meta": meta, "spec": {}, "assets": assets})
+    policy = {"policy": {"imposedAssets": [imposed]}}
+    assert api.http.put("/api/v2/policy/trainings", json=policy).status_code < 300
+    script = "echo $WORD $RUNAI_NUM_OF_GPUS; rev $RUNAI_VOLUME_CHOSEN/x; rev $RUNAI_VOLUME_IMPOSED/x; echo $TOKEN | rev"
+    body = {
+        "name": "composed",
+        "projectId": "default",
+        "templateId": template["meta"]["id"],
+        "spec": {"command": f"sh -c '{script}'", "backoffLimit": 0, "environmentVariables": [variable]},
+    }
+    uid = api.post("/workloads/trainings", body)["workloadId"]
+
+    assert api.wait(uid, "Completed", "Failed") == "Completed", log_of(api, uid)
+    path = f"/api/v1/workloads/{uid}/logs"
+    log = wait_for("its log", lambda: found if "nwo-t3rc3s" in (found := api.http.get(path).text) else "")
+    for line in ("environment 1", "atad nesohc", "atad desopmi"):
+        assert line in log
+    inner = world.clusters["west"].api().get(f"/workloads/trainings/{uid}")
+    assert inner["spec"]["compute"]["gpuDevicesRequest"] == 1
+    assert api.http.delete("/api/v2/policy/trainings").status_code < 300
 
 
 def test_workers_of_a_running_gang_join_and_leave_from_the_control_plane(world: World) -> None:
