@@ -336,7 +336,7 @@ def test_storage_classes_are_configured_and_read_by_runapys_models(client: Runai
     names = classes.v1_get_storage_classes(cluster, include_none=True).data["storageClasses"]
     body = {"scopeType": "cluster", "scopeId": cluster, "name": "fast", "permissions": {"allowDataSharing": False}}
     made = said.create_storage_class_configuration(body).data
-    sizes = {"claimSize": {"min": "1GB", "default": "2GB"}}
+    sizes = {"claimSize": {"min": "1G", "default": "2G"}}  # as runapy checks them: without the B
     said.update_storage_class_configuration_by_id(made["id"], {"customization": sizes})
     said.patch_storage_class_configuration_by_id(made["id"], {"permissions": {"allowedForAssets": False}})
     read: Any = StorageClassConfiguration.from_dict(said.get_storage_class_configuration_by_id(made["id"]).data)
@@ -345,7 +345,7 @@ def test_storage_classes_are_configured_and_read_by_runapys_models(client: Runai
 
     assert older.items == [], "there are none on one machine"
     assert ([item.storage_class_name for item in newer.items], names) == (["runai-none"], ["runai-none"])
-    assert (read.scope_id, read.name, read.customization.claim_size.default) == (cluster, "fast", "2GB")
+    assert (read.scope_id, read.name, read.customization.claim_size.default) == (cluster, "fast", "2G")
     assert (read.permissions.allowed_for_assets, read.permissions.allow_data_sharing) == (False, None)
     assert [item.id for item in listed.storage_class_configurations] == [made["id"]]
     assert refused(lambda: said.get_storage_class_configuration_by_id(made["id"])) == 404

@@ -24,10 +24,7 @@ WHY_NOT: Mapping[str, str] = {
     r"/registries/\{\}/repositories": "the server sends no requests to other services on behalf of users",
     r"/ai-applications": "there are no AI applications here",
     r"/idps": "single sign-on is configured in the settings of the server",
-    r"POST /api/v1/workload-types|PUT /api/v1/workload-types|DELETE /api/v1/workload-types": (
-        "kinds come with plug-ins, not through the API"
-    ),
-    r"/v1/k8s/.*/metrics$": "older form of the metrics of clusters, departments and projects below /api/v1",
+    r"/v1/k8s/.*/metrics$": "older form, whose answer the client knows in parts only; /api/v1 has the same",
     r"/slack/": "notifications go to webhooks and by e-mail",
     r"/reports/available|/user-applications": "older form: use service accounts and access keys",
 }

@@ -1,5 +1,6 @@
 """Storage classes: which a cluster has, what administrators say of each, and what that makes of new claims."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,9 @@ from runai_core.service.clusters import ClusterService
 
 RESOURCE = "storage-class-configuration"
 """What is asked a right for."""
+
+NAME, LONGEST = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"), 253
+NAME_RULE = "must be the name of a storage class: lower-case letters, digits, '-' and '.'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +171,8 @@ class StorageService:
         uid = await self._clusters.resolve(cluster)
         await self._access.require(actor, Action.CREATE, RESOURCE, Scope("cluster", uid))
         known = await self._claims.classes(uid)
+        if len(storage_class) > LONGEST or not NAME.fullmatch(storage_class):
+            raise InvalidRequest.of(FieldError("name", NAME_RULE, storage_class[:80]))
         if known is not None and storage_class not in (STATIC, *(item.name for item in known)):
             has = ", ".join(item.name for item in known) or "none"
             message = f"there is no such storage class; there are: {has}"
