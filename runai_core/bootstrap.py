@@ -30,6 +30,7 @@ from runai_core.service.branding import BrandingService
 from runai_core.service.clusters import ClusterService, Own
 from runai_core.service.explaining import Judge
 from runai_core.service.journal import Journal
+from runai_core.service.kinds import KindService
 from runai_core.service.limits import LimitsService
 from runai_core.service.metrics import MetricsService
 from runai_core.service.notifications import NotificationService
@@ -105,6 +106,7 @@ class Orchestrator:
     preferences: PreferenceService
     waiting: WaitingService
     plugins: Registry
+    kinds: KindService
     started_at: float
     clusters: ClusterService
     storage: StorageService
@@ -148,7 +150,7 @@ async def open_orchestrator(
         if settings.backend == "local":
             await orchestrator.organization.ensure_defaults()
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(_purge(orchestrator))]
+            loops = [tasks.create_task(loop) for loop in (_purge(orchestrator), orchestrator.kinds.run())]
             for name in ROLES[settings.role]:
                 run = _scheduler if name == "scheduler" else _operator(reconciler, operator)
                 loops.append(tasks.create_task(_lead(orchestrator, name, run)))
@@ -245,8 +247,7 @@ def _operator(reconciler: Reconciler, also: Loop | None) -> Loop:
                 tasks.create_task(also(orchestrator))
             if orchestrator.settings.control_plane_url:
                 door = orchestrator
-                linked = stay_linked(door.settings, door.backend, door.workloads, door.scheduling, reconciler)
-                tasks.create_task(linked)
+                tasks.create_task(stay_linked(door.settings, door.backend, door.workloads, door.scheduling, reconciler))
 
     return run
 
@@ -301,6 +302,7 @@ def build(
         metrics=MetricsService(backend, access, workloads, sampler, prometheus),
         **_tellers(backend, access, vault),
         plugins=registry,
+        kinds=KindService(backend, access, registry.kinds),
         started_at=backend.clock.now(),
         **_parts_of_clusters(backend, access, clusters),
         links=links,

@@ -392,6 +392,9 @@ class Frameworks(Protocol):
             Conflict: somebody else decides a field, and differs; names each. InvalidRequest: a field cannot be changed.
         """
 
+    async def trouble(self, api_version: str, kind: str) -> str:
+        """Return why objects of a kind are no workloads here; empty where they are."""
+
     async def submit(self, workload: Workload) -> Workload:
         """Create the object of ``workload.manifest`` for the workload's project; return it as the cluster has it."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runai_core.backends.kubernetes.api import Api
     from runai_core.operator.install.apply import Step
     from runai_core.operator.install.options import Options
+    from runai_core.plugins.types import WorkloadKind
 
 Steps = Callable[["Api"], AsyncIterator["Step"]]
 
@@ -44,6 +45,9 @@ RECORDS_OPTIONS = (
 """Where the records are kept."""
 
 
+KINDS_HELP = "Rights on a kind that is taught through the API, as those of plug-ins have; repeatable."
+
+
 def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what is installed."""
     for option in (
@@ -54,6 +58,7 @@ def install_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--no-workloads", is_flag=True, help="Only kinds, rights and classes: the processes run elsewhere."
         ),
+        click.option("--kind", "kinds", multiple=True, metavar="GROUP/VERSION/KIND[/PLURAL]", help=KINDS_HELP),
         click.option("--crds-only", is_flag=True, help="Only the kinds."),
         click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Nodes for our pods; repeatable."),
         *RECORDS_OPTIONS,
@@ -177,7 +182,19 @@ def _objects(options: "Options | None") -> list[dict[str, Any]]:
     registry = load_plugins()
     for plugin in registry.failures:
         click.echo(f"Warning: plug-in {plugin.name} is left out: {plugin.error}", err=True)
-    return manifests(options, tuple(registry.kinds.values()))
+    return manifests(options, (*registry.kinds.values(), *options.kinds))
+
+
+def _kind(text: str) -> "WorkloadKind":
+    """Return the kind that is named as ``group/version/Kind`` or ``group/version/Kind/plural``."""
+    from runai_core.plugins.grouping import Gangs, one_gang
+    from runai_core.plugins.types import WorkloadKind
+
+    parts = text.split("/")
+    if len(parts) not in (3, 4) or not all(parts):
+        raise InvalidRequest.of(FieldError("--kind", "must be GROUP/VERSION/KIND or GROUP/VERSION/KIND/PLURAL", text))
+    group, version, name, *plural = parts
+    return WorkloadKind(api_version=f"{group}/{version}", kind=name, plural="".join(plural), adapter=Gangs(one_gang))
 
 
 def _options(given: dict[str, Any]) -> "Options":
@@ -198,6 +215,7 @@ def _options(given: dict[str, Any]) -> "Options":
         webhook_url=url,
         workloads=not given["no_workloads"],
         allowed_hosts=tuple(given["allowed_host"]),
+        kinds=tuple(map(_kind, given["kinds"])),
         log_level=given["log_level"],
         **_database(given),
         **_link(given),

@@ -358,7 +358,7 @@ TYPES = (
 
 
 @workload_type.command("list")
-@click.option("--external-only", is_flag=True, help="Only those that plug-ins bring.")
+@click.option("--external-only", is_flag=True, help="Only kinds that plug-ins bring or that were taught.")
 @list_options
 @click.pass_context
 def list_workload_types(ctx: click.Context, /, external_only: bool, form: Form) -> None:

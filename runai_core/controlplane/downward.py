@@ -10,6 +10,7 @@ from runai_core.controlplane.store import TenantStore
 from runai_core.model.assets import Asset
 from runai_core.model.clusters import CLUSTER, Cluster, Intent
 from runai_core.model.errors import NotFound
+from runai_core.model.kinds import TaughtKind
 from runai_core.model.nodes import NetworkTopology, NodePool
 from runai_core.model.organization import AccessRule, Department, Project
 from runai_core.model.roles import CustomRole
@@ -22,6 +23,7 @@ ORGANIZATION: dict[str, type[Any]] = {
     for kind in (
         NetworkTopology,
         StorageClassConfiguration,
+        TaughtKind,
         NodePool,
         Department,
         Project,
@@ -49,6 +51,7 @@ def downward_feeds(
         NodePool: shown.as_it_is,
         NetworkTopology: shown.scoped,
         StorageClassConfiguration: shown.scoped,
+        TaughtKind: shown.as_it_is,
         Department: shown.as_it_is,
         Project: shown.project,
         Asset: shown.asset,

@@ -73,7 +73,7 @@ class PodGrouper:
         self._world = world
         self._registry = registry
         self._scheduler = scheduler
-        self._owners = Owners(api, world, Kinds(api, registry.kinds.values()), self._owner_changed)
+        self._owners = Owners(api, world, Kinds(api, registry.kinds), self._owner_changed)
         self._agenda: Agenda[Key] = Agenda(clock, "pod", first=FIRST_RETRY, longest=LONGEST_RETRY)
         self._pods_below: defaultdict[str, set[Key]] = defaultdict(set)  # uid of an owner -> pods
         self._above: dict[Key, tuple[str, ...]] = {}

@@ -24,6 +24,7 @@ from runai_core.engine.rules import RuleSet
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.plugins import hookspecs
 from runai_core.plugins.calls import PluginError, call, hooks_of, said
+from runai_core.plugins.known import KnownKinds
 from runai_core.plugins.markers import ENTRY_POINT_GROUP, NAME
 from runai_core.plugins.registry import Registry
 from runai_core.plugins.types import (
@@ -160,7 +161,7 @@ class _Loading:
         return Registry(
             plugins=tuple(self.plugins.values()),
             opened=tuple(self._opened.items()),
-            kinds={kind.key: kind for kind in kept["runai_workload_kinds"]},
+            kinds=KnownKinds(kept["runai_workload_kinds"]),
             rules=RuleSet(
                 filters=tuple(rule for rule in rules if isinstance(rule, Filter)),
                 scores=tuple(rule for rule in rules if isinstance(rule, Score)),

@@ -11,6 +11,7 @@ from runai_core.engine.rules import RuleSet
 from runai_core.model.errors import Conflict, Unavailable, Unsupported
 from runai_core.model.workload import Gang, Pod, Workload, WorkloadType
 from runai_core.plugins.calls import PluginError, call, said
+from runai_core.plugins.known import KnownKinds
 from runai_core.plugins.types import (
     LifecycleObserver,
     MetricSource,
@@ -31,7 +32,7 @@ class Registry:
 
     plugins: tuple[PluginInfo, ...] = ()
     opened: tuple[tuple[str, pluggy.PluginManager], ...] = field(default=(), repr=False)  # those that were loaded
-    kinds: Mapping[tuple[str, str], WorkloadKind] = field(default_factory=dict)
+    kinds: KnownKinds = field(default_factory=KnownKinds)
     rules: RuleSet = field(default_factory=RuleSet)
     policy_rules: tuple[PolicyRule, ...] = ()
     observers: tuple[LifecycleObserver, ...] = ()

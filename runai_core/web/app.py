@@ -55,6 +55,7 @@ from runai_core.web.routes import (
     tokens,
     topologies,
     typed,
+    workload_types,
     workloads,
 )
 
@@ -82,8 +83,8 @@ ROUTERS = (
     departments.router,
     node_pools.router,
     older.router,
-    nodes.router,
     older_settings.router,
+    nodes.router,
     clusters.router,
     clusters.older,
     link.router,
@@ -95,6 +96,7 @@ ROUTERS = (
     storage.classes,
     storage.router,
     properties.router,
+    workload_types.router,
     policies.router,
     policies.checks,
     notifications.router,

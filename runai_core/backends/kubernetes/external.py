@@ -6,6 +6,7 @@ those that were marked. Thousands of rows cost what changes, not what there is.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -57,8 +58,8 @@ class ExternalRows:
 
     def __init__(self, world: World, registry: Registry, *, scheduler: str = SCHEDULER) -> None:
         self._world = world
-        self._kinds = {(_api_group(version), kind): item for (version, kind), item in registry.kinds.items()}
-        self._served = Kinds(world.api, registry.kinds.values())
+        self._known = registry.kinds
+        self._served = Kinds(world.api, registry.kinds)
         self._scheduler = scheduler
         self._owners: dict[Resource, WorkloadKind] = {}
         self._rows: dict[str, Workload] = {}
@@ -151,10 +152,15 @@ class ExternalRows:
     # -- following
 
     async def run(self) -> None:
-        """Follow the kinds that plug-ins know and the cluster serves, also those that are installed later."""
+        """Follow the kinds that are known and the cluster serves, also those that are installed or taught later."""
         await self.start()
+        taught = asyncio.Event()
+        self._known.on_change(taught.set)
         while True:
-            await asyncio.sleep(FRESH_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_SECONDS):
+                    await taught.wait()
+            taught.clear()
             try:
                 await self._follow_served()
             except RunaiError as error:
@@ -180,9 +186,11 @@ class ExternalRows:
     async def _follow_served(self) -> None:
         waits = []
         for resource in await self._served.served():
-            if resource in self._owners:
+            kind, is_known = self._known.by_group.get((resource.group, resource.kind)), resource in self._owners
+            if kind is not None:
+                self._owners[resource] = kind
+            if kind is None or is_known:
                 continue
-            self._owners[resource] = self._kinds[resource.group, resource.kind]
             informer = self._world.crd(resource)
             informer.on_change(self._owner_changed)
             for item in informer.all():
@@ -278,7 +286,7 @@ class ExternalRows:
         if not groups and (owner is None or not self._is_ours(owner)):
             return None
         about = owner or named_by(groups[0])
-        kind = self._kinds.get((_api_group(about["apiVersion"]), about["kind"]))
+        kind = self._known.by_group.get((_api_group(about["apiVersion"]), about["kind"]))
         seen = codec.Seen(
             owner=owner,
             kind=kind,

@@ -57,8 +57,8 @@ class KubernetesFrameworks:
         self._api = api
         self._world = world
         self.rows = rows
-        self._kinds = {(kind.api_version.rpartition("/")[0], kind.kind): kind for kind in registry.kinds.values()}
-        self._served = Kinds(api, registry.kinds.values())
+        self._known = registry.kinds
+        self._served = Kinds(api, registry.kinds)
 
     async def stop(self, workload: Workload) -> None:
         """Suspend the object, and what it made that runs on by itself; how it was is kept with it. Idempotent.
@@ -135,10 +135,20 @@ class KubernetesFrameworks:
             return found
         return row_of(created, Seen(owner=created, kind=kind), project=workload.meta.project, classes={}, before=None)
 
+    async def trouble(self, api_version: str, kind: str) -> str:
+        """Return why objects of a kind are no workloads here; empty where they are."""
+        resource = await self._served.resource(api_version, kind)
+        if resource is None:
+            return f"the cluster does not have the kind {kind} of {api_version}: install what brings it"
+        if await self._api.can_i("list", resource):
+            return ""
+        given = f"{api_version}/{kind}/{resource.plural}"
+        return f"no right to list {resource.full_name}: install again with `runai admin install --kind {given}`"
+
     # -- finding
 
     def _kind(self, workload: Workload) -> WorkloadKind | None:
-        return self._kinds.get((workload.api_version.rpartition("/")[0], workload.kind))
+        return self._known.by_group.get((workload.api_version.rpartition("/")[0], workload.kind))
 
     def _suspends(self, workload: Workload, what: str) -> Suspends:
         kind = self._kind(workload)
@@ -169,7 +179,7 @@ class KubernetesFrameworks:
         """Yield the objects below that go on when the one above stops: a cron job's jobs."""
         kind = self._kind(workload)
         names = {plan.each_child for plan in kind.adapter.pod_groups(owner)} if kind is not None else set()
-        for (_, name), below in self._kinds.items():
+        for (_, name), below in self._known.by_group.items():
             adapter: object = below.adapter
             if name not in names or not isinstance(adapter, Suspends):
                 continue

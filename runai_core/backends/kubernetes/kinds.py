@@ -34,12 +34,16 @@ class _Answer:
 class Kinds:
     """The kinds of the registry as this cluster has them."""
 
-    def __init__(self, api: "Api", kinds: Iterable[WorkloadKind]) -> None:
+    def __init__(self, api: "Api", known: Mapping[tuple[str, str], WorkloadKind]) -> None:
         self._api = api
-        self._kinds = tuple(kind for kind in kinds if kind.workload_type is WorkloadType.EXTERNAL)
+        self._known = known  # there may be more of them later
         self._versions: dict[str, _Answer] = {}  # by apiVersion
         self._groups: tuple[float, Mapping[str, tuple[str, ...]]] = (0.0, {})
         self._locks: dict[str, asyncio.Lock] = {}
+
+    @property
+    def _kinds(self) -> Iterable[WorkloadKind]:
+        return (kind for kind in self._known.values() if kind.workload_type is WorkloadType.EXTERNAL)
 
     async def resource(self, api_version: str, kind: str) -> Resource | None:
         """Return where objects of this kind are; None where the cluster does not have it (any more)."""
@@ -70,7 +74,7 @@ class Kinds:
     async def served(self) -> list[Resource]:
         """Return where the objects of all kinds are that plug-ins know and the cluster has."""
         found: dict[tuple[str, str], Resource] = {}
-        for kind in self._kinds:
+        for kind in tuple(self._kinds):
             key = (kind.api_version.rpartition("/")[0], kind.kind)
             if key not in found and (resource := await self._of(kind)) is not None:
                 found[key] = resource

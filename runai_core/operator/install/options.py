@@ -5,6 +5,7 @@ from typing import Any
 
 from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.operator.install.names import DATABASE_SECRET
+from runai_core.plugins.types import WorkloadKind
 
 DEFAULT_IMAGE = "runai-core"
 """Image name where none is given; its tag is our version."""
@@ -26,6 +27,7 @@ class Options:
     webhook_url: str = ""  # of an operator outside the cluster; empty: the one inside
     workloads: bool = True  # False: our processes run outside the cluster; nothing but names, rights and kinds
     allowed_hosts: tuple[str, ...] = ()  # names under which the web pages are reached
+    kinds: tuple[WorkloadKind, ...] = ()  # on which rights are given besides those of plug-ins: they are taught
     log_level: str = "info"
     database_url: str = ""  # of PostgreSQL: a Secret of ours keeps it
     database_secret: str = ""  # a Secret that is there, with the URL as `url`; neither: SQLite on a claim

@@ -1,6 +1,10 @@
 """Priorities, categories and types of workloads, as the API shows them."""
 
-from runai_core.web.answers.base import Answer
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from runai_core.web.answers.base import OURS, Answer, Condition
 
 
 class PriorityItem(Answer):
@@ -33,6 +37,23 @@ class CategoryList(Answer):
     categories: tuple[CategoryItem, ...]
 
 
+class InterfaceItem(Answer):
+    """What was taught of one version of a kind."""
+
+    version: str
+    resource_interface: dict[str, Any]
+
+
+class TypeStatus(Answer):
+    """What a cluster makes of one version of a kind."""
+
+    phase: Annotated[str, Field(description="Ready or Failed.")]
+    conditions: tuple[Condition, ...]
+    version: str
+    cluster_id: str
+    updated_at: str
+
+
 class TypeItem(Answer):
     """A type of workloads."""
 
@@ -43,6 +64,13 @@ class TypeItem(Answer):
     category_name: str
     priority_id: str
     priority_name: str
+    source: Annotated[str, Field(description=f"native, plugin or taught. {OURS}")] = "native"
+    created_at: str | None = None
+    created_by: str | None = None
+    updated_at: str | None = None
+    updated_by: str | None = None
+    resource_interfaces: tuple[InterfaceItem, ...] = ()
+    cluster_statuses: tuple[TypeStatus, ...] = ()
 
 
 class TypeList(Answer):

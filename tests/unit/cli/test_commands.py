@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from runai_core.cli.checks import Level, data_directory
 from runai_core.settings import Settings
@@ -616,3 +617,19 @@ def test_a_data_directory_that_anybody_can_write_is_told_by_the_doctor(tmp_path:
 
     tmp_path.chmod(0o777)
     assert data_directory(settings).level is Level.WARNING
+
+
+def test_rights_on_a_kind_that_is_taught_are_installed(runai: Any) -> None:
+    result = runai("admin", "manifests", "--kind", "example.io/v1/Swarm/swarmz")
+    refused = runai("admin", "manifests", "--kind", "Swarm")
+
+    roles = [item for item in yaml.safe_load_all(result.out) if item["kind"] == "ClusterRole"]
+    verbs = {
+        role["metadata"]["name"]: set(rule["verbs"])
+        for role in roles
+        for rule in role["rules"]
+        if rule["apiGroups"] == ["example.io"] and rule["resources"] == ["swarmz"]
+    }
+    assert verbs["runai-operator"] == {"get", "list", "watch", "patch", "delete"}
+    assert verbs["runai-scheduler"] == {"get", "list", "watch"}
+    assert "--kind: must be GROUP/VERSION/KIND" in refused.err

@@ -11,6 +11,7 @@ import pytest
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
 from runai_core.model.workload import Policy, PolicyType, Workload, WorkloadType
+from runai_core.plugins.known import KnownKinds
 from runai_core.plugins.types import Native, WorkloadKind
 from runai_core.policy.effective import effective_of
 from runai_core.policy.evaluate import evaluate
@@ -349,7 +350,7 @@ class Poems:
 def poems(api: Any) -> None:
     """Bring the framework."""
     kind = WorkloadKind(api_version="example.com/v1", kind="Poem", adapter=Poems())
-    plugins = replace(api.orchestrator.plugins, kinds={kind.key: kind})
+    plugins = replace(api.orchestrator.plugins, kinds=KnownKinds([kind]))
     api.app.state.orchestrator = replace(api.orchestrator, plugins=plugins)
 
 

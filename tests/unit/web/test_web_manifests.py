@@ -10,6 +10,7 @@ import yaml
 
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.workload import Phase, WorkloadType
+from runai_core.plugins.known import KnownKinds
 from runai_core.plugins.types import Manifest, Native, PodGroupPlan, WorkloadKind
 
 pytestmark = pytest.mark.asyncio
@@ -49,7 +50,7 @@ def frameworks(api: Any) -> Any:
         WorkloadKind(api_version="test.io/v1", kind="Batch", adapter=Batch()),
     ]
     plugins = api.orchestrator.plugins
-    known = {**plugins.kinds, **{kind.key: kind for kind in kinds}}
+    known = KnownKinds([*plugins.kinds.values(), *kinds])
     api.app.state.orchestrator = replace(api.orchestrator, plugins=replace(plugins, kinds=known))
     return api
 
