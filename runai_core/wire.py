@@ -2,14 +2,17 @@
 
 Names are camelCase outside and snake_case inside (`model.meta.WIRE`). Bad input
 raises `InvalidRequest` whose errors name each field by its path in the API.
+Text in YAML that others wrote becomes JSON here as well.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from runai_core.model.errors import MAX_ERRORS, MAX_NAME, FieldError, InvalidRequest, and_more
@@ -20,6 +23,14 @@ T = TypeVar("T")
 MAX_GIVEN = 80
 """Characters of a wrong value that are repeated to the user."""
 
+
+MAX_DEPTH = 100
+"""Levels of objects and lists that are read. The deepest that mean something, in pod templates, are about 20."""
+
+MAX_YAML = 256 * 1024
+"""Characters of YAML that are read at once: somebody waits meanwhile."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """One for each class, built when it is first met: building one costs milliseconds."""
@@ -63,6 +74,56 @@ def decode_json(kind: type[T], text: str | bytes) -> T:
         return _adapter(kind).validate_json(text)
     except ValidationError as error:
         raise InvalidRequest.of(*_field_errors(kind, error, "")) from None
+
+
+def read_yaml(text: str | bytes) -> Any:
+    """Return what a text in YAML stands for, as JSON would say it; what others wrote is read in no other way.
+
+    Raises:
+        ValueError: it is no YAML of one document, is too long or nested too deep, or has aliases, with which
+            a few lines can stand for more than the memory of this machine; says which, and where.
+    """
+    if len(text) > MAX_YAML:
+        raise ValueError(f"it is longer than {MAX_YAML} characters")
+    try:
+        _check_events(text)
+        found = json.dumps(yaml.load(text, Loader=_LOADER), default=str, ensure_ascii=False)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(_problem(text, error)) from None
+    except TypeError:
+        raise ValueError("the names of fields must be texts") from None
+    if r"\u0000" in found.replace(r"\\", "") or not _is_unicode(found):
+        raise ValueError("it has NUL, or half a character")
+    return json.loads(found)
+
+
+def _problem(text: str | bytes, error: yaml.YAMLError) -> str:
+    """Return what is wrong with a text: the loader in Python is slower, and knows better where."""
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError as found:
+        error = found
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return f"{where}{problem or ' '.join(str(error).split())[:200]}"
+
+
+def _check_events(text: str | bytes) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not read: write out what they stand for")  # noqa: TRY004 - of the text
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def schema(kind: type[object]) -> dict[str, Any]:

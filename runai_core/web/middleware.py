@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, TooLarge
 from runai_core.web.errors import Json, answer, request_id
+from runai_core.wire import MAX_DEPTH
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,9 +29,6 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 """Names of this machine that are always accepted in the Host header."""
-
-MAX_DEPTH = 100
-"""Levels of objects and lists in a body. The deepest that has a meaning, a framework's pod template, has about 20."""
 
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[][{}]', re.DOTALL)
 """A text, whose brackets do not count, or a bracket; never goes back, so that it is as fast on any body."""

@@ -1,12 +1,9 @@
 """Requests to submit a workload: bodies of the API -> submissions of the service."""
 
-import json
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-
-import yaml
 
 from runai_core import wire
 from runai_core.bootstrap import Orchestrator
@@ -65,10 +62,8 @@ def manifest_of(body: ManifestCreate | ManifestUpdate) -> dict[str, Any] | None:
     if body.manifest is not None:
         raise InvalidRequest.of(FieldError("manifestBase64Encoded", "leave it out, or leave manifest out"))
     try:
-        text = b64decode(encoded, validate=True)
-        plain = not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        read = json.loads(json.dumps(yaml.safe_load(text), default=str)) if plain else None
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
+        read = wire.read_yaml(b64decode(encoded, validate=True))
+    except ValueError:
         read = None
     if not isinstance(read, dict):
         message = "must be YAML of one object without aliases, in base 64"

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
+from runai_core import wire
 from runai_core.model.errors import FieldError
 from runai_core.policy.fields import ValueType
-from runai_core.policy.tree import copied
 from runai_core.web.pages.inputs import Posted, text_of
 
 MAX_YAML = 100_000
@@ -82,19 +82,12 @@ def yaml_of(posted: Posted, name: str) -> tuple[dict[str, Any], list[FieldError]
     if len(text) > MAX_YAML:
         return {}, [FieldError(name, f"must be at most {MAX_YAML} characters")]
     try:
-        value = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError as error:
-        return {}, [FieldError(name, f"is not YAML: {_yaml_problem(error)}")]
-    if not isinstance(value, Mapping):
+        value = wire.read_yaml(text) if text else {}
+    except ValueError as error:
+        return {}, [FieldError(name, f"is not YAML: {error}")]
+    if not isinstance(value, dict):
         return {}, [FieldError(name, "must be fields with values, for example `replicas: 2`")]
-    return copied(value), []
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None:
-        return " ".join(str(error).split())[:200]
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return value, []
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
+from runai_core import wire
 from runai_core.backends.kubernetes import names
 from runai_core.backends.kubernetes.codec.values import (
     annotations_of,
@@ -77,8 +76,8 @@ def top_owner(item: Object) -> Mapping[str, Any]:
     """Return what the annotation says of a group's top owner: name, uid, group, version, kind; {} where it is not."""
     text = annotations_of(item).get(names.TOP_OWNER_ANNOTATION)
     try:
-        found = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError:
+        found = wire.read_yaml(text) if text else {}
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
