@@ -16,6 +16,7 @@ from runai_core.backends.kubernetes.names import SYSTEM_NAMESPACE
 from runai_core.backends.kubernetes.notes import SecretNotes
 from runai_core.backends.kubernetes.runtime import KubernetesRuntime
 from runai_core.backends.kubernetes.store import KubernetesStore
+from runai_core.backends.kubernetes.transport import is_inside
 from runai_core.backends.kubernetes.world import open_world
 from runai_core.plugins.registry import Registry
 from runai_core.ports import Backend, Clock, Store
@@ -58,7 +59,7 @@ async def open_kubernetes(
             yield Backend(
                 store=store,
                 cluster=cluster,
-                runtime=KubernetesRuntime(api, world),
+                runtime=KubernetesRuntime(api, world, inside=is_inside(kubeconfig, context)),
                 frameworks=frameworks,
                 lease=KubernetesLease(api, clock),
                 clock=clock,

@@ -10,6 +10,7 @@ from typing import Any
 
 from runai_core.backends.dialing import dial
 from runai_core.backends.kubernetes.api import Api, Object
+from runai_core.backends.kubernetes.forwarding import forward
 from runai_core.backends.kubernetes.resources import PODS
 from runai_core.backends.kubernetes.world import World
 from runai_core.model.errors import Conflict, InvalidRequest, NotFound, RunaiError
@@ -37,9 +38,10 @@ START_SECONDS = 0.5
 class KubernetesRuntime:
     """A `ports.Runtime` through the API server and the kubelets behind it."""
 
-    def __init__(self, api: Api, world: World) -> None:
+    def __init__(self, api: Api, world: World, *, inside: bool) -> None:
         self._api = api
         self._world = world
+        self._inside = inside  # we are in the cluster's network, where addresses of pods lead to them
 
     def logs(self, pod: Pod, options: LogOptions) -> AsyncIterator[bytes]:
         """Yield the log in pieces; with `follow`, until the container has ended."""
@@ -91,10 +93,14 @@ class KubernetesRuntime:
                 await session.close()
 
     async def reach(self, pod: Pod, port: int) -> Connect | None:
-        """Return the way to a port at the pod's address, which leads somewhere in the cluster's network only."""
-        _, item = self._found(pod)
+        """Return the way to a port of the pod: straight in the cluster's network, else through the API server."""
+        namespace, item = self._found(pod)
         host = (item.get("status") or {}).get("podIP")
-        return partial(dial, str(host), port) if host else None
+        if not host:
+            return None
+        if self._inside:
+            return partial(dial, str(host), port)
+        return partial(forward, self._api, PODS.path(namespace, pod.name, "portforward"), port)
 
     def _found(self, pod: Pod) -> tuple[str, Object]:
         item = self._world.pods.by_uid(pod.meta.uid)

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 import urllib.parse
 import urllib.request
@@ -82,6 +83,11 @@ def _proxy(host: str) -> str:
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return ""
     return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def is_inside(kubeconfig: Path | None, context: str) -> bool:
+    """Return whether the cluster is the one that this process runs in."""
+    return kubeconfig is None and not context and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 async def _configure(configuration: Any, kubeconfig: Path | None, context: str) -> Any:
