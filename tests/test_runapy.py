@@ -27,6 +27,7 @@ with warnings.catch_warnings():
     from runai.models.displayed_cluster import DisplayedCluster
     from runai.models.distributed_workload import DistributedWorkload
     from runai.models.error import Error
+    from runai.models.get_inference_workload_revisions200_response import GetInferenceWorkloadRevisions200Response
     from runai.models.get_priorities200_response import GetPriorities200Response
     from runai.models.get_workload_events200_response import GetWorkloadEvents200Response
     from runai.models.get_workload_history200_response import GetWorkloadHistory200Response
@@ -43,11 +44,13 @@ with warnings.catch_warnings():
     from runai.models.project_creation_request import ProjectCreationRequest
     from runai.models.project_status import ProjectStatus
     from runai.models.resources import Resources
+    from runai.models.revision import Revision
     from runai.models.telemetry_response import TelemetryResponse
     from runai.models.training1 import Training1
     from runai.models.training_creation_request import TrainingCreationRequest
     from runai.models.training_policy_v2 import TrainingPolicyV2
     from runai.models.workload import Workload
+    from runai.models.workload_type_config import WorkloadTypeConfig
     from runai.models.workspace1 import Workspace1
     from runai.runai_client import RunaiClient
 
@@ -189,6 +192,43 @@ def test_other_types_are_created_and_deleted(
     getattr(api, f"delete_{kind}")(workload_id=uid)
 
     assert read.name == f"w-{kind}"
+
+
+def test_revisions_of_an_inference_are_parsed(client: RunaiClient, cluster: str, project: str) -> None:
+    inferences, revisions = client.workloads.inferences, client.workloads.revisions
+    body = body_of("revised", project, cluster, servingPort={"container": 8000})
+    uid = inferences.create_inference1(body).data["workloadId"]
+    eventually(lambda: _phase(client, uid) == "Running")
+    inferences.update_inference_spec(workload_id=uid, inference_update_request={"spec": {"image": "second"}})
+
+    listed = revisions.get_inference_workload_revisions(workload_id=uid)
+    first, second = parsed(GetInferenceWorkloadRevisions200Response, listed.data).revisions
+    count = revisions.count_inference_workload_revisions(workload_id=uid)
+    read = parsed(Revision, revisions.get_revision(revision_id=first.id).data)
+
+    assert (first.images, second.images) == (["i"], ["second"])
+    assert (read.id, read.workload_id) == (first.id, uid)
+    assert parsed(CountResponse, count.data).count == 2
+
+
+def test_a_kind_of_workloads_is_taught_changed_and_forgotten(client: RunaiClient) -> None:
+    properties = client.workloads.workload_properties
+    root = {"name": "swarm", "kind": {"group": "example.io", "version": "v1", "kind": "Swarm"}}
+    body = {
+        "name": "Swarm",
+        "group": "example.io",
+        "categoryId": "Train",
+        "priorityId": "low",
+        "resourceInterfaces": [{"spec": {"structureDefinition": {"rootComponent": root}}}],
+    }
+
+    created = parsed(WorkloadTypeConfig, properties.create_workload_type(body).data)
+    changed = properties.update_workload_type(created.id, {"categoryId": "Build"})
+    properties.delete_workload_type(created.id)
+
+    assert (created.name, created.category_name, created.priority_name) == ("Swarm", "Train", "low")
+    assert [item.version for item in created.resource_interfaces] == ["v1"]
+    assert parsed(WorkloadTypeConfig, changed.data).category_name == "Build"
 
 
 def test_pods_history_events_and_metrics_are_parsed(client: RunaiClient, cluster: str, project: str) -> None:
