@@ -21,8 +21,9 @@ from runai_core.model.clusters import (
 )
 from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFound, Unauthenticated, Unsupported
 from runai_core.model.meta import Meta
-from runai_core.model.nodes import Node
+from runai_core.model.nodes import NetworkTopology, Node
 from runai_core.model.organization import Action, Actor, Project, Scope
+from runai_core.model.storage import StorageClassConfiguration
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Backend, Query, Store
 from runai_core.service.access import AccessService
@@ -173,7 +174,7 @@ class ClusterService:
         named = [item.name for item in (await self._store.list(Project, Query())).items if item.cluster == uid]
         if named:
             raise Conflict(f"cluster {cluster.name} has projects: {', '.join(named[:10])}; delete them first")
-        for kind in (Workload, Pod, HistoryRecord, Intent):
+        for kind in (Workload, Pod, HistoryRecord, Intent, NetworkTopology, StorageClassConfiguration):
             await self._forget(kind, uid)
         for part in (ClusterLink, ClusterNodes):
             try:
@@ -265,7 +266,8 @@ class ClusterService:
 
     async def _forget(self, kind: type[Any], cluster: str) -> None:
         for item in (await self._store.list(kind, Query())).items:
-            if cluster in (item.meta.annotations.get(CLUSTER), getattr(item, "cluster", None)):
+            own = item.meta.annotations.get(CLUSTER), getattr(item, "cluster", None), getattr(item, "scope", None)
+            if cluster in own:
                 await self._store.delete(kind, item.meta.uid)
 
     async def _status(self, cluster: Cluster) -> ClusterStatus:

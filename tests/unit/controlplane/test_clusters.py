@@ -13,10 +13,14 @@ from runai_core.controlplane.store import TenantStore
 from runai_core.model.clusters import ClusterCondition, ClusterLink, ClusterState
 from runai_core.model.errors import AlreadyExists, Conflict, Forbidden, InvalidRequest, Unauthenticated, Unsupported
 from runai_core.model.meta import Meta
+from runai_core.model.nodes import NetworkTopology
 from runai_core.model.organization import SYSTEM, Actor, Grant, Project
+from runai_core.model.storage import StorageClass, StorageCustomization, StoragePermissions
 from runai_core.ports import Backend
 from runai_core.service.access import AccessService
 from runai_core.service.clusters import JOIN_SECONDS, ClusterService, Own, state_of
+from runai_core.service.storage import StorageService
+from runai_core.service.topologies import TopologyService
 
 CREDENTIAL = "c" * 40
 
@@ -198,3 +202,46 @@ CONNECTED = ClusterLink(meta=Meta(name="x"), connected=True, last_liveness=100.0
 )
 def test_the_state_of_a_cluster(link: ClusterLink, now: float, state: ClusterState) -> None:
     assert state_of(link, now) is state
+
+
+@pytest.mark.asyncio
+async def test_with_a_cluster_goes_what_was_said_of_it_and_nothing_of_others(made: Made) -> None:
+    west = (await made.clusters.get(SYSTEM, "west")).cluster.meta.uid
+    east = (await made.clusters.create(SYSTEM, "east")).cluster.meta.uid
+    topologies = TopologyService(made.backend, made.access, made.clusters)
+    storage = StorageService(made.backend, made.access, made.clusters)
+    for cluster in (west, east):
+        await topologies.create(SYSTEM, cluster, "racks", ["rack"])
+        await storage.create(SYSTEM, cluster, "fast", StoragePermissions(), StorageCustomization())
+
+    await made.clusters.delete(SYSTEM, west)
+
+    assert [item.topology.scope for item in await topologies.listed(SYSTEM)] == [east]
+    assert [item.scope for item in await storage.configurations(SYSTEM)] == [east]
+
+
+@pytest.mark.asyncio
+async def test_what_a_cluster_tells_of_its_topologies_and_classes_is_known(made: Made) -> None:
+    west = (await made.clusters.get(SYSTEM, "west")).cluster.meta.uid
+    topologies = TopologyService(made.backend, made.access, made.clusters)
+    storage = StorageService(made.backend, made.access, made.clusters)
+    ours = await topologies.create(SYSTEM, west, "racks", ["rack"])
+    link = await made.store.get(ClusterLink, west)
+    there = (
+        NetworkTopology(meta=Meta(name="racks", uid="a", created_by="kim"), levels=("rack",)),
+        NetworkTopology(meta=Meta(name="theirs", uid="b"), levels=("row",)),
+    )
+    classes = (StorageClass(name="fast", is_default=True),)
+    await made.store.update(replace(link, topologies=there, storage_classes=classes))
+
+    found = {item.topology.name: item for item in await topologies.listed(SYSTEM)}
+
+    assert not ours.ready, "the cluster had not said that it has it"
+    assert {name: (item.ready, item.is_ours) for name, item in found.items()} == {
+        "racks": (True, True), "theirs": (True, False),
+    }  # fmt: skip
+    with pytest.raises(Unsupported, match="made in its cluster"):
+        await topologies.delete(SYSTEM, "theirs")
+    assert [item.storage_class.name for item in await storage.classes(SYSTEM, "west")] == ["fast"]
+    with pytest.raises(InvalidRequest, match="there are: fast"):
+        await storage.create(SYSTEM, west, "slow", StoragePermissions(), StorageCustomization())
