@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from runai_core.model.assets import Asset
 from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest, NotFound
-from runai_core.model.identity import AccessKey, SubjectType
+from runai_core.model.identity import AccessKey, Session, SubjectType
 from runai_core.model.meta import Meta
 from runai_core.model.organization import TENANT, AccessRule, Action, Actor, ServiceAccount
 from runai_core.ports import Backend, Filter, Op, Page, Query
 from runai_core.service.access import AccessService
 from runai_core.service.asset_scopes import PRIVATE
-from runai_core.service.tokens import hash_of, new_secret
+from runai_core.service.tokens import first_generation, hash_of, new_secret
 from runai_core.service.users import delete_all, require_over
 
 NAME = re.compile(r"[a-z][-_a-z0-9]*[a-z0-9]")
@@ -54,7 +54,9 @@ class AccountService:
         meta = Meta(name=name, created_by=actor.name)
         try:
             made = await self._store.create(
-                ServiceAccount(meta=meta, client_id=name, secret_hash=hash_of(secret), kind=kind)
+                ServiceAccount(
+                    meta=meta, client_id=name, secret_hash=hash_of(secret), kind=kind, generation=first_generation()
+                )
             )
         except AlreadyExists:
             raise AlreadyExists(f"there is an account {name} already", {"kind": kind, "name": name}) from None
@@ -63,22 +65,30 @@ class AccountService:
     async def enable(self, actor: Actor, kind: str, ref: str, *, enabled: bool) -> ServiceAccount:
         """Let an account in again, or no longer; its tokens are worthless at once."""
         found = await self.over(actor, Action.UPDATE, kind, ref)
+        await self._end_sessions(found)
         return await self._store.update(replace(found, enabled=enabled, generation=found.generation + 1))
 
     async def new_secret(self, actor: Actor, kind: str, ref: str) -> tuple[ServiceAccount, str]:
-        """Replace the secret; the old one and all tokens issued for it are worthless at once."""
+        """Replace the secret; the old one, all tokens issued for it and all sessions are worthless at once."""
         found, secret = await self.over(actor, Action.UPDATE, kind, ref), new_secret()
+        await self._end_sessions(found)
         changed = replace(found, secret_hash=hash_of(secret), generation=found.generation + 1)
         return await self._store.update(changed), secret
 
     async def delete(self, actor: Actor, kind: str, ref: str) -> ServiceAccount:
-        """Delete an account with its access rules, keys and private credentials."""
+        """Delete an account with its access rules, keys, sessions and private credentials."""
         found = await self.over(actor, Action.DELETE, kind, ref)
+        await self._end_sessions(found)
         for machine in RESOURCES:
             await delete_all(self._store, AccessRule, "subject", found.client_id, ("subject_type", machine))
         await delete_all(self._store, AccessKey, "holder", found.client_id, ("holder_type", found.kind))
         await delete_all(self._store, Asset, "scope", found.client_id, ("scope_type", PRIVATE))
         return await self._store.delete(ServiceAccount, found.meta.uid)
+
+    async def _end_sessions(self, account: ServiceAccount) -> None:
+        """End the sessions of browsers that a link signed in as the account."""
+        for machine in RESOURCES:
+            await delete_all(self._store, Session, "subject", account.client_id, ("subject_type", machine))
 
     # -- access keys
 

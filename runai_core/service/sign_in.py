@@ -91,7 +91,10 @@ class SignInService:
         for kind, what in watched:
             await self.require_unlocked(kind, what)
         user = await self._user(name)
-        if not await self._passwords.is_right(password, user.password_hash if user else "") or user is None:
+        is_right = await self._passwords.is_right(password, user.password_hash if user else "")
+        for kind, what in watched:  # many tries at once learn no more than the first few of them
+            await self.require_unlocked(kind, what)
+        if not is_right or user is None:
             for kind, what in watched:
                 await self.note_failure(kind, what)
             raise Unauthenticated(WRONG)

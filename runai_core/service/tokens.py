@@ -94,7 +94,10 @@ class Tokens:
             old = await self._store.get(ServiceAccount, name)
         except NotFound:
             meta = Meta(name=name, labels={"role": role})
-            await self._store.create(ServiceAccount(meta=meta, client_id=name, secret_hash=hash_of(secret)))
+            generation = first_generation()
+            await self._store.create(
+                ServiceAccount(meta=meta, client_id=name, secret_hash=hash_of(secret), generation=generation)
+            )
             return
         if old.secret_hash != hash_of(secret):
             await self._store.update(replace(old, secret_hash=hash_of(secret), generation=old.generation + 1))
@@ -241,6 +244,11 @@ class Tokens:
 def new_secret() -> str:
     """Return 256 random bits as text."""
     return secrets.token_urlsafe(32)
+
+
+def first_generation() -> int:
+    """Return where the generations of a new account begin: tokens of an earlier one of the same name are none of it."""
+    return secrets.randbelow(2**48)
 
 
 def hash_of(secret: str) -> str:

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from runai_core.model.errors import TooManyRequests
+from runai_core.service.passwords import Passwords
+from runai_core.service.sign_in import PATIENCE, SignInService
 from tests.identity.house import ADMIN, PASSWORD, House
 
 pytestmark = pytest.mark.asyncio
@@ -102,3 +105,20 @@ async def test_passwords_that_are_easily_guessed_are_refused(house: House, passw
         )
     assert answer.status_code == 400
     assert password not in answer.text
+
+
+async def test_many_guesses_at_once_are_told_no_more_than_a_few(house: House) -> None:
+    await house.user()
+    sign_in = house.door.sign_in
+
+    class Busy(Passwords):
+        """While a password is checked, as many guesses of others fail as lock the name."""
+
+        async def is_right(self, password: str, hash_: str) -> bool:
+            for _ in range(PATIENCE["account"].free):
+                await sign_in.note_failure("account", "jane@example.com")
+            return await super().is_right(password, hash_)
+
+    guessing = SignInService(house.door.backend, house.door.access, Busy())
+    with pytest.raises(TooManyRequests):  # right as it is: who guesses all at once does not learn it
+        await guessing.with_password("jane@example.com", PASSWORD)

@@ -9,6 +9,9 @@ from typing import Any
 import jwt
 import pytest
 
+from runai_core.model.errors import Unauthenticated
+from runai_core.model.meta import Meta
+from runai_core.model.organization import ServiceAccount
 from tests.identity.house import ADMIN, NOW, House, csrf
 
 pytestmark = pytest.mark.asyncio
@@ -96,7 +99,8 @@ async def test_clocks_may_differ_by_a_minute_not_by_an_hour(house: House) -> Non
 
 
 async def test_tokens_of_earlier_versions_go_on_working(house: House) -> None:
-    await house.door.access.create_service_account("old")
+    kept = Meta(name="old", labels={"role": "System administrator"})  # as they kept it
+    await house.door.backend.store.create(ServiceAccount(meta=kept, client_id="old", secret_hash="x"))
     claims = {"sub": "old", "roles": [["System administrator", "tenant"]], "iat": int(NOW), "exp": int(NOW) + 60}
     old = jwt.encode(claims, "k" * 64, algorithm="HS256")
     assert (await house.me(old)).json()["grants"][0]["role"] == "System administrator"
@@ -144,3 +148,33 @@ async def test_a_program_is_let_in_by_the_browser_and_no_other_program(house: Ho
             wrong = {**asked, "redirect_uri": elsewhere, "csrf_token": token}
             assert (await browser.post("/authorize", data=wrong)).status_code == 400
     assert (await house.me(found["accessToken"])).json()["name"] == "jane@example.com"
+
+
+async def test_a_token_of_an_account_that_was_deleted_is_none_of_one_of_the_same_name(house: House) -> None:
+    _, secret = await house.door.accounts.create(ADMIN, "service-account", "robot")
+    await house.grant("robot", "Viewer")
+    old = (await house.door.access.issue("robot", secret)).access_token
+    assert (await house.me(old)).status_code == 200
+    await house.door.accounts.delete(ADMIN, "service-account", "robot")
+    assert (await house.me(old)).status_code == 401
+    await house.door.accounts.create(ADMIN, "service-account", "robot")
+    await house.grant("robot", "System administrator")
+    assert (await house.me(old)).status_code == 401
+
+
+@pytest.mark.parametrize("deed", ["new_secret", "disable", "delete"])
+async def test_browsers_that_a_link_signed_in_as_an_account_end_with_its_secret(house: House, deed: str) -> None:
+    await house.door.accounts.create(ADMIN, "service-account", "robot")
+    robot = await house.door.access.actor("service-account", "robot")
+    opened = await house.door.sessions.redeem(await house.door.sessions.issue_ticket(robot))
+    accounts = house.door.accounts
+    if deed == "disable":
+        await accounts.enable(ADMIN, "service-account", "robot", enabled=False)
+        await accounts.enable(ADMIN, "service-account", "robot", enabled=True)
+    elif deed == "delete":
+        await accounts.delete(ADMIN, "service-account", "robot")
+        await accounts.create(ADMIN, "service-account", "robot")
+    else:
+        await accounts.new_secret(ADMIN, "service-account", "robot")
+    with pytest.raises(Unauthenticated):
+        await house.door.sessions.find(opened.cookie)
