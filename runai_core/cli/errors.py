@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from runai_core.cli.output import printable
 from runai_core.model import errors
 from runai_core.model.errors import InvalidRequest, PolicyViolation, RunaiError
 
@@ -41,7 +42,8 @@ def report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         return 0  # the reader of our output had enough
-    for line in lines_of(error):
+    for said in lines_of(error):
+        line = printable(said, keeps="\n")
         click.echo(line if len(line) <= MAX_LINE else line[:MAX_LINE] + "...", err=True)
     return exit_code(error)
 

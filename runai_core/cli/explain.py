@@ -28,7 +28,7 @@ def print_explanation(found: Explanation, *, as_json: bool) -> None:
     if as_json:
         print_data(found.raw)
         return
-    click.echo(found.sentence)
+    click.echo(text(found.sentence))
     verdict = found.verdict
     if verdict is None:
         return
@@ -51,7 +51,7 @@ def print_explanation(found: Explanation, *, as_json: bool) -> None:
     if verdict.suggestions:
         click.echo("\nIt would start if:")
         for suggestion in verdict.suggestions:
-            click.echo(f"  - {suggestion.message}")
+            click.echo(f"  - {text(suggestion.message)}")
 
 
 def _share(share: QueueShare) -> list[str]:

@@ -171,7 +171,12 @@ def text(value: object) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list | tuple):
         return ",".join(text(item) for item in value)
-    return "".join(character if character.isprintable() else " " for character in str(value))
+    return printable(str(value))
+
+
+def printable(text: str, keeps: str = "") -> str:
+    """Return a text without what would move the cursor, colour the terminal or name its window: others wrote it."""
+    return "".join(character if character.isprintable() or character in keeps else " " for character in text)
 
 
 def duration(seconds: float | None) -> str:

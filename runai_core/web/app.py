@@ -14,7 +14,7 @@ from runai_core.web import openapi, pages
 from runai_core.web.auditing import Audit
 from runai_core.web.errors import Json, on_error, on_invalid
 from runai_core.web.gate import Authenticate
-from runai_core.web.middleware import LOOPBACK, BufferBody, CheckHost, Identify
+from runai_core.web.middleware import LOOPBACK, AnswerHead, BufferBody, CheckHost, Identify
 from runai_core.web.pages import frame
 from runai_core.web.proxy import ToolProxy, tools_domain
 from runai_core.web.rights import require_right
@@ -142,6 +142,7 @@ def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
     app.add_middleware(Authenticate, access=orchestrator.access, sessions=orchestrator.sessions, right=require_right)
     app.add_middleware(Audit, audit=orchestrator.audit)
     app.add_middleware(BufferBody, limit=settings.max_body_bytes)
+    app.add_middleware(AnswerHead)
     app.add_middleware(CheckHost, allowed=(*LOOPBACK, settings.host, *settings.allowed_hosts))
     app.add_middleware(ToolProxy, tools=app.state.tools, domain=tools_domain(settings))
     app.add_middleware(Identify)

@@ -2,7 +2,7 @@
 
 Written as plain ASGI, so that the same checks hold for WebSockets and streams.
 From outside to inside: `Identify` (request id, and no error leaves as a
-traceback), `CheckHost`, `BufferBody`, and `gate.Authenticate`.
+traceback), `CheckHost`, `AnswerHead`, `BufferBody`, and `gate.Authenticate`.
 """
 
 import logging
@@ -91,6 +91,19 @@ class CheckHost:
                 error = InvalidRequest.of(FieldError("Host header", message, given[:80]))
                 await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
                 return
+        await self._app(scope, receive, send)
+
+
+class AnswerHead:
+    """Answers HEAD as GET would be answered; the server that sends it leaves the body out."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope.get("method") == "HEAD":
+            scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
 
 

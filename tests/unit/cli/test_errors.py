@@ -6,7 +6,7 @@ import click
 import httpx
 import pytest
 
-from runai_core.cli.errors import EXIT_CODES, exit_code, lines_of
+from runai_core.cli.errors import EXIT_CODES, exit_code, lines_of, report
 from runai_core.cli.main import COMMANDS, cli, load
 from runai_core.model import errors
 
@@ -142,3 +142,9 @@ def _leaves(command: click.Command, path: str = "") -> list[tuple[str, click.Com
 
 def test_the_help_of_the_table_and_of_the_commands_name_the_same_commands() -> None:
     assert list(COMMANDS) == cli.list_commands(click.Context(cli))
+
+
+def test_what_others_wrote_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    report(errors.Conflict("it failed:\n\x1b]0;title\x07\x1b[2J\x9b31m cannot run \x1b[31mred"))
+
+    assert capfd.readouterr().err == "Error: it failed:\n ]0;title  [2J 31m cannot run  [31mred\n"

@@ -253,3 +253,15 @@ async def test_text_that_is_not_json_is_an_error_of_the_body(api: Any) -> None:
 )
 async def test_conditions_that_a_database_would_choke_on_are_refused(api: Any, condition: str) -> None:
     await api.get("/api/v1/workloads", filterBy=condition, expect=400)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/workloads", "/login", "/healthz"])
+async def test_head_is_answered_as_get(api: Any, path: str) -> None:
+    asked, got = await api.client.head(path), await api.client.get(path)
+
+    assert asked.status_code == got.status_code == 200
+    assert asked.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+async def test_head_needs_the_right_of_get(api: Any, anonymous: dict[str, str]) -> None:
+    assert (await api.client.head("/api/v1/workloads", headers=anonymous)).status_code == 401
