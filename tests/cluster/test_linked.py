@@ -116,6 +116,53 @@ def _running(linked: Linked, uid: str) -> list[dict[str, Any]]:
     return [pod for pod in linked.api.get(f"/workloads/{uid}/pods")["pods"] if pod["k8sPhase"] == "Running"]
 
 
+def test_storage_classes_of_the_cluster_are_known_and_judge_new_claims(linked: Linked) -> None:
+    west = linked.api.get("/clusters/west")["uuid"]
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    made = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "told"}}
+    linked.kube.post(classes, {**made, "provisioner": "csi.example.org", "allowVolumeExpansion": True})
+
+    def names() -> list[str]:
+        answer = linked.api.http.get("/api/v2/storage-classes", params={"clusterId": west}).json()
+        return [item["storageClassName"] for item in answer["items"]]
+
+    wait_for("the cluster tells it", lambda: "told" in names())
+    claim = {"path": "/data", "existingPvc": False, "claimInfo": {"size": "1G", "storageClass": "slow"}}
+    spec = {"command": "true", "image": "any", "storage": {"pvc": [claim]}}
+    refused = linked.api.http.post(
+        "/api/v1/workloads/trainings", json={"name": "claims", "projectId": "vision", "spec": spec}
+    )
+    linked.kube.delete(f"{classes}/told")
+
+    [error] = refused.json()["errors"]
+    assert error["field"] == "spec.storage.pvc.0.claimInfo.storageClass"
+    assert "told" in error["message"]
+    wait_for("it is gone there too", lambda: "told" not in names())
+
+
+def test_a_topology_made_at_the_control_plane_is_an_object_and_one_made_with_kubectl_is_seen(linked: Linked) -> None:
+    west = linked.api.get("/clusters/west")["uuid"]
+    topologies = "/apis/kai.scheduler/v1alpha1/topologies"
+    own = {"apiVersion": "kai.scheduler/v1alpha1", "kind": "Topology", "metadata": {"name": "by-hand"}}
+    linked.kube.post(topologies, {**own, "spec": {"levels": [{"nodeLabel": "rack"}]}})
+
+    made = linked.api.post("/network-topologies", {"name": "racks", "clusterId": west, "levels": ["zone", "rack"]})
+
+    written = linked.kube.wait(f"{topologies}/racks", bool, seconds=60)
+    assert written["spec"]["levels"] == [{"nodeLabel": "zone"}, {"nodeLabel": "rack"}]
+
+    def seen() -> dict[str, tuple[str, str]]:
+        found = linked.api.get("/network-topologies")["networkTopologies"]
+        return {item["name"]: (item["source"], item["phase"]) for item in found}
+
+    expected = {"racks": ("Run.ai", "Ready"), "by-hand": ("Cluster", "Ready")}
+    wait_for("both are known", lambda: seen() == expected)
+    assert linked.api.http.delete(f"/api/v1/network-topologies/{made['id']}").status_code < 300
+    linked.kube.wait_gone(f"{topologies}/racks", seconds=60)
+    linked.kube.delete(f"{topologies}/by-hand")
+    wait_for("none is left", lambda: seen() == {})
+
+
 def test_stop_run_and_delete_reach_the_cluster(linked: Linked) -> None:
     uid = linked.submit("long")
     linked.api.wait(uid, "Running")
@@ -236,24 +283,34 @@ def test_what_the_cluster_lacks_is_said_at_the_control_plane(linked: Linked) -> 
     wait_for("nothing is missing", lambda: state() == "Connected", 120)
 
 
-def test_logs_and_commands_in_containers_pass_the_link(linked: Linked, real_node: str) -> None:
-    spec = real_at_rest(["/bin/sh", "-c", "echo from a container; sleep 600"])
+def test_logs_commands_and_ports_of_containers_pass_the_link(linked: Linked, real_node: str) -> None:
+    program = (
+        "import http.server as h; server = h.HTTPServer(('', 8000), h.SimpleHTTPRequestHandler)\n"
+        "print('from a container', flush=True); server.serve_forever()"
+    )
+    spec = real_at_rest(["python", "-c", program])
     uid = linked.api.submit("speaks", spec.pop("command"), project="vision", **spec)
     linked.api.wait(uid, "Running")
     pods = wait_for("its pod is told", lambda: _running(linked, uid))
     assert [pod["nodeName"] for pod in pods] == [real_node]
 
     path = f"/api/v1/workloads/{uid}/logs"
-    wait_for("its line", lambda: linked.api.http.get(path).text == "from a container\n")
+    wait_for("its line", lambda: linked.api.http.get(path).text.startswith("from a container\n"))
     context = ssl.create_default_context(cafile=str(linked.world.trust.file))
     port = linked.world.control_plane.port
-    address = f"wss://127.0.0.1:{port}/api/v1/workloads/{uid}/exec?command=/bin/cat&stdin=true"
+    workload = f"wss://127.0.0.1:{port}/api/v1/workloads/{uid}"
     token = {"Authorization": linked.api.http.headers["Authorization"]}
-    with websockets.sync.client.connect(
-        address, ssl=context, additional_headers=token, proxy=None, open_timeout=60
-    ) as socket:
+    connect = partial(
+        websockets.sync.client.connect, ssl=context, additional_headers=token, proxy=None, open_timeout=60
+    )
+    with connect(f"{workload}/exec?command=/bin/cat&stdin=true") as socket:
         socket.send(b"\x00over the link")
         assert socket.recv(timeout=60) == b"\x01over the link"
+    with connect(f"{workload}/forward?port=8000") as socket:
+        socket.send(b"GET / HTTP/1.0\r\n\r\n")
+        said = b""
+        while b"Directory listing" not in said:
+            said += socket.recv(timeout=60, decode=False)
     linked.end(uid)
 
 
