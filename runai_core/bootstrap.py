@@ -276,7 +276,7 @@ def build(
     recorded, backend = backend, replace(backend, store=store)  # services write where it is noted
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.forget)
-    clusters = _clusters(backend, access, identity, door)
+    clusters = _clusters(backend, access, identity, door, scheduling)
     links = None if door is None else links_of(settings, recorded, identity, clusters, door, access.places.forget)
     judge: Judge = reconciler if links is None else LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
@@ -348,9 +348,12 @@ def _identities(
     }
 
 
-def _clusters(backend: Backend, access: AccessService, identity: Identity, door: Door | None) -> ClusterService:
+def _clusters(
+    backend: Backend, access: AccessService, identity: Identity, door: Door | None, scheduling: SchedulingService
+) -> ClusterService:
     """Return the service of clusters: this one alone, unless we are the control plane of others."""
-    own = Own(uid=identity.cluster_id, since=backend.clock.now(), facts=facts_of(backend))
+    since, facts = backend.clock.now(), facts_of(backend)
+    own = Own(uid=identity.cluster_id, since=since, facts=facts, trouble=lambda: scheduling.trouble)
     return ClusterService(backend, access, own if door is None else None)
 
 

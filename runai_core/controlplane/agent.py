@@ -35,7 +35,7 @@ from runai_core.model.organization import Department, Project
 from runai_core.model.samples import Point
 from runai_core.model.workload import HistoryRecord, Pod, Workload
 from runai_core.ports import Query, Store, samples_of
-from runai_core.service.clusters import lost_nodes, missing_prerequisites
+from runai_core.service.clusters import lost_nodes, missing_prerequisites, stopped_scheduler
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,12 @@ class Conversation:
         told: list[dict[str, Any]] | None = None
         while True:
             nodes = await self._site.backend.cluster.nodes()
-            conditions = [*await missing_prerequisites(self._store), *lost_nodes(nodes), *self._problems()]
+            conditions = (
+                *await missing_prerequisites(self._store),
+                *lost_nodes(nodes),
+                *stopped_scheduler(self._site.scheduling.trouble),
+                *self._problems(),
+            )
             topologies = (await self._store.list(NetworkTopology, Query(sort_by="meta.name"))).items
             alive: dict[str, Any] = {
                 "now": self._clock.now(),
@@ -182,10 +187,8 @@ class Conversation:
         await tell(samples, self._clock, since, send)
 
     def _problems(self) -> list[ClusterCondition]:
-        found = dict(sorted(self._applier.problems.items()))
-        if trouble := self._site.scheduling.trouble:
-            found["scheduler"] = trouble
-        return [ClusterCondition(type="service", name=what, message=why) for what, why in found.items()]
+        found = self._applier.problems.items()
+        return [ClusterCondition(type="service", name=what, message=why) for what, why in sorted(found)]
 
     async def _on_hello(self, hello: dict[str, Any]) -> None:
         if not self._hello.done():

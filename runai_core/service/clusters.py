@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class Own:
     uid: str
     since: float
     facts: ClusterFacts
+    trouble: Callable[[], str] = str  # why its scheduler does not get on; empty while it does
 
 
 class ClusterService:
@@ -287,7 +288,11 @@ class ClusterService:
 
     async def _own_status(self, own: Own) -> ClusterStatus:
         nodes = tuple(await self._cluster.nodes())
-        conditions = (*await missing_prerequisites(self._store), *lost_nodes(nodes))
+        conditions = (
+            *await missing_prerequisites(self._store),
+            *lost_nodes(nodes),
+            *stopped_scheduler(own.trouble()),
+        )
         return ClusterStatus(
             cluster=Cluster(meta=Meta(name=OWN_NAME, uid=own.uid, created_at=own.since)),
             state=_well(conditions),
@@ -337,6 +342,11 @@ def lost_nodes(nodes: Sequence[Node]) -> tuple[ClusterCondition, ...]:
     """Return what is to be said of nodes that do not answer."""
     lost = [node.name for node in nodes if not node.ready]
     return (ClusterCondition(type="service", name="nodes", message=f"not ready: {', '.join(lost)}"),) if lost else ()
+
+
+def stopped_scheduler(trouble: str) -> tuple[ClusterCondition, ...]:
+    """Return what is to be said of a scheduler that does not get on; empty where there is no trouble."""
+    return (ClusterCondition(type="service", name="scheduler", message=trouble),) if trouble else ()
 
 
 def wrong_clock(ahead: float) -> tuple[ClusterCondition, ...]:

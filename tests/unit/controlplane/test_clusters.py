@@ -164,11 +164,15 @@ async def test_a_cluster_with_projects_is_not_forgotten(made: Made) -> None:
 
 @pytest.mark.asyncio
 async def test_an_orchestrator_without_a_control_plane_is_one_cluster(made: Made) -> None:
-    own = Own(uid="own", since=1.0, facts=(await made.clusters.get(SYSTEM, "west")).facts)
+    troubles = ["", "no cycle has ended for 40 s"]
+    facts = (await made.clusters.get(SYSTEM, "west")).facts
+    own = Own(uid="own", since=1.0, facts=facts, trouble=lambda: troubles.pop(0))
     clusters = ClusterService(made.backend, made.access, own)
 
     (only,) = await clusters.list(SYSTEM)
     assert (only.cluster.meta.uid, only.state) == ("own", ClusterState.CONNECTED)
+    troubled = await clusters.get(SYSTEM, "default")
+    assert (troubled.state, troubled.message) == (ClusterState.SERVICE_ISSUES, "scheduler: no cycle has ended for 40 s")
     assert await clusters.resolve("default") == "own"
     with pytest.raises(Unsupported, match="control plane"):
         await clusters.create(SYSTEM, "east")
