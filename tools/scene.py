@@ -20,6 +20,7 @@ import yaml
 
 from runai_core.backends.local.backend import open_local
 from runai_core.backends.local.executor import Process
+from runai_core.backends.local.logfile import stamp
 from runai_core.backends.local.simulated import Course, SimulatedExecutor
 from runai_core.bootstrap import Orchestrator, build
 from runai_core.model.nodes import Node
@@ -150,11 +151,6 @@ class Scene:
 
     async def furnish(self) -> None:
         """Make the organization, its people, assets and policies."""
-        await self.door.users.create(SYSTEM, ADMIN, PASSWORD, must_change=False)
-        await self.door.rules.create(
-            SYSTEM,
-            NewRule(subject=ADMIN, subject_type="user", role="System administrator", scope_type="tenant", scope=""),
-        )
         for path, body in CONTENT["posts"]:
             await self.call("POST", f"/api/v1/{path}", body)
         for path, meta, policy in CONTENT["policies"]:
@@ -195,7 +191,9 @@ class Scene:
             folder = self.data / "pods" / pod.meta.uid
             folder.mkdir(parents=True, exist_ok=True)
             steps = [f"[rank 0] step {60000 + 50 * n}  loss {2.31 - n / 900:.3f}  1,284 images/s" for n in range(60)]
-            (folder / "0.log").write_text(CONTENT["log"] + "\n".join(steps) + "\n")
+            lines = [*CONTENT["log"].splitlines(), *steps]
+            at = stamp(self.clock.now())
+            (folder / "0.log").write_bytes(b"".join(at + line.encode() + b"\n" for line in lines))
 
 
 def _as_on_a_cluster(row: Mapping[str, Any]) -> Submission:
@@ -267,6 +265,11 @@ async def a_scene(data: Path) -> AsyncIterator[Scene]:
         door, reconciler = build(settings, backend, identity, load_plugins(settings.plugins))
         door.sampler.measure_with([Pretence(clock, uses)])
         await door.organization.ensure_defaults()
+        await door.users.create(SYSTEM, ADMIN, PASSWORD, must_change=False)
+        await door.rules.create(
+            SYSTEM,
+            NewRule(subject=ADMIN, subject_type="user", role="System administrator", scope_type="tenant", scope=""),
+        )
         loops = [reconciler.run(), door.scheduling.run(), door.limits.run(), door.reports.run()]
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -1,12 +1,15 @@
-"""Take all pictures of docs/screenshots anew: each page in light, in dark, and on a phone.
+"""Take all pictures of docs/screenshots anew.
 
-python -m tools.take_pictures [NAME...]
+python -m tools.take_pictures [--all FOLDER] [NAME...]
 
 The pages are those of an orchestrator that lived through a day of believable
-work (`scene`). A page that is wider than its window is told at the end, and
-fails the run: nothing may have to be scrolled sideways.
+work (`scene`). The documents show each page in light, and a few in dark and on
+a phone; `--all` takes all of them in all three, to be judged. A page that is
+wider than its window is told at the end, and fails the run: nothing may have
+to be scrolled sideways.
 """
 
+import argparse
 import asyncio
 import contextlib
 import shutil
@@ -19,21 +22,33 @@ import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
 
 from runai_core.cli.serve import Server
+from tests.browsers import DESKTOP, EXCESS, FLAGS
 from tools.scene import ADMIN, Scene, a_scene
 
 PICTURES = Path(__file__).parent.parent / "docs" / "screenshots"
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
-
-DESK = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
 
 MOST = 2
 """Heights of a window that a picture has at most."""
 
+IN_EACH_LOOK = frozenset(
+    {
+        "workloads",
+        "workloads-confirm",
+        "details-waiting",
+        "details-metrics",
+        "new-training",
+        "overview",
+        "project",
+        "node",
+    }
+)
+"""Pictures that the documents have in dark and on a phone as well."""
+
 LOOKS: Mapping[str, tuple[ViewportSize, str]] = {
-    "": (DESK, "light"),
-    "-dark": (DESK, "dark"),
+    "": (DESKTOP, "light"),
+    "-dark": (DESKTOP, "dark"),
     "-phone": (PHONE, "light"),
 }
 """Ending of a picture's name -> window and theme."""
@@ -89,6 +104,19 @@ async def checked(page: Page) -> None:
     await page.locator("#check-result p").first.wait_for()
 
 
+async def forged(page: Page) -> None:
+    """Send a form whose token is not the session's."""
+    await page.evaluate("document.querySelector('form[action=\"/logout\"] input').value = 'forged'")
+    await page.get_by_role("button", name="Log out").click()
+    await page.get_by_role("alert").wait_for()
+
+
+async def signed_out(page: Page) -> None:
+    """Come back when the session is gone."""
+    await page.context.clear_cookies()
+    await page.reload()
+
+
 SHOTS: Mapping[str, tuple[str, Deed]] = {
     "workloads": ("/workloads", nothing),
     "workloads-columns": ("/workloads", opened("Columns")),
@@ -101,7 +129,7 @@ SHOTS: Mapping[str, tuple[str, Deed]] = {
     "details-pods": ("/workloads/{vit-large-pretraining}?tab=pods", nothing),
     "details-connect": ("/workloads/{annotation-lab}?tab=connect", nothing),
     "details-copy": ("/workloads/{vit-large-pretraining}?tab=copy", nothing),
-    "details-waiting": ("/workloads/{evaluation-suite}", nothing),
+    "details-waiting": ("/workloads/{two-tower}", nothing),
     "details-failed": ("/workloads/{resnet-sweep-lr-1e-3}", nothing),
     "details-inference": ("/workloads/{ranker}", nothing),
     "new-workload": ("/workloads/new", nothing),
@@ -146,9 +174,60 @@ SHOTS: Mapping[str, tuple[str, Deed]] = {
     "settings": ("/settings", nothing),
     "delete": ("/departments/research/delete", nothing),
     "not-found": ("/workloads/nowhere", nothing),
+    "not-allowed": ("/overview", forged),
     "api": ("/api/docs", nothing),
+    "login": ("/overview", signed_out),
 }
 """Picture -> page, with ids of workloads by name, and what is done there first."""
+
+
+async def write_first(page: Page) -> None:
+    """Open the form of a workspace and fill it in."""
+    await page.get_by_role("link", name="New workspace").click()
+    await page.get_by_label("Name required").fill("first")
+    await page.get_by_label("Command").first.fill("sleep 600")
+
+
+async def submit_first(page: Page) -> None:
+    """Submit it and watch it start."""
+    await page.get_by_role("button", name="Submit").click()
+    await page.locator("#state .badge", has_text="Running").wait_for()
+
+
+async def choose_first(page: Page) -> None:
+    """Go to the table and choose the row."""
+    await page.get_by_role("navigation", name="Pages").get_by_role("link", name="Workloads").click()
+    await page.get_by_label("Choose first").check()
+
+
+async def press(page: Page, action: str) -> None:
+    """Press an action above the table: a question comes."""
+    await page.get_by_role("toolbar").get_by_role("button", name=action).click()
+    await page.locator("dialog[open]").wait_for()
+
+
+async def confirm(page: Page, action: str) -> None:
+    """Answer the question."""
+    await page.get_by_role("dialog").get_by_role("button", name=action).click()
+    await page.locator("tbody .badge", has_text="Stopped").wait_for()
+
+
+async def press_again(page: Page) -> None:
+    """Choose the row once more, and Delete."""
+    await page.get_by_label("Choose first").check()
+    await press(page, "Delete")
+
+
+FIRST_STEPS: Sequence[tuple[str, Deed]] = (
+    ("first-1-empty", nothing),
+    ("first-2-form", write_first),
+    ("first-3-running", submit_first),
+    ("first-4-chosen", choose_first),
+    ("first-5-stop", lambda page: press(page, "Stop")),
+    ("first-6-stopped", lambda page: confirm(page, "Stop")),
+    ("first-7-delete", press_again),
+)
+"""A newcomer's first minute, in an orchestrator where nothing is yet: pictures of each step."""
 
 
 @contextlib.asynccontextmanager
@@ -167,21 +246,36 @@ async def served(scene: Scene) -> AsyncIterator[str]:
         await serving
 
 
-async def take(browser: Browser, scene: Scene, base: str, names: Sequence[str]) -> list[str]:
+async def take_first_steps(browser: Browser, scene: Scene, base: str, folder: Path) -> None:
+    """Take the pictures of a newcomer's first minute, and leave nothing behind."""
+    context = await browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
+    page = await signed_in(context, scene, base)
+    for name, deed in FIRST_STEPS:
+        await deed(page)
+        await page.wait_for_timeout(200)
+        await page.screenshot(path=folder / f"{name}.png")
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await page.get_by_role("heading", name="Run your first workload").wait_for()
+    await context.close()
+
+
+async def take(browser: Browser, scene: Scene, base: str, names: Sequence[str], folder: Path) -> list[str]:
     """Take pictures; return which pages are wider than their window."""
     wide = []
     for ending, (size, theme) in LOOKS.items():
         context = await browser.new_context(viewport=size, color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
         page = await signed_in(context, scene, base)
         for name in names:
+            if ending and folder == PICTURES and name not in IN_EACH_LOOK:
+                continue
             path, deed = SHOTS[name]
             await page.goto(base + with_ids(path, scene.ids))
             await deed(page)
             await page.wait_for_timeout(200)
             excess = await page.evaluate(EXCESS)
-            if excess:
-                wide.append(f"{name}{ending}: {excess}")
-            await photograph(page, size, PICTURES / f"{name}{ending}.png")
+            if excess > 0:
+                wide.append(f"{name}{ending}: {excess} pixels too wide")
+            await photograph(page, size, folder / f"{name}{ending}.png")
         await context.close()
     return wide
 
@@ -193,15 +287,6 @@ async def photograph(page: Page, size: ViewportSize, path: Path) -> None:
     await page.wait_for_timeout(150)
     await page.screenshot(path=path)
     await page.set_viewport_size(size)
-
-
-EXCESS = """() => {
-  const root = document.documentElement;
-  const wide = root.scrollWidth - root.clientWidth;
-  const boxes = [...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth);
-  const most = Math.max(0, ...boxes);
-  return wide > 0 ? `the page is ${wide} pixels too wide` : most > 0 ? `a table is ${most} pixels too wide` : '';
-}"""
 
 
 async def signed_in(context: BrowserContext, scene: Scene, base: str) -> Page:
@@ -222,20 +307,27 @@ def with_ids(path: str, ids: Mapping[str, str]) -> str:
     return before + ids[name] + after
 
 
-async def main(names: Sequence[str]) -> int:
+async def main(words: Sequence[str]) -> int:
     """Return 1 where a page is too wide."""
+    parser = argparse.ArgumentParser(description="Take the pictures of docs/screenshots anew.")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="each page in each look, into this folder")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these pages")
+    given = parser.parse_args(words)
+    folder = given.all or PICTURES
+    folder.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium")
     if chromium is None:
         print("There is no chromium: tools/debian install chromium")
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        async with a_scene(Path(folder)) as scene, async_playwright() as playwright:
-            await scene.furnish()
-            await scene.live()
-            await scene.write_log("vit-large-pretraining")
+    with tempfile.TemporaryDirectory() as data:
+        async with a_scene(Path(data)) as scene, async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             async with served(scene) as base:
-                wide = await take(browser, scene, base, names or list(SHOTS))
+                await take_first_steps(browser, scene, base, folder)
+                await scene.furnish()
+                await scene.live()
+                await scene.write_log("vit-large-pretraining")
+                wide = await take(browser, scene, base, given.names or list(SHOTS), folder)
             await browser.close()
     print(*wide, sep="\n")
     return 1 if wide else 0

@@ -33,15 +33,28 @@ def list_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def expressions_of(affinity: Any) -> list[Any] | None:
-    """Return the expressions of a required node affinity that all must hold; None for one with alternatives."""
+ALTERNATIVE = "alternative"
+"""Column of a node affinity: the number of the term that a row belongs to; the first where it says nothing."""
+
+
+def expressions_of(affinity: Any) -> list[Any]:
+    """Return the expressions of a required node affinity as rows, numbered where there are several terms."""
     terms = (affinity or {}).get("nodeSelectorTerms") or []
-    return None if len(terms) > 1 else [item for term in terms for item in term.get("matchExpressions") or ()]
+    numbered = len(terms) > 1
+    return [
+        {**({ALTERNATIVE: number} if numbered else {}), **item}
+        for number, term in enumerate(terms, 1)
+        for item in term.get("matchExpressions") or ()
+    ]
 
 
-def affinity_of(expressions: list[Any]) -> dict[str, Any]:
-    """Return the required node affinity in which all of the expressions hold."""
-    return {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
+def affinity_of(rows: list[Any]) -> dict[str, Any]:
+    """Return the required node affinity of the rows: all of one term must hold, and one of the terms."""
+    terms: dict[int, list[Any]] = {}
+    for row in rows:
+        expression = {name: value for name, value in row.items() if name != ALTERNATIVE}
+        terms.setdefault(row.get(ALTERNATIVE, 1), []).append(expression)
+    return {"nodeSelectorTerms": [{"matchExpressions": terms[number]} for number in sorted(terms)]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +71,7 @@ class FormField:
     members: tuple[tuple[str, str], ...] = ()  # a table: member and heading of each column
     kinds: Mapping[str, ValueType] = field(default_factory=dict)  # of members that are no text and not the catalogue's
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of members
-    entries: Callable[[Any], list[Any] | None] = list_of  # value -> entries of the table; None: it cannot show them
+    entries: Callable[[Any], list[Any]] = list_of  # value -> entries of the table
     value: Callable[[list[Any]], Any] = list  # entries -> value
 
     @property
@@ -173,12 +186,17 @@ ROWS: tuple[FormField, ...] = (
         label="Node labels that must match",
         section=PLACE,
         widget=Widget.ROWS,
-        members=(("key", "Label key"), ("operator", "Operator"), ("values", "Values, between commas")),
-        kinds={"values": ValueType.ARRAY},
+        members=(
+            ("key", "Label key"),
+            ("operator", "Operator"),
+            ("values", "Values, between commas"),
+            (ALTERNATIVE, "Alternative"),
+        ),
+        kinds={"values": ValueType.ARRAY, ALTERNATIVE: ValueType.INTEGER},
         choices={"operator": ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")},
         entries=expressions_of,
         value=affinity_of,
-        help="All of them must hold. Alternatives are written in More fields.",
+        help="All must hold; of rows with different numbers in Alternative, those of one number are enough.",
     ),
     _table(
         PLACE, "tolerations", "Tolerations", name="Name", key="Key", operator="Operator", value="Value", effect="Effect"

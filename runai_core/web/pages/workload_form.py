@@ -58,12 +58,11 @@ def posted_spec(kind: PolicyType, spec: Mapping[str, Any]) -> dict[str, list[str
     posted: dict[str, list[str]] = {}
     for row in rows_for(kind):
         value = get_at(spec, row.path)
-        entries = None if value is None else row.entries(value)
-        if entries is None:
+        if value is None:
             continue
         rest: list[Any] = []
         if row.widget is Widget.ROWS:
-            rest = _post_rows(posted, row, entries)
+            rest = _post_rows(posted, row, row.entries(value))
         else:
             posted[row.path] = [text_of_value(value)]
         drop_at(left, row.path)
@@ -350,8 +349,4 @@ def _add_rows(spec: dict[str, Any], row: FormField, posted: Posted, errors: list
         items.append(item)
     if not items:
         return
-    more = row.entries(get_at(spec, row.path))
-    if more is None:
-        errors.append(FieldError(row.path, f"is written under {MORE_LABEL} too: write all of it there"))
-        return
-    set_at(spec, row.path, row.value([*items, *more]))
+    set_at(spec, row.path, row.value([*items, *row.entries(get_at(spec, row.path))]))

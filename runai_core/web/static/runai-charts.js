@@ -1,13 +1,14 @@
-// Measurements of a workload, drawn by uPlot from the API's own answer.
+// Measurements of a workload, a project or a department, drawn by uPlot from the API's own answer.
 "use strict";
 
 (() => {
   const box = document.getElementById("charts");
   if (!box) return;
   const figures = [...box.querySelectorAll("figure[data-metric]")];
-  const SCALE = { GiB: 1 / 1024 ** 3, "%": 1, cores: 1 };
+  const SCALE = { GiB: 1 / 1024 ** 3, "%": 1, cores: 1, GPUs: 1 };
   const LEAST_TOP = { "%": 100 }; // what the axis reaches at least
   const DAY = 86400;
+  const HEIGHT = 210;
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
   const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
@@ -68,11 +69,11 @@
     };
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
     const options = {
-      width: figure.clientWidth - 34,
-      height: 210,
+      width: width(figure),
+      height: HEIGHT,
       legend: { show: false },
       cursor: { y: false },
-      scales: { x: { min: start / 1000, max: end / 1000 }, y: { range: (_plot, low, high) => [Math.min(0, low), LEAST_TOP[unit] ?? (high > 0 ? high * 1.1 : 1)] } },
+      scales: { x: { min: start / 1000, max: end / 1000 }, y: { range: (_plot, low, high) => [Math.min(0, low), high > (LEAST_TOP[unit] ?? 0) ? high * 1.1 : LEAST_TOP[unit] ?? 1] } },
       axes: [{ ...axis, values: ticks, space: 64 }, { ...axis, size: 70, values: (_plot, splits) => splits.map((each) => `${each} ${unit}`.replace(" %", "%")) }],
       series: [{}, { label: unit, stroke, width: 2, fill: "transparent", points: { show: numbers.length < 40 } }],
       hooks: { setCursor: [told] },
@@ -81,6 +82,11 @@
     plots.push(new uPlot(options, withGaps(times, numbers), figure.querySelector(".plot")));
     note.textContent = summary;
   };
+
+  const width = (figure) => figure.clientWidth - 34; // without its padding and border
+  new ResizeObserver(() => {
+    for (const plot of plots) plot.setSize({ width: width(plot.root.closest("figure")), height: HEIGHT });
+  }).observe(box);
 
   const load = async () => {
     const [start, end] = span();

@@ -87,7 +87,7 @@ ALTERNATIVES = {
 }
 
 
-def test_node_labels_are_rows_and_what_rows_cannot_show_stays_yaml() -> None:
+def test_node_labels_are_rows_and_alternatives_are_numbered() -> None:
     rows = {
         "nodeAffinityRequired:key": ["zone", "gpu"],
         "nodeAffinityRequired:operator": ["In", "Exists"],
@@ -104,11 +104,14 @@ def test_node_labels_are_rows_and_what_rows_cannot_show_stays_yaml() -> None:
             ]
         }
     ]
-    assert posted_spec(PolicyType.TRAINING, spec) == rows
+    assert posted_spec(PolicyType.TRAINING, spec) == rows | {"nodeAffinityRequired:alternative": ["", ""]}
     alternatives = posted_spec(PolicyType.TRAINING, ALTERNATIVES)
+    assert alternatives["nodeAffinityRequired:alternative"] == ["1", "2"]
     assert spec_of(PolicyType.TRAINING, alternatives, NOTHING) == (ALTERNATIVES, [])
-    both = spec_of(PolicyType.TRAINING, {**alternatives, **rows}, NOTHING)[1]
-    assert [error.field for error in both] == ["nodeAffinityRequired"]
+    wrong = {**alternatives, "nodeAffinityRequired:alternative": ["1", "second"]}
+    assert [error.field for error in spec_of(PolicyType.TRAINING, wrong, NOTHING)[1]] == [
+        "nodeAffinityRequired.1.alternative"
+    ]
 
 
 def test_a_default_of_a_policy_is_filled_in_with_its_origin_and_stays_the_policy_s() -> None:

@@ -54,6 +54,29 @@ def test_memory_is_in_gib(amount: int | None, text: str) -> None:
     assert shown.gib(amount) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("WaitingForQuota", "Waiting for quota"),
+        ("NeverFits", "Never fits"),
+        ("OOMKilled", "OOM killed"),
+        ("ngcApiKey", "ngc api key"),
+        ("already words", "already words"),
+        ("", ""),
+    ],
+)
+def test_names_of_the_api_as_words(name: str, words: str) -> None:
+    assert shown.in_words(name) == words
+
+
+def test_a_long_name_may_be_broken_where_it_is_joined_and_stays_text() -> None:
+    assert shown.breakable("ann@example.com/<b>") == "ann@<wbr>example.com/&lt;b&gt;"
+
+
+def test_a_number_keeps_its_unit() -> None:
+    assert shown.glued("1 h 5 min ago") == "1\u00a0h 5\u00a0min ago"
+
+
 def a_request(path: str = "/workloads", headers: dict[str, str] | None = None, method: str = "GET") -> Request:
     raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     return Request(
