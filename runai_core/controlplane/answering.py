@@ -27,6 +27,9 @@ PIECE = 64 * 1024
 
 Arguments = Mapping[str, Any]
 
+Act = Callable[[Channel, Arguments], Awaitable[Mapping[str, Any]]]
+"""Answers one question on its channel; returns the result."""
+
 
 class Answers:
     """Answers the control plane's questions about this cluster."""
@@ -35,7 +38,7 @@ class Answers:
         self._site = site
         self._applier = applier
         self._ways = Ways(site.backend, site.workloads)
-        self._operations: dict[str, Callable[[Channel, Arguments], Awaitable[Mapping[str, Any]]]] = {
+        self._operations: dict[str, Act] = {
             "logs": self._logs,
             "exec": self._exec,
             "why": self._why,
@@ -53,7 +56,7 @@ class Answers:
             if act is None:
                 raise Unsupported(f"this cluster does not know {operation[:80]}: upgrade it")
             async with together() as work:
-                work.add(_until_unwanted(channel), _answer(channel, act(channel, arguments)))
+                work.add(_until_unwanted(channel), _answer(channel, act, arguments))
                 await work.until_first()
         except RunaiError as error:
             with contextlib.suppress(Unavailable):  # who asked is gone, and so is the connection
@@ -126,8 +129,8 @@ class Answers:
         return await self._ways.to(asked_by(""), place, given["pod"])
 
 
-async def _answer(channel: Channel, act: Awaitable[Mapping[str, Any]]) -> None:
-    await channel.end(await act)
+async def _answer(channel: Channel, act: Act, arguments: Arguments) -> None:
+    await channel.end(await act(channel, arguments))
 
 
 async def _until_unwanted(channel: Channel) -> None:

@@ -227,14 +227,14 @@ class Peer:
             given = message[key]
             if key == "open":  # here, not in the handler: the other side may close it before that begins
                 given = {**given, "channel": self._accept(int(given["channel"]))}
-            self._beside(self._handlers[key](given))
+            self._beside(self._handlers[key], given)
         else:
             await self._handlers[key](message[key])
 
-    def _beside(self, work: Awaitable[None]) -> None:
+    def _beside(self, handler: Handler, given: Any) -> None:
         async def run() -> None:
             try:
-                await work
+                await handler(given)
             except Exception as error:  # noqa: BLE001 - the reader ends with it
                 if not self._failed.done():
                     self._failed.set_exception(error)
