@@ -179,22 +179,23 @@ async def _form(
     scopes = await rights.scopes_for(door, actor, RESOURCES[kind]) if asset is None else ()
     credentials = await _credentials(door, actor)
     deeds = await rights.deeds_on(door, actor, RESOURCES[kind], _place(asset)) if asset else frozenset(Action)
-    is_ours = asset is not None and asset.scope_type == "system"
+    if asset is not None and asset.scope_type == "system":  # it comes with the product
+        deeds = frozenset()
     sections = asset_form.sections_of(kind, posted, scopes, credentials, is_new=asset is None)
     if kind is AssetKind.PVC:
         sections = with_classes(sections, await _classes(door, actor, asset))
-    return editing.form_page(
+    return editing.thing_page(
         request,
         sections,
         refusal,
         prefixes=PREFIXES,
-        may_save=Action.UPDATE in deeds and not is_ours,
-        title=f"{asset_form.KINDS[kind].capitalize()} {asset.title}" if asset else f"New {asset_form.KINDS[kind]}",
+        noun=asset_form.KINDS[kind],
+        name=asset.title if asset else None,
+        deeds=deeds,
         help=await _said(door, asset) if asset else "",
         more=f"/assets/new/{kind.value}/row",
         back="/assets",
-        save="Save" if asset else "Create",
-        delete=f"/assets/{asset.meta.uid}/delete" if asset and Action.DELETE in deeds and not is_ours else "",
+        delete=f"/assets/{asset.meta.uid}/delete" if asset else "",
     )
 
 

@@ -5,7 +5,7 @@ it: neither a right that is lacking nor somebody who was faster costs anybody
 their work.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest, NotFound, RunaiError, Unauthenticated
+from runai_core.model.organization import Action
 from runai_core.web.errors import status_of
 from runai_core.web.pages.frame import go_to, page
 from runai_core.web.pages.inputs import Section, with_errors
@@ -102,6 +103,33 @@ def form_page(
         problems=problems,
         may_save=may_save,
         **{**USUAL, **values},
+    )
+
+
+def thing_page(
+    request: Request,
+    sections: Sequence[Section],
+    refusal: Refusal,
+    *,
+    noun: str,
+    name: str | None,
+    deeds: Collection[Action],
+    **values: Any,
+) -> Response:
+    """Return the form of the thing of this name, or with None of a new one; `deeds` is what who looks may do to it.
+
+    Values are those of `form_page`; what is asked before it is deleted is only for whoever may.
+    """
+    delete = values.pop("delete", "")
+    return form_page(
+        request,
+        sections,
+        refusal,
+        may_save=(Action.CREATE if name is None else Action.UPDATE) in deeds,
+        title=f"New {noun}" if name is None else f"{noun[:1].upper()}{noun[1:]} {name}",
+        save="Create" if name is None else "Save",
+        delete=delete if name is not None and Action.DELETE in deeds else "",
+        **values,
     )
 
 

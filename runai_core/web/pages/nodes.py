@@ -306,20 +306,18 @@ async def _form(
     refusal: Refusal = NOTHING,
 ) -> Response:
     is_default = pool is not None and pool.name == DEFAULT_NODE_POOL
-    deeds = await rights.deeds_on(door, actor, RESOURCE, CLUSTER)
-    may_delete = pool is not None and not is_default and Action.DELETE in deeds
-    return editing.form_page(
+    return editing.thing_page(
         request,
         pool_form.sections_of(
             posted, tuple(await door.topologies.ids(actor)), is_new=pool is None, is_default=is_default
         ),
         refusal,
-        may_save=(Action.UPDATE if pool else Action.CREATE) in deeds,
-        title=(f"Node pool {pool.name}" if pool else "New node pool"),
+        noun="node pool",
+        name=pool.name if pool else None,
+        deeds=await rights.deeds_on(door, actor, RESOURCE, CLUSTER),
         back="/node-pools",
-        save="Save" if pool else "Create",
         hidden={VERSION: pool.meta.version} if pool else {},
-        delete=f"/node-pools/{pool.meta.uid}/delete" if pool and may_delete else "",
+        delete=f"/node-pools/{pool.meta.uid}/delete" if pool and not is_default else "",
     )
 
 

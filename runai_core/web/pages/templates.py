@@ -186,16 +186,16 @@ async def _form(
     deeds = frozenset(Action)
     if template is not None:
         deeds = await rights.deeds_on(door, actor, TEMPLATES, Scope(template.scope_type, template.scope))
-    return editing.form_page(
+    return editing.thing_page(
         request,
         _sections(posted, scopes, is_new=template is None),
         refusal,
-        may_save=Action.UPDATE in deeds,
-        title=f"Template {template.title}" if template else "New template",
+        noun="template",
+        name=template.title if template else None,
+        deeds=deeds,
         help="A template holds values and assets; whoever starts from it may change them, as far as policies allow.",
         back="/templates",
-        save="Save" if template else "Create",
-        delete=f"/templates/{template.meta.uid}/delete" if template and Action.DELETE in deeds else "",
+        delete=f"/templates/{template.meta.uid}/delete" if template else "",
     )
 
 
