@@ -20,8 +20,10 @@ from runai_core.lifecycle.shape import Place, Shape, shape_of
 from runai_core.lifecycle.vacancies import newest, vacancies
 from runai_core.model.errors import FieldError, InvalidRequest
 from runai_core.model.meta import Meta
+from runai_core.model.network import HttpGet, Probe
 from runai_core.model.snapshot import PodConstraints, PodGroup, PodRequest
-from runai_core.model.spec import EnvironmentVariable, HttpGet, Probe, RestartPolicy, Storage, WorkloadSpec
+from runai_core.model.spec import EnvironmentVariable, RestartPolicy, WorkloadSpec
+from runai_core.model.volumes import Storage
 from runai_core.model.workload import GRACE_PERIOD, TYPE_DEFAULTS, Gang, Pod, PodSpec, Workload
 
 MAX_POD_NAME = 253

@@ -3,7 +3,8 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from runai_core.model.spec import Compute, EnvironmentVariable, Security, Storage, WorkloadSpec
+from runai_core.model.spec import Compute, EnvironmentVariable, Security, WorkloadSpec
+from runai_core.model.volumes import Storage
 
 GPU_FIELDS = (
     "gpu_devices_request",

@@ -11,13 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from runai_core.model.meta import WIRE, Meta, described, listed
-from runai_core.model.spec import (
-    ClaimInfo,
-    Compute,
-    KeyReference,
-    PodFieldReference,
-    Probes,
-)
+from runai_core.model.network import Probes
+from runai_core.model.spec import Compute, KeyReference, PodFieldReference
+from runai_core.model.volumes import ClaimInfo
 from runai_core.model.workload import WorkloadType
 
 MODE = "^0?[0-7]{3}$"

@@ -9,6 +9,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from runai_core.model.meta import WIRE, described, listed
+from runai_core.model.network import (
+    Autoscaling,
+    ExposedUrl,
+    Port,
+    Probes,
+    RelatedUrl,
+    ServingConfiguration,
+    ServingPort,
+)
+from runai_core.model.volumes import Storage
 
 
 class DistributedFramework(StrEnum):
@@ -101,87 +111,6 @@ class TolerationSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """A port of the main container."""
-
-    __pydantic_config__ = WIRE
-    container: int = field(metadata={"ge": 1, "le": 65535})
-    service_type: str | None = described("ClusterIP, NodePort or LoadBalancer.")
-    external: int | None = described("Port outside the cluster.", ge=1, le=65535)
-    tool_type: str | None = described("Kind of the tool behind it, for example jupyter-notebook.")
-    tool_name: str | None = described("Name shown for the tool.")
-    name: str | None = described("Name of the entry.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExposedUrl:
-    """A URL under which a port is reached from outside."""
-
-    __pydantic_config__ = WIRE
-    container: int = field(metadata={"ge": 1, "le": 65535})
-    url: str | None = described("The URL; generated when left out.")
-    authorization_type: str | None = described("public, authenticatedUsers or authorizedUsersOrGroups.")
-    authorized_users: tuple[str, ...] = listed("Users who may open it.")
-    authorized_groups: tuple[str, ...] = listed("Groups who may open it.")
-    tool_type: str | None = described("Kind of the tool behind it.")
-    tool_name: str | None = described("Name shown for the tool.")
-    name: str | None = described("Name of the entry.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelatedUrl:
-    """A link shown with the workload."""
-
-    __pydantic_config__ = WIRE
-    url: str
-    type: str | None = described("Kind of the link, for example wandb.")
-    name: str | None = described("Text of the link.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpGet:
-    """A request whose answer of 200 to 399 means healthy."""
-
-    __pydantic_config__ = WIRE
-    path: str = "/"
-    port: int = field(metadata={"ge": 1, "le": 65535})
-    host: str | None = described("Host; the pod itself when left out.")
-    scheme: str | None = described("HTTP (the default) or HTTPS.", pattern="^(HTTP|HTTPS)$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeHandler:
-    """How a probe asks."""
-
-    __pydantic_config__ = WIRE
-    http_get: HttpGet | None = described("Ask by HTTP.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """When a running container counts as ready (core/v1 Probe)."""
-
-    __pydantic_config__ = WIRE
-    initial_delay_seconds: int | None = described("Seconds before the first try; 0 when left out.", ge=0)
-    period_seconds: int | None = described("Seconds between tries; 10 when left out.", ge=1)
-    timeout_seconds: int | None = described("Seconds before a try fails; 1 when left out.", ge=1)
-    success_threshold: int | None = described("Tries in a row that make it ready; 1 when left out.", ge=1)
-    failure_threshold: int | None = described("Tries in a row that make it unready; 3 when left out.", ge=1)
-    handler: ProbeHandler | None = described("How to ask.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probes:
-    """The probes of the main container."""
-
-    __pydantic_config__ = WIRE
-    readiness: Probe | None = described("Decides when a running pod is ready.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendedResource:
     """An amount of another resource that nodes advertise."""
 
@@ -231,151 +160,6 @@ class Security:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessModes:
-    """How a volume may be mounted."""
-
-    __pydantic_config__ = WIRE
-    read_write_once: bool | None = described("By one node, to read and write.")
-    read_only_many: bool | None = described("By many nodes, to read.")
-    read_write_many: bool | None = described("By many nodes, to read and write.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimInfo:
-    """The volume that a new claim asks for."""
-
-    __pydantic_config__ = WIRE
-    size: str | None = described("Capacity, for example 10G.")
-    storage_class: str | None = described("Storage class; the cluster's default when left out.")
-    access_modes: AccessModes | None = described("How it may be mounted.")
-    volume_mode: str | None = described("Filesystem or Block.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pvc:
-    """A persistent volume claim, existing or new."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    path: str = ""
-    existing_pvc: bool | None = described("Mount the claim that claimName names.")
-    claim_name: str | None = described("Name of the claim.")
-    read_only: bool | None = described("Mount read-only.")
-    ephemeral: bool | None = described("Remove the claim with the workload.")
-    data_sharing: bool | None = described("The claim is shared in its scope.")
-    claim_info: ClaimInfo | None = described("What a new claim asks for.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nfs:
-    """A directory of an NFS server."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    path: str = ""
-    server: str = ""
-    mount_path: str | None = described("Where it appears; the same path when left out.")
-    read_only: bool | None = described("Mount read-only.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPath:
-    """A directory of the node."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    path: str = ""
-    mount_path: str | None = described("Where it appears; the same path when left out.")
-    read_only: bool | None = described("Mount read-only.")
-    mount_propagation: str | None = described("None or HostToContainer.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Git:
-    """A checkout of a git repository."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    repository: str = ""
-    branch: str | None = described("Branch to check out.")
-    revision: str | None = described("Commit or tag to check out.")
-    path: str | None = described("Where it appears.")
-    password_secret: str | None = described("Secret with user name and password.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3:
-    """A bucket of an S3 service."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    bucket: str = ""
-    path: str | None = described("Where it appears.")
-    url: str | None = described("Address of the service.")
-    access_key_secret: str | None = described("Secret with the access key.")
-    secret_key_of_access_key_id: str | None = described("Key of the access key id in that secret.")
-    secret_key_of_secret_key: str | None = described("Key of the secret key in that secret.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountedMap:
-    """A config map or secret mounted as files."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    config_map: str | None = described("Name of the config map.")
-    secret: str | None = described("Name of the secret.")
-    mount_path: str = ""
-    sub_path: str | None = described("Only this key.")
-    default_mode: str | None = described("File mode in octal, for example 0644.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmptyDir:
-    """A directory that lives as long as the pod."""
-
-    __pydantic_config__ = WIRE
-    name: str | None = described("Name of the entry.")
-    path: str = ""
-    medium: str | None = described("Memory, or empty for disk.")
-    size_limit: str | None = described("Largest size, for example 10G.")
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataVolume:
-    """A shared snapshot of a volume."""
-
-    __pydantic_config__ = WIRE
-    id: str = ""
-    name: str | None = described("Name of the entry.")
-    mount_path: str = ""
-    exclude: bool | None = described("Leave out the entry that a policy or template brings.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
-    """Volumes of the pods, by kind."""
-
-    __pydantic_config__ = WIRE
-    pvc: tuple[Pvc, ...] = listed("Persistent volume claims.")
-    nfs: tuple[Nfs, ...] = listed("NFS directories.")
-    host_path: tuple[HostPath, ...] = listed("Directories of the node.")
-    git: tuple[Git, ...] = listed("Git checkouts.")
-    s3: tuple[S3, ...] = listed("S3 buckets.")
-    config_map_volume: tuple[MountedMap, ...] = listed("Config maps as files.")
-    secret_volume: tuple[MountedMap, ...] = listed("Secrets as files.")
-    empty_dir_volume: tuple[EmptyDir, ...] = listed("Empty directories.")
-    data_volume: tuple[DataVolume, ...] = listed("Data volumes.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePullSecret:
     """A secret for the image registry."""
 
@@ -421,48 +205,8 @@ class NodeAffinityRequired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServingPort:
-    """The port that an inference workload answers on."""
-
-    __pydantic_config__ = WIRE
-    container: int = field(metadata={"ge": 1, "le": 65535})
-    protocol: str | None = described("http (the default) or grpc.", pattern="^(http|grpc)$")
-    authorization_type: str | None = described("public, authenticatedUsers or authorizedUsersOrGroups.")
-    authorized_users: tuple[str, ...] = listed("Users who may call it.")
-    authorized_groups: tuple[str, ...] = listed("Groups who may call it.")
-    cluster_local_access_only: bool | None = described("Not reachable from outside the cluster.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Autoscaling:
-    """How many replicas an inference workload has."""
-
-    __pydantic_config__ = WIRE
-    min_replicas: int | None = described("Fewest replicas; 0 scales to zero.", ge=0, le=10_000)
-    max_replicas: int | None = described("Most replicas.", ge=1, le=10_000)
-    initial_replicas: int | None = described("Replicas at the start.", ge=0, le=10_000)
-    activation_replicas: int | None = described("Replicas when it wakes from zero.", ge=1, le=10_000)
-    metric: str | None = described("throughput, concurrency, latency or the name of a custom metric.")
-    metric_threshold: int | None = described("Value of the metric that asks for one more replica.", ge=1)
-    metric_threshold_percentage: float | None = described("Percentage of the threshold to aim at; 70 when left out.")
-    concurrency_hard_limit: int | None = described("Most requests at once for one replica.", ge=0)
-    scale_to_zero_retention_seconds: int | None = described("Idle time before the last replica goes.", ge=0, le=3600)
-    scale_down_delay_seconds: int | None = described("Time before a replica goes.", ge=0, le=3600)
-    initialization_timeout_seconds: int | None = described("Time to become ready.", ge=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingConfiguration:
-    """Time-outs of an inference workload."""
-
-    __pydantic_config__ = WIRE
-    initialization_timeout_seconds: int | None = described("Time to become ready.", ge=1)
-    request_timeout_seconds: int | None = described("Time for one request.", ge=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
-    """The specification of one workload; which fields apply depends on its type (`FIELDS_OF`)."""
+    """The specification of one workload; which fields apply depends on its type."""
 
     __pydantic_config__ = WIRE
     # process

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from runai_core.model.meta import WIRE, Meta, described
-from runai_core.model.spec import AccessModes
+from runai_core.model.volumes import AccessModes
 
 STATIC = "runai-none"
 """The class of claims that ask for no class: their volumes were made by hand (Run:ai's API, `includeNone`)."""

@@ -6,9 +6,11 @@ from enum import StrEnum
 
 from runai_core.model.decision import Verdict
 from runai_core.model.meta import WIRE, Meta
+from runai_core.model.network import HttpGet
 from runai_core.model.resources import Resources, memory_charge
 from runai_core.model.snapshot import NO_CONSTRAINTS, PodConstraints, PodGroup, PodRequest, PodState, Preemptibility
-from runai_core.model.spec import HttpGet, RestartPolicy, Storage, WorkloadSpec
+from runai_core.model.spec import RestartPolicy, WorkloadSpec
+from runai_core.model.volumes import Storage
 
 
 class WorkloadType(StrEnum):

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from runai_core.model.errors import FieldError
 from runai_core.model.meta import to_camel
 from runai_core.model.resources import parse_quantity
-from runai_core.model.spec import AccessModes, ClaimInfo
 from runai_core.model.storage import (
     UNITS,
     ClaimSizeRule,
@@ -14,6 +13,7 @@ from runai_core.model.storage import (
     StorageCustomization,
     StoragePermissions,
 )
+from runai_core.model.volumes import AccessModes, ClaimInfo
 
 __all__ = ["check_claim", "check_configuration", "completed"]
 

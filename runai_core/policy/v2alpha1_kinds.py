@@ -11,7 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType, NoneType
 from typing import Any, get_args, get_type_hints
 
-from runai_core.model.spec import NodeAffinityRequired, Probe, ServingPort, WorkloadSpec
+from runai_core.model.network import Probe, ServingPort
+from runai_core.model.spec import NodeAffinityRequired, WorkloadSpec
 from runai_core.model.workload import PolicyType
 from runai_core.policy.fields import FIELDS, ValueType
 from runai_core.policy.v2alpha1_fields import ITEMS, JOB_TYPES, NUMBERS, SCALARS

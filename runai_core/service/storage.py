@@ -9,7 +9,7 @@ from runai_core.model.clusters import Cluster, ClusterLink
 from runai_core.model.errors import AlreadyExists, FieldError, InvalidRequest, NotFound
 from runai_core.model.meta import Meta
 from runai_core.model.organization import Action, Actor, Project, Scope
-from runai_core.model.spec import ClaimInfo, Pvc, WorkloadSpec
+from runai_core.model.spec import WorkloadSpec
 from runai_core.model.storage import (
     STATIC,
     StorageClass,
@@ -17,6 +17,7 @@ from runai_core.model.storage import (
     StorageCustomization,
     StoragePermissions,
 )
+from runai_core.model.volumes import ClaimInfo, Pvc
 from runai_core.policy.claims import check_claim, check_configuration, completed
 from runai_core.ports import Backend, Query, Store
 from runai_core.service.access import AccessService

@@ -14,7 +14,7 @@ from typing import Any
 
 from runai_core.backends.local import volumes
 from runai_core.model.errors import NotFound, Unavailable
-from runai_core.model.spec import Git, MountedMap, Storage
+from runai_core.model.volumes import Git, MountedMap, Storage
 from runai_core.model.workload import Pod
 from runai_core.ports import Secret, Secrets
 

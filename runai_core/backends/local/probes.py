@@ -5,7 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 
-from runai_core.model.spec import HttpGet
+from runai_core.model.network import HttpGet
 from runai_core.model.workload import PodSpec
 from runai_core.ports import Clock
 

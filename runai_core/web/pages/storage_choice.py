@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
-from runai_core.model.spec import AccessModes
 from runai_core.model.storage import StorageClassConfiguration
+from runai_core.model.volumes import AccessModes
 from runai_core.service.storage import ClassStatus
 from runai_core.web.pages.inputs import Input, Option, Section, Widget
 

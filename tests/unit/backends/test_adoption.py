@@ -16,8 +16,9 @@ from runai_core.backends.local.backend import open_local
 from runai_core.model.decision import Bind, CycleResult
 from runai_core.model.errors import Conflict, NotFound
 from runai_core.model.meta import Meta
+from runai_core.model.network import HttpGet
 from runai_core.model.snapshot import PodGroup, PodState
-from runai_core.model.spec import HttpGet, RestartPolicy
+from runai_core.model.spec import RestartPolicy
 from runai_core.model.workload import Gang, Pod, PodSpec, Workload
 from runai_core.ports import Backend, LogOptions
 from tests import waiting

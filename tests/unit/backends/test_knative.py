@@ -18,7 +18,8 @@ from runai_core.lifecycle.observe import counts, observe
 from runai_core.lifecycle.shape import shape_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.spec import Autoscaling, EnvironmentVariable, ServingConfiguration, ServingPort, WorkloadSpec
+from runai_core.model.network import Autoscaling, ServingConfiguration, ServingPort
+from runai_core.model.spec import EnvironmentVariable, WorkloadSpec
 from runai_core.model.workload import Members, Phase, Workload, WorkloadType
 
 PLACE = Place(

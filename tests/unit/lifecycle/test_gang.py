@@ -9,6 +9,7 @@ from runai_core.lifecycle.gang import RunContext, argv_of, gang_of
 from runai_core.lifecycle.vacancies import wants_pods
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling, HttpGet, Port, Probe, ProbeHandler, Probes, ServingPort
 from runai_core.model.snapshot import (
     LabelRequirement,
     PodState,
@@ -18,11 +19,9 @@ from runai_core.model.snapshot import (
     TopologyConstraint,
 )
 from runai_core.model.spec import (
-    Autoscaling,
     Compute,
     DistributedFramework,
     EnvironmentVariable,
-    HttpGet,
     KeyReference,
     MatchExpression,
     NamedValue,
@@ -30,12 +29,7 @@ from runai_core.model.spec import (
     NodeSelectorTerm,
     PodAffinitySpec,
     PodFieldReference,
-    Port,
-    Probe,
-    ProbeHandler,
-    Probes,
     RestartPolicy,
-    ServingPort,
     TolerationSpec,
     WorkloadSpec,
 )

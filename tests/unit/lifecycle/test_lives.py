@@ -18,8 +18,9 @@ from runai_core.lifecycle.phases import TRANSITIONS, Effect, Signal
 from runai_core.lifecycle.shape import shape_of
 from runai_core.lifecycle.vacancies import is_live, surplus, wants_pods
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling
 from runai_core.model.snapshot import PodState
-from runai_core.model.spec import Autoscaling, WorkloadSpec
+from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import TERMINAL, Phase, Pod, PodStatus, Workload, WorkloadType
 
 SPECS = {

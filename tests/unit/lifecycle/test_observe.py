@@ -10,8 +10,9 @@ from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.lifecycle.observe import RULES, SETTLE_SECONDS, Counts, counts, look_again_at, observe
 from runai_core.lifecycle.vacancies import surplus, wants_pods
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling
 from runai_core.model.snapshot import PodState
-from runai_core.model.spec import Autoscaling, CleanPodPolicy, DistributedFramework, NamedValue, WorkloadSpec
+from runai_core.model.spec import CleanPodPolicy, DistributedFramework, NamedValue, WorkloadSpec
 from runai_core.model.workload import Phase, Pod, PodSpec, PodStatus, Workload, WorkloadType
 
 NOW = 1000.0

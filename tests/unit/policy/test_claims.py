@@ -7,8 +7,8 @@ import pytest
 from runai_core import wire
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
-from runai_core.model.spec import ClaimInfo
 from runai_core.model.storage import StorageClassConfiguration, StorageCustomization, StoragePermissions
+from runai_core.model.volumes import ClaimInfo
 from runai_core.policy.claims import check_claim, check_configuration, completed
 
 SIZES = {"claimSize": {"default": "10GB", "min": "1GB", "max": "1TiB", "supportedUnits": ["GB", "GiB", "TiB"]}}

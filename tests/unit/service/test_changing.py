@@ -8,7 +8,8 @@ import pytest
 from runai_core import wire
 from runai_core.lifecycle.phases import Signal
 from runai_core.model.meta import Meta
-from runai_core.model.spec import Autoscaling, EnvironmentVariable, WorkloadSpec
+from runai_core.model.network import Autoscaling
+from runai_core.model.spec import EnvironmentVariable, WorkloadSpec
 from runai_core.model.workload import Workload, WorkloadType
 from runai_core.ports import Cluster
 from runai_core.service.changing import revision_of, signals_of_change

@@ -9,8 +9,10 @@ import pytest
 from runai_core.model.clusters import CLUSTER
 from runai_core.model.decision import Reason, Verdict
 from runai_core.model.meta import Meta
-from runai_core.model.spec import Compute, ExposedUrl, Git, Nfs, Port, RelatedUrl, ServingPort, Storage, WorkloadSpec
+from runai_core.model.network import ExposedUrl, Port, RelatedUrl, ServingPort
 from runai_core.model.snapshot import Preemptibility
+from runai_core.model.spec import Compute, WorkloadSpec
+from runai_core.model.volumes import Git, Nfs, Storage
 from runai_core.model.workload import Phase, Workload, WorkloadType
 from runai_core.ports import Filter, Op
 from runai_core.web.pages import actions, lines, tools, workloads

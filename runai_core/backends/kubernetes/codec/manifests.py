@@ -12,8 +12,9 @@ from runai_core.backends.kubernetes.codec.places import GROUPED, Place, host_nam
 from runai_core.backends.kubernetes.sharing import with_share
 from runai_core.lifecycle.overlay import overlay
 from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.network import Probe
 from runai_core.model.snapshot import PodRequest
-from runai_core.model.spec import EnvironmentVariable, Probe, WorkloadSpec
+from runai_core.model.spec import EnvironmentVariable, WorkloadSpec
 from runai_core.model.workload import Gang, Pod, Workload
 
 Object = dict[str, Any]

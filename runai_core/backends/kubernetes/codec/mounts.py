@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_core.model.spec import S3, ClaimInfo, Git, Pvc, Storage, WorkloadSpec
+from runai_core.model.spec import WorkloadSpec
 from runai_core.model.storage import STATIC
+from runai_core.model.volumes import S3, ClaimInfo, Git, Pvc, Storage
 
 Object = dict[str, Any]
 

@@ -7,7 +7,7 @@ from runai_core.backends.kubernetes.codec.mounts import fit_name
 from runai_core.backends.kubernetes.codec.places import GROUPED, Place, labels_of, service_name
 from runai_core.lifecycle.rendezvous import DEFAULT_MASTER_PORT
 from runai_core.model.errors import FieldError, InvalidRequest
-from runai_core.model.spec import Port
+from runai_core.model.network import Port
 from runai_core.model.workload import Workload
 
 Object = dict[str, Any]

@@ -21,8 +21,9 @@ from runai_core.lifecycle.seen import Counts
 from runai_core.lifecycle.shape import shape_of
 from runai_core.lifecycle.vacancies import left_over, newest, vacancies
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling, ServingPort
 from runai_core.model.snapshot import PodState
-from runai_core.model.spec import Autoscaling, Compute, EnvironmentVariable, GpuRequestType, ServingPort, WorkloadSpec
+from runai_core.model.spec import Compute, EnvironmentVariable, GpuRequestType, WorkloadSpec
 from runai_core.model.workload import Gang, Phase, Pod, PodStatus, Workload, WorkloadType
 
 Object = dict[str, Any]

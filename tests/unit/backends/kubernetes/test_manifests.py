@@ -15,38 +15,23 @@ from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.lifecycle.shape import shape_of
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling, HttpGet, Port, Probe, ProbeHandler, Probes, ServingPort
 from runai_core.model.spec import (
-    S3,
-    AccessModes,
-    Autoscaling,
-    ClaimInfo,
     Compute,
     DistributedFramework,
-    EmptyDir,
     EnvironmentVariable,
-    Git,
     GpuRequestType,
-    HostPath,
-    HttpGet,
     ImagePullSecret,
     KeyReference,
-    MountedMap,
     NamedValue,
-    Nfs,
     PodAffinitySpec,
     PodFieldReference,
-    Port,
-    Probe,
-    ProbeHandler,
-    Probes,
-    Pvc,
     RestartPolicy,
     Security,
-    ServingPort,
-    Storage,
     TolerationSpec,
     WorkloadSpec,
 )
+from runai_core.model.volumes import S3, AccessModes, ClaimInfo, EmptyDir, Git, HostPath, MountedMap, Nfs, Pvc, Storage
 from runai_core.model.workload import Gang, Workload, WorkloadType
 
 Object = dict[str, Any]

@@ -9,16 +9,8 @@ import pytest
 from runai_core.backends.kubernetes.secrets import follow, provide, secret_object
 from runai_core.model.errors import NotFound
 from runai_core.model.meta import Meta
-from runai_core.model.spec import (
-    S3,
-    EnvironmentVariable,
-    Git,
-    ImagePullSecret,
-    KeyReference,
-    MountedMap,
-    Storage,
-    WorkloadSpec,
-)
+from runai_core.model.spec import EnvironmentVariable, ImagePullSecret, KeyReference, WorkloadSpec
+from runai_core.model.volumes import S3, Git, MountedMap, Storage
 from runai_core.model.workload import Workload
 from runai_core.ports import Secret
 

@@ -11,7 +11,8 @@ from runai_core.backends.kubernetes.rollouts import roll_out, scale_in, wind_dow
 from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.model.errors import Conflict, NotFound
 from runai_core.model.meta import Meta
-from runai_core.model.spec import ServingPort, WorkloadSpec
+from runai_core.model.network import ServingPort
+from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Phase, Workload, WorkloadType
 
 Object = dict[str, Any]

@@ -21,8 +21,9 @@ from runai_core.backends.kubernetes.servers import (
 from runai_core.lifecycle.gang import RunContext, gang_of
 from runai_core.model.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from runai_core.model.meta import Meta
+from runai_core.model.network import Autoscaling, ServingPort
 from runai_core.model.snapshot import PodState
-from runai_core.model.spec import Autoscaling, ServingPort, WorkloadSpec
+from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Members, Phase, Pod, PodStatus, Workload, WorkloadType
 from tests.kubernetes_world import StillWorld
 

@@ -25,19 +25,10 @@ from runai_core.backends.kubernetes.codec.workloads import (
 from runai_core.model.decision import Reason, Suggestion, Verdict
 from runai_core.model.errors import InvalidRequest
 from runai_core.model.meta import Meta
+from runai_core.model.network import ExposedUrl, Port
 from runai_core.model.snapshot import Preemptibility
-from runai_core.model.spec import (
-    Compute,
-    EnvironmentVariable,
-    ExposedUrl,
-    GpuRequestType,
-    KeyReference,
-    Port,
-    Pvc,
-    Security,
-    Storage,
-    WorkloadSpec,
-)
+from runai_core.model.spec import Compute, EnvironmentVariable, GpuRequestType, KeyReference, Security, WorkloadSpec
+from runai_core.model.volumes import Pvc, Storage
 from runai_core.model.workload import POLICY_TYPES, Phase, PolicyType, Workload, WorkloadType
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=("Cs", "Cc")), max_size=8)
