@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 def _hours(key: str) -> Callable[[Any], str]:
-    return lambda row: f"{row.get(key, 0):.1f}"
+    return lambda row: "" if row[key] is None else f"{row[key]:.1f}"
 
 
 CONSUMED = (
@@ -159,7 +159,7 @@ def delete_report(ctx: click.Context, /, name: str) -> None:
 
 
 def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    sums = {key: sum(row[key] for row in rows) for key in rows[0] if key not in ("name", "utilization")}
+    sums = {key: sum(row[key] or 0 for row in rows) for key in rows[0] if key not in ("name", "utilization")}
     return {"name": "Total", **sums, "measured": max(row["measured"] for row in rows)}
 
 

@@ -234,13 +234,20 @@ def _one(name: str, points: Iterable[Point], window: Window) -> Series:
 
 
 def thin(series: Sequence[tuple[float, float]], samples: int) -> list[tuple[float, float]]:
-    """Return at most so many of the series, evenly spread, the newest always among them."""
+    """Return at most so many of the series: means over equal parts of its time, and at the end its newest value."""
     if len(series) <= samples:
         return list(series)
     if samples <= 0:
         return []
-    step = len(series) / samples
-    return [series[-1 - int(step * index)] for index in reversed(range(samples))]
+    begin, newest = series[0][0], series[-1]
+    length = (newest[0] - begin) / max(samples - 1, 1) or 1.0
+    parts: dict[int, list[tuple[float, float]]] = {}
+    for time, value in series[:-1]:
+        parts.setdefault(min(int((time - begin) / length), samples - 2), []).append((time, value))
+    means = [
+        (part[-1][0], sum(value for _, value in part) / len(part)) for number, part in parts.items() if number >= 0
+    ]
+    return [*means, newest]
 
 
 def _derived(point: Point) -> Point:
@@ -256,6 +263,7 @@ def _derived(point: Point) -> Point:
 
 DERIVED: Mapping[str, Callable[[Values], float]] = {
     "GPU_UTILIZATION": lambda row: 100 * row["GPU_USED"] / row["GPU_MEASURED"],
+    "GPU_QUOTA_UTILIZATION": lambda row: 100 * row["GPU_ALLOCATION"] / row["GPU_QUOTA"],
     "GPU_MEMORY_UTILIZATION": lambda row: 100 * row["GPU_MEMORY_USAGE_BYTES"] / row["TOTAL_GPU_MEMORY_BYTES"],
     "CPU_UTILIZATION": lambda row: 100 * row["CPU_USAGE_CORES"] / row["TOTAL_CPU_CORES"],
     "CPU_MEMORY_UTILIZATION": lambda row: 100 * row["CPU_MEMORY_USAGE_BYTES"] / row["TOTAL_CPU_MEMORY_BYTES"],

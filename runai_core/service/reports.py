@@ -67,6 +67,9 @@ FIGURES: Mapping[str, str] = {
 }
 """Figure of a row -> its column."""
 
+MEASURED = frozenset({"used", "idle", "utilization"})
+"""Figures that are only known where GPUs are measured."""
+
 COLUMNS = ("Group", "Department", "Node pool", *FIGURES.values())
 
 
@@ -104,10 +107,12 @@ class Row:
             self.sums[name] = self.sums.get(name, 0.0) + amount
 
     def figures(self) -> dict[str, float | None]:
-        """Return the figures; utilisation is None where nothing measured GPUs."""
+        """Return the figures; what GPUs did is None where nothing measured them."""
         sums = {"measured": self.measured, **self.sums}
-        percent = 100 * sums["used"] / sums["seen"] if sums.get("seen") else None
-        return {name: percent if name == "utilization" else sums.get(name, 0.0) for name in FIGURES}
+        if not sums.get("seen"):
+            return {name: None if name in MEASURED else sums.get(name, 0.0) for name in FIGURES}
+        sums["utilization"] = 100 * sums["used"] / sums["seen"]
+        return {name: sums[name] for name in FIGURES}
 
     def cells(self, department: str) -> list[str]:
         """Return the row of the table."""
@@ -257,6 +262,8 @@ async def rows_of(samples: SampleStore, report: Report, now: float, most: int = 
     prefix = PREFIXES[report.group_by]
     for level, points in await stitched(samples, prefix, report.start, report.end, now, most=most):
         for point in points:
+            if point.time >= report.end:  # it begins there: of the next report
+                continue
             group, pool = _group(report.group_by, point.entity.removeprefix(prefix))
             if report.projects is not None and group not in report.projects:
                 continue

@@ -86,9 +86,9 @@ class Consumer(Answer):
     quota: Annotated[float, Field(description="GPU hours, as all that follow up to idle.")]
     allocated: float
     over_quota: float
-    used: float
-    idle: float
-    utilization: Annotated[float | None, Field(description="Percent of what is measured; null: nothing is.")]
+    used: Annotated[float | None, Field(description="Null, as the next two, where nothing measured GPUs.")]
+    idle: float | None
+    utilization: Annotated[float | None, Field(description="Percent of what is measured.")]
     cpu: Annotated[float, Field(description="Core hours allocated.")]
     memory: Annotated[float, Field(description="GB hours allocated.")]
 

@@ -172,6 +172,7 @@ RANGES: Mapping[str, tuple[str, int]] = {
     "day": ("Last 24 hours", 86400),
     "week": ("Last 7 days", 7 * 86400),
     "month": ("Last 30 days", 30 * 86400),
+    "year": ("Last 12 months", 365 * 86400),
     "custom": ("From ... to ...", 0),
 }
 """Choice of a time -> what it is called, and its length in seconds."""

@@ -35,6 +35,7 @@ from runai_core.web.changes import (
 from runai_core.web.context import Door
 from runai_core.web.pages import editing, rights, unit_form
 from runai_core.web.pages.bodies import validated
+from runai_core.web.pages.details import RANGES
 from runai_core.web.pages.editing import NOTHING, Question, Refusal
 from runai_core.web.pages.frame import Viewer, go_to, page, page_router
 from runai_core.web.pages.inputs import VERSION, Posted, changed_meanwhile, posted_of
@@ -65,6 +66,14 @@ PROJECT = Kind(
     loses="its quota, its scheduling rules, and the history of its ended workloads will no longer have a project",
 )
 DEPARTMENT = Kind(word="department", path="/departments", loses="its quota and its scheduling rules")
+
+CHARTS: tuple[tuple[str, str, str], ...] = (
+    ("GPU_UTILIZATION", "GPU utilization", "%"),
+    ("GPU_QUOTA_UTILIZATION", "GPU quota in use", "%"),
+    ("GPU_ALLOCATION", "Allocated", "GPUs"),
+    ("GPU_IDLE", "Allocated and idle", "GPUs"),
+)
+"""Metric of a project or department, its title and the unit it is drawn in."""
 
 FIGURES = tuple(
     Column(f"{resource}:{member}", f"{UNITS[resource][0]} {member} ({UNITS[resource][1]})", hidden=True)
@@ -164,6 +173,7 @@ async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Respons
         (pool, quotas_in(pool, unit, statuses, shares), unit.resources.get(pool)) for pool in pools_of(unit, statuses)
     ]
     inside = [] if isinstance(unit, Project) else await _projects_of(door, actor, unit)
+    chosen = request.query_params.get("range", "")
     return page(
         request,
         "unit.html",
@@ -173,6 +183,9 @@ async def show(request: Request, ref: str, door: Door, actor: Viewer) -> Respons
         words=UNITS,
         rules=said_of(await rules_of(door, actor, unit)),
         inside=inside,
+        ranges=RANGES,
+        range=chosen if chosen in RANGES and chosen != "custom" else "day",
+        charts=CHARTS,
         deeds=await rights.deeds_on(door, actor, kind.word, Scope(kind.word, unit.name)),
     )
 

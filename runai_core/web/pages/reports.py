@@ -186,9 +186,12 @@ def _times(time: str, now: datetime) -> tuple[datetime, datetime]:
 
 def _consumed(row: Consumed, by: Grouping) -> dict[str, Cell]:
     figures = row.figures()
-    cells = {name: Cell(text=f"{value or 0:,.1f}", value=value or 0.0) for name, value in figures.items()}
-    percent = figures["utilization"]
-    cells["utilization"] = Cell(text="not measured" if percent is None else f"{percent:.0f}%", value=percent or 0.0)
+    cells = {
+        name: Cell(text="not measured" if value is None else f"{value:,.1f}", value=value or 0.0)
+        for name, value in figures.items()
+    }
+    if (percent := figures["utilization"]) is not None:
+        cells["utilization"] = Cell(text=f"{percent:.0f}%", value=percent)
     held = figures["allocated"] or 0.0
     for name in ("idle", "over_quota"):
         part = figures[name] or 0.0

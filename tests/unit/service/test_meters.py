@@ -26,7 +26,7 @@ from runai_core.service.meters import (
     SimulatedMeter,
     pods_on,
 )
-from runai_core.service.metrics import DERIVED, Window, series_of
+from runai_core.service.metrics import DERIVED, Window, series_of, thin
 from runai_core.service.points import World, node_points, unit_points
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.sampling import IDLE, Sampler
@@ -357,6 +357,17 @@ def test_waiting_is_told_as_a_mean_over_what_runs() -> None:
     values = {"RUNNING_WORKLOADS": 4.0, "WAITED_SECONDS": 120.0}
 
     assert DERIVED["AVG_WORKLOAD_WAIT_TIME"](values) == 30.0
+
+
+def test_fewer_samples_are_means_over_equal_parts_of_the_time_and_the_newest_value() -> None:
+    old = [(3600.0 * hour, float(hour % 2)) for hour in range(100)]
+    recent = [(360_000.0 + 10 * index, 7.0) for index in range(361)]
+
+    found = thin([*old, *recent], 11)
+
+    assert [value for _, value in found] == [pytest.approx(0.5, abs=0.05)] * 9 + [pytest.approx(6.8, abs=0.2), 7.0]
+    assert found[-1] == recent[-1]
+    assert [len(thin(old, samples)) for samples in (0, 1, 2, 100, 1000)] == [0, 1, 2, 100, 100]
 
 
 def test_devices_have_a_series_each() -> None:

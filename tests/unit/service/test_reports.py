@@ -89,7 +89,7 @@ async def test_hours_are_what_was_held_over_a_day_whose_raw_samples_are_gone() -
 async def test_the_sum_over_a_day_is_that_of_its_halves() -> None:
     async with a_service() as (service, _):
         whole = await table(service, a_report("whole", 1.0))
-        first = replace(a_report("first"), start=NOW - DAY, end=NOW - DAY / 2 - 1)
+        first = replace(a_report("first"), start=NOW - DAY, end=NOW - DAY / 2)
         second = replace(a_report("second"), start=NOW - DAY / 2, end=NOW)
         halves = await table(service, first) + await table(service, second)
 

@@ -77,7 +77,7 @@ async def test_the_page_says_who_used_most_and_how_much_of_it_was_idle(api: Any)
     file = (await api.client.get("/reports", params={"time": "days", "format": "csv"})).text
     last = (await api.client.get("/reports", params={"time": "last-month"})).text
 
-    assert "300.0 GPU hours, of which 75.0 were idle and 180.0 over quota." in page
+    assert "300.0 GPU hours, of which 60.0 were idle and 180.0 over quota." in page
     assert page.index(">vision<") < page.index(">audio<")
     assert "Measured were 30.0 of 720.0 hours." in page
     assert file.splitlines()[1].split(",")[:4] == ["vision", "240.0", "60.0", "60.0"]

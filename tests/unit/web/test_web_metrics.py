@@ -51,7 +51,7 @@ class Broken:
     ("length", "samples", "expected"),
     [
         pytest.param(3, 5, [0, 1, 2], id="fewer than asked for"),
-        pytest.param(10, 5, [1, 3, 5, 7, 9], id="evenly spread with the newest"),
+        pytest.param(10, 5, [2, 4, 6, 8, 9], id="evenly spread with the newest"),
         pytest.param(10, 1, [9], id="the newest alone"),
         pytest.param(10, 0, [], id="none"),
     ],
