@@ -276,7 +276,7 @@ def build(
     recorded, backend = backend, replace(backend, store=store)  # services write where it is noted
     access = AccessService(backend, identity.signing_key, identity.cluster_id)
     store.listen(access.forget)
-    clusters = _clusters(backend, access, identity, door, scheduling)
+    clusters = ClusterService(backend, access, None if door else _own(backend, identity, scheduling))
     links = None if door is None else links_of(settings, recorded, identity, clusters, door, access.places.forget)
     judge: Judge = reconciler if links is None else LinkedJudge(links)
     policies = PolicyService(backend, access, registry.policy_rules)
@@ -304,8 +304,7 @@ def build(
         plugins=registry,
         kinds=KindService(backend, access, registry.kinds),
         started_at=backend.clock.now(),
-        **_parts_of_clusters(backend, access, clusters),
-        links=links,
+        **_linked(backend, access, clusters, links),
     ), reconciler
 
 
@@ -348,19 +347,17 @@ def _identities(
     }
 
 
-def _clusters(
-    backend: Backend, access: AccessService, identity: Identity, door: Door | None, scheduling: SchedulingService
-) -> ClusterService:
-    """Return the service of clusters: this one alone, unless we are the control plane of others."""
+def _own(backend: Backend, identity: Identity, scheduling: SchedulingService) -> Own:
+    """Return the one cluster that an orchestrator is, unless it is the control plane of others."""
     since, facts = backend.clock.now(), facts_of(backend)
-    own = Own(uid=identity.cluster_id, since=since, facts=facts, trouble=lambda: scheduling.trouble)
-    return ClusterService(backend, access, own if door is None else None)
+    return Own(uid=identity.cluster_id, since=since, facts=facts, trouble=lambda: scheduling.trouble)
 
 
-def _parts_of_clusters(backend: Backend, access: AccessService, clusters: ClusterService) -> dict[str, Any]:
+def _linked(backend: Backend, access: AccessService, clusters: ClusterService, links: Links | None) -> dict[str, Any]:
     """Return the services of clusters and what they have, by their names in `Orchestrator`."""
     return {
         "clusters": clusters,
+        "links": links,
         "storage": StorageService(backend, access, clusters),
         "topologies": TopologyService(backend, access, clusters),
     }
