@@ -1,7 +1,7 @@
 """Workloads: what users submit, what becomes of it, and the pods that do the work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from runai_core.model.decision import Verdict
@@ -78,6 +78,19 @@ class TypeDefaults:
     can_stop: bool = True
 
 
+_TRAINS = TypeDefaults(
+    category="Train",
+    priority_class="low",
+    preemptibility=Preemptibility.PREEMPTIBLE,
+    restart_policy=RestartPolicy.NEVER,
+)
+_SERVES = TypeDefaults(
+    category="Deploy",
+    priority_class="very-high",
+    preemptibility=Preemptibility.NON_PREEMPTIBLE,
+    restart_policy=RestartPolicy.ALWAYS,
+    can_stop=False,
+)
 TYPE_DEFAULTS: Mapping[WorkloadType, TypeDefaults] = {
     WorkloadType.WORKSPACE: TypeDefaults(
         category="Build",
@@ -85,39 +98,11 @@ TYPE_DEFAULTS: Mapping[WorkloadType, TypeDefaults] = {
         preemptibility=Preemptibility.NON_PREEMPTIBLE,
         restart_policy=RestartPolicy.ALWAYS,
     ),
-    WorkloadType.TRAINING: TypeDefaults(
-        category="Train",
-        priority_class="low",
-        preemptibility=Preemptibility.PREEMPTIBLE,
-        restart_policy=RestartPolicy.NEVER,
-    ),
-    WorkloadType.DISTRIBUTED: TypeDefaults(
-        category="Train",
-        priority_class="low",
-        preemptibility=Preemptibility.PREEMPTIBLE,
-        restart_policy=RestartPolicy.NEVER,
-    ),
-    WorkloadType.INFERENCE: TypeDefaults(
-        category="Deploy",
-        priority_class="very-high",
-        preemptibility=Preemptibility.NON_PREEMPTIBLE,
-        restart_policy=RestartPolicy.ALWAYS,
-        can_stop=False,
-    ),
-    WorkloadType.DISTRIBUTED_INFERENCE: TypeDefaults(
-        category="Deploy",
-        priority_class="very-high",
-        preemptibility=Preemptibility.NON_PREEMPTIBLE,
-        restart_policy=RestartPolicy.ALWAYS,
-        can_stop=False,
-    ),
-    WorkloadType.EXTERNAL: TypeDefaults(
-        category="Train",
-        priority_class="train",
-        preemptibility=Preemptibility.PREEMPTIBLE,
-        restart_policy=RestartPolicy.NEVER,
-        can_stop=False,
-    ),
+    WorkloadType.TRAINING: _TRAINS,
+    WorkloadType.DISTRIBUTED: _TRAINS,
+    WorkloadType.INFERENCE: _SERVES,
+    WorkloadType.DISTRIBUTED_INFERENCE: _SERVES,
+    WorkloadType.EXTERNAL: replace(_TRAINS, priority_class="train", can_stop=False),
 }
 
 GRACE_PERIOD = 30

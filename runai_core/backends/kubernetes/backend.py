@@ -19,7 +19,7 @@ from runai_core.backends.kubernetes.store import KubernetesStore
 from runai_core.backends.kubernetes.transport import is_inside
 from runai_core.backends.kubernetes.world import open_world
 from runai_core.plugins.registry import Registry
-from runai_core.ports import Backend, Clock, Store
+from runai_core.ports import Backend, Store
 
 FOLLOWED = frozenset({"secret", "configMap", "userCredential", "podFieldRef"})
 """References in variables that the kubelet follows."""
@@ -32,7 +32,6 @@ async def open_kubernetes(
     context: str = "",
     records: Store,
     plugins: Registry,
-    clock: Clock | None = None,
     namespace: str = SYSTEM_NAMESPACE,
 ) -> AsyncIterator[Backend]:
     """Open a cluster; `records` keeps what is no object of the cluster: history, accounts, rules.
@@ -43,7 +42,7 @@ async def open_kubernetes(
     Raises:
         InvalidRequest: the kubeconfig is wrong. Unavailable: the API server cannot be reached.
     """
-    clock = clock or SystemClock()
+    clock = SystemClock()
     async with connect(kubeconfig, context) as api, open_world(api) as world:
         cluster = KubernetesCluster(api, world, clock)
         cluster.follow_workloads()
