@@ -11,7 +11,7 @@ import pytest
 
 from runai_core.backends.local.simulated import VirtualClock
 from runai_core.backends.local.store import open_store
-from runai_core.model.errors import Unsupported
+from runai_core.model.errors import Conflict, Unsupported
 from runai_core.model.meta import Meta
 from runai_core.model.organization import SYSTEM
 from runai_core.model.workload import HistoryRecord, Phase, Workload, WorkloadType
@@ -19,6 +19,7 @@ from runai_core.ports import Backend, Query, Store
 from runai_core.service.access import AccessService
 from runai_core.service.journal import Journal
 from runai_core.service.reconciling import Reconciler
+from runai_core.service.submission import Submission, of_workload
 from runai_core.service.submissions import Submissions
 from runai_core.service.witness import Witness
 from runai_core.service.workloads import WorkloadService
@@ -45,6 +46,14 @@ class Objects:
     async def submit(self, workload: Workload) -> Workload:
         return workload
 
+    async def change(self, workload: Workload) -> None:
+        if workload.manifest == {"kind": workload.kind, "spec": "taken"}:
+            raise Conflict("others decide .spec")
+        self.asked.append(f"change {workload.kind} {workload.manifest}")
+
+    async def trouble(self, api_version: str, kind: str) -> str:
+        return ""
+
     async def _become(self, workload: Workload, phase: Phase) -> None:
         self.asked.append(phase)
         await self.store.update(replace(workload, phase=phase))
@@ -65,6 +74,14 @@ class Parts:
         return [(record.actor, str(record.to_phase or record.reason)) for record in page.items]
 
 
+class Resolved:
+    """Finds nothing wrong with any submission."""
+
+    async def resolve(self, _actor: object, wanted: Submission) -> tuple[Workload, None]:
+        meta = Meta(name=wanted.name, project=wanted.project)
+        return Workload(meta=meta, type=wanted.type, kind=wanted.kind, manifest=wanted.manifest), None
+
+
 @asynccontextmanager
 async def a_framework(path: Path, kind: str = "Job") -> AsyncIterator[Parts]:
     clock = VirtualClock()
@@ -74,7 +91,8 @@ async def a_framework(path: Path, kind: str = "Job") -> AsyncIterator[Parts]:
         backend = Backend(store=store, cluster=nothing, runtime=nothing, lease=nothing, clock=clock, frameworks=objects)
         journal = Journal(backend)
         poked = cast("Reconciler", SimpleNamespace(poke=lambda _: None))
-        service = WorkloadService(backend, AccessService(backend, "key"), journal, cast("Submissions", nothing), poked)
+        submissions = cast("Submissions", Resolved())
+        service = WorkloadService(backend, AccessService(backend, "key"), journal, submissions, poked)
         meta = Meta(name="w", project="p")
         row = await store.create(Workload(meta=meta, type=WorkloadType.EXTERNAL, kind=kind, phase=Phase.RUNNING))
         yield Parts(service, journal, store, objects, row)
@@ -110,6 +128,19 @@ async def test_what_is_deleted_is_kept_for_the_record(tmp_path: Path) -> None:
         kept = await parts.store.list(Workload, Query(deleted=True))
         assert [item.meta.uid for item in kept.items] == [parts.row.meta.uid]
         assert (await parts.store.list(Workload)).items == ()
+
+
+@pytest.mark.asyncio
+async def test_a_changed_object_is_told_and_one_that_cannot_be_is_not(tmp_path: Path) -> None:
+    async with a_framework(tmp_path) as parts:
+        row = parts.row
+        await parts.service.change_object(SYSTEM, row.meta.uid, of_workload(row, manifest={"kind": "Job"}, kind="Job"))
+        taken = of_workload(row, manifest={"kind": "Job", "spec": "taken"}, kind="Job")
+        with pytest.raises(Conflict, match="others decide"):
+            await parts.service.change_object(SYSTEM, row.meta.uid, taken)
+
+        assert parts.objects.asked == ["change Job {'kind': 'Job'}"]
+        assert await parts.story() == [("system", "Changed")]
 
 
 @pytest.mark.asyncio

@@ -206,7 +206,7 @@ class Racing:
         if isinstance(item, Workload) and not self._raced:
             self._raced = True
             present = await self._inner.get_by_uid(Workload, self._uid)
-            edition = replace(item.edition, first_attempt=present.attempt)
+            edition = Edition(number=2, made_at=item.phase_updated_at, first_attempt=present.attempt)
             theirs = replace(present.spec, image="theirs")
             await self._inner.update(replace(present, spec=theirs, edition=edition))
         return await self._inner.update(item)
