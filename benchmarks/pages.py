@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_fill(Path(folder) / "data", given.workloads))
+        asyncio.run(fill(Path(folder) / "data", given.workloads))
         nodes = [{"name": f"node{n:03}", "gpus": 8, "cpu": 64, "memory": "512Gi"} for n in range(given.nodes)]
         with an_orchestrator(Path(folder), nodes) as orchestrator:
             found: dict[str, Any] = {"pages": {name: _page(orchestrator, path) for name, path in PAGES.items()}}
@@ -80,7 +80,7 @@ def main() -> None:
         )
 
 
-async def _fill(data_dir: Path, count: int) -> None:
+async def fill(data_dir: Path, count: int) -> None:
     """Store workloads as if they had run: ended and stopped ones, which no loop will touch."""
     from runai_core.backends.clock import SystemClock
     from runai_core.backends.local.store import open_store
@@ -109,6 +109,18 @@ async def _fill(data_dir: Path, count: int) -> None:
                 for n in range(start, min(start + 500, count))
             ]
             await asyncio.gather(*(store.create(item) for item in made))
+
+
+def least(orchestrator: OrchestratorProcess, path: str, tries: int) -> float:
+    """Return the fewest seconds of processor time that the server took for a page."""
+    assert orchestrator.process is not None
+    process = psutil.Process(orchestrator.process.pid)
+    found = []
+    for _ in range(tries):
+        before = sum(process.cpu_times()[:2])
+        orchestrator.client.get(path).raise_for_status()
+        found.append(sum(process.cpu_times()[:2]) - before)
+    return min(found)
 
 
 def _page(orchestrator: OrchestratorProcess, path: str) -> dict[str, float] | None:
