@@ -1,8 +1,5 @@
 """A person with a browser: signs in, looks at pages, and tells when one is hard to use."""
 
-import os
-from pathlib import Path
-
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import BrowserContext, Page, ViewportSize
 
@@ -21,11 +18,6 @@ FLAGS = (
 
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=360, height=740)
-
-KEEPS = bool(os.environ.get("RUNAI_SCREENSHOTS"))
-"""Whether pictures are kept; asked for now, because tests take our variables away."""
-
-PICTURES = Path(__file__).parents[1] / "docs" / "screenshots"
 
 
 class Visitor:
@@ -80,23 +72,14 @@ def assert_accessible(page: Page) -> None:
     page.emulate_media(color_scheme="light")
 
 
-def take_pictures(page: Page, name: str) -> None:
-    """Keep pictures of the page at the width of a desk and of a phone, if RUNAI_SCREENSHOTS says so.
-
-    Also checks that nothing but tables is wider than a phone.
-    """
-    for suffix, size in (("", DESKTOP), ("-phone", PHONE)):
+def assert_fits(page: Page) -> None:
+    """Check that nothing has to be scrolled sideways: on a desk no table either, on a phone nothing at all."""
+    for size in (DESKTOP, PHONE):
         page.set_viewport_size(size)
-        page.wait_for_timeout(150)
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{page.url} is {wide} pixels wider than {size['width']}"
-        if KEEPS:
-            PICTURES.mkdir(exist_ok=True)
-            page.screenshot(path=PICTURES / f"{name}{suffix}.png")
-    if KEEPS:
-        page.set_viewport_size(DESKTOP)
-        page.emulate_media(color_scheme="dark")
-        page.wait_for_timeout(150)
-        page.screenshot(path=PICTURES / f"{name}-dark.png")
-        page.emulate_media(color_scheme="light")
+        wide = page.evaluate(EXCESS)
+        assert wide <= 0, f"{page.url} has something that is {wide} pixels too wide at {size['width']}"
     page.set_viewport_size(DESKTOP)
+
+
+EXCESS = """() => Math.max(...[document.documentElement, ...document.querySelectorAll('.scroll')]
+  .map((box) => box.scrollWidth - box.clientWidth))"""

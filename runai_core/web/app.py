@@ -139,7 +139,13 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
 def _add_checks(app: FastAPI, orchestrator: Orchestrator) -> None:
     """Put the checks around the routes; what is added last is outermost."""
     settings = orchestrator.settings
-    app.add_middleware(Authenticate, access=orchestrator.access, sessions=orchestrator.sessions, right=require_right)
+    app.add_middleware(
+        Authenticate,
+        access=orchestrator.access,
+        sessions=orchestrator.sessions,
+        right=require_right,
+        told=frame.on_refused,
+    )
     app.add_middleware(Audit, audit=orchestrator.audit)
     app.add_middleware(BufferBody, limit=settings.max_body_bytes)
     app.add_middleware(AnswerHead)

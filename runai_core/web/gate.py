@@ -59,16 +59,21 @@ FORGED = (
 )
 
 Right = Callable[[HTTPConnection], Awaitable[None]]
+Told = Callable[[HTTPConnection, RunaiError], Response]
 
 
 class Authenticate:
     """Lets nobody through who is not known, but to the open paths, and ends what lasts when that is over.
 
-    `right` raises where who asks lacks the right of the operation.
+    `right` raises where who asks lacks the right of the operation. `told` makes the answer to somebody who is known
+    and refused: a page, where one was asked for.
     """
 
-    def __init__(self, app: App, access: AccessService, sessions: SessionService, right: Right) -> None:
+    def __init__(
+        self, app: App, access: AccessService, sessions: SessionService, right: Right, told: Told = answer
+    ) -> None:
         self._app = app
+        self._told = told
         self._access = access
         self._sessions = sessions
         self._right = right
@@ -88,7 +93,7 @@ class Authenticate:
             await refuse(scope, receive, send, _sign_in(scope, error))
             return
         except RunaiError as error:
-            await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+            await refuse(scope, receive, send, self._told(HTTPConnection(scope), error))
             return
         await lasting.serve(self._app, scope, receive, send, lambda: self._look_again(scope))
 

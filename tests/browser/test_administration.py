@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browsers import Visitor, assert_accessible, take_pictures
+from tests.browsers import Visitor, assert_accessible, assert_fits
 from tests.orchestrators import OrchestratorProcess
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&"
@@ -92,7 +92,7 @@ def test_each_page_is_accessible_and_runs_no_script_of_its_data(visitor: Visitor
     assert "owned" not in page.title()
     assert page.locator("main script, main img").count() == 0
     assert_accessible(page)
-    take_pictures(page, name)
+    assert_fits(page)
 
 
 def test_a_project_is_made_changed_and_deleted(visitor: Visitor) -> None:
@@ -105,7 +105,7 @@ def test_a_project_is_made_changed_and_deleted(visitor: Visitor) -> None:
     expect(page.get_by_label("Name required")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_label("GPU quota GPUs").first).to_have_value("1")
     assert_accessible(page)
-    take_pictures(page, "project-wrong")
+    assert_fits(page)
 
     page.get_by_label("Name required").fill("short-lived")
     page.get_by_role("button", name="Create").click()
@@ -200,7 +200,7 @@ def test_a_credential_is_kept_and_never_shown_again(visitor: Visitor) -> None:
     expect(page.get_by_label("User")).to_have_value("somebody")
     assert SECRET not in page.content()
     assert_accessible(page)
-    take_pictures(page, "credential")
+    assert_fits(page)
 
     page.get_by_label("Description").fill("of the registry")
     page.get_by_role("button", name="Save").click()
@@ -233,7 +233,7 @@ def test_a_secret_is_shown_once(visitor: Visitor) -> None:
     secret = page.locator("#secret").inner_text()
     assert len(secret) >= 32
     assert_accessible(page)
-    take_pictures(page, "secret")
+    assert_fits(page)
     page.get_by_role("link", name="I have kept it").click()
     page.get_by_role("link", name="pipeline").first.click()
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from tests.browsers import Visitor, assert_accessible, take_pictures
+from tests.browsers import Visitor, assert_accessible, assert_fits
 from tests.orchestrators import OrchestratorProcess
 
 TALK = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.2; done"
@@ -65,13 +65,13 @@ def test_the_verdict_comes_first_with_what_would_start_it(visitor: Visitor, serv
     expect(verdict).to_contain_text("64 GPUs")
     expect(verdict).to_contain_text("What would start it")
     assert_accessible(page)
-    take_pictures(page, "details-waiting")
+    assert_fits(page)
 
 
 def test_the_story_is_filtered_and_searched(visitor: Visitor, running: str) -> None:
     page = visitor.go(f"/workloads/{running}")
     expect(page.get_by_role("region", name="Event history").last).to_contain_text("Running")
-    take_pictures(page, "details")
+    assert_fits(page)
     page.get_by_label("Show", exact=True).select_option("phases")
     page.get_by_label("Search in events").fill("initializing")
     page.get_by_role("button", name="Filter").click()
@@ -94,7 +94,7 @@ def test_the_log_is_followed_and_downloaded(visitor: Visitor, running: str) -> N
     )
     assert download.value.path().read_text().startswith("line 1\nline 2\n")
     assert_accessible(page)
-    take_pictures(page, "details-logs")
+    assert_fits(page)
 
 
 def test_a_log_of_a_gigabyte_does_not_hang_the_browser(visitor: Visitor, server: OrchestratorProcess) -> None:
@@ -114,7 +114,7 @@ def test_measurements_are_drawn(visitor: Visitor, running: str) -> None:
     expect(page.locator("figure[data-metric=CPU_USAGE_CORES] canvas")).to_be_visible(timeout=30_000)
     expect(page.locator("figure[data-metric=GPU_UTILIZATION] figcaption")).to_contain_text(re.compile("Nobody|Newest"))
     assert_accessible(page)
-    take_pictures(page, "details-metrics")
+    assert_fits(page)
 
 
 @pytest.mark.parametrize("tab", ["pods", "copy"])
@@ -123,7 +123,7 @@ def test_the_other_tabs(visitor: Visitor, running: str, tab: str) -> None:
 
     expect(page.locator("main")).to_contain_text({"pods": "talker-1-0", "copy": "curl -X POST"}[tab])
     assert_accessible(page)
-    take_pictures(page, f"details-{tab}")
+    assert_fits(page)
 
 
 def test_a_tool_opens_and_cannot_act_in_our_name(visitor: Visitor, server: OrchestratorProcess) -> None:
@@ -140,7 +140,7 @@ def test_a_tool_opens_and_cannot_act_in_our_name(visitor: Visitor, server: Orche
         f"runai workload port-forward lab --project default --port {PORT}:{PORT}"
     )
     assert_accessible(page)
-    take_pictures(page, "details-connect")
+    assert_fits(page)
     page.wait_for_timeout(1000)  # the program needs a moment to listen
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open").click()

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browsers import Visitor, assert_accessible, take_pictures
+from tests.browsers import Visitor, assert_accessible, assert_fits
 from tests.orchestrators import OrchestratorProcess
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"&"
@@ -38,7 +38,7 @@ def unfold(page: Page) -> None:
 def test_a_newcomer_chooses_what_to_run(visitor: Visitor) -> None:
     page = visitor.go("/workloads/new")
     assert_accessible(page)
-    take_pictures(page, "new-workload")
+    assert_fits(page)
 
     page.get_by_role("link", name=re.compile("Distributed training")).click()
 
@@ -50,11 +50,11 @@ def test_a_newcomer_chooses_what_to_run(visitor: Visitor) -> None:
 )
 def test_each_form_is_accessible_with_all_of_its_fields(visitor: Visitor, kind: str) -> None:
     page = visitor.go(f"/workloads/new/{kind}")
-    take_pictures(page, f"new-{kind}")
+    assert_fits(page)
     unfold(page)
 
     assert_accessible(page)
-    take_pictures(page, f"new-{kind}-open")
+    assert_fits(page)
 
 
 def test_policies_fill_in_limit_and_lock_fields(visitor: Visitor, strict: str) -> None:
@@ -82,7 +82,7 @@ def test_wrong_input_is_told_at_its_field_and_nothing_is_lost(visitor: Visitor, 
     expect(gpus).to_have_attribute("aria-invalid", "true")
     expect(gpus).to_have_value("three")
     assert_accessible(page)
-    take_pictures(page, "new-training-wrong")
+    assert_fits(page)
 
     gpus.fill("3")
     page.get_by_role("button", name=re.compile("Check")).click()

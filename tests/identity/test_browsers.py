@@ -77,6 +77,8 @@ async def test_a_change_by_cookie_needs_the_token_of_the_session(
         assert answer.status_code == 403
         answer = await browser.post("/logout", data={"a": "b", **body}, headers=headers)
         assert answer.status_code == 403
+        page = await browser.post("/logout", data=body, headers={"Accept": "text/html", **headers})
+        assert (page.status_code, "<h1>You may not do that</h1>" in page.text) == (403, True)
         assert (await browser.get("/api/v1/me")).status_code == 200
 
 

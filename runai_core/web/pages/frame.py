@@ -206,9 +206,20 @@ ERROR_TITLES: Mapping[int, str] = {
 }
 
 
+def _wants_page(connection: HTTPConnection) -> bool:
+    wanted = "text/html" in connection.headers.get("accept", "") or "hx-request" in connection.headers
+    return connection.scope["type"] == "http" and wanted and not connection.url.path.startswith("/api/")
+
+
+def on_refused(connection: HTTPConnection, error: RunaiError) -> Response:
+    """Answer what was refused before its route: a page for a browser that wanted one, else the API's error."""
+    wants_page = _wants_page(connection) and getattr(connection.state, "actor", None) is not None
+    return error_page(Request(connection.scope), error) if wants_page else errors.answer(connection, error)
+
+
 async def on_http(request: HTTPConnection, error: Exception) -> Response:
     """Answer what no route took: a page for a browser that wanted one, the API's error for all others."""
-    wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+    wants_page = _wants_page(request)
     known = getattr(request.state, "actor", None) is not None
     if (
         isinstance(request, Request)
