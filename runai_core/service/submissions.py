@@ -116,9 +116,11 @@ class Submissions:
         workload = _workload_of(
             replace(submission, name=name), judged, project, actor.name, pools=pools, now=self._clock.now()
         )
+        master = workload.master_spec
         workload = replace(
             workload,
             spec=await self._claims.completed(workload.spec, project, "spec"),
+            master_spec=master and await self._claims.completed(master, project, "masterSpec"),
             template=composed.template,
             assets=tuple(dict.fromkeys((*composed.assets, *judged.assets))),
             limits=limits_of(rules, submission.type, workload.preemptibility),

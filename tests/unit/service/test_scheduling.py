@@ -188,3 +188,23 @@ async def test_a_server_that_runs_on_is_told_once_why_its_new_version_waits(tmp_
 
     (told,) = await served(tmp_path, cluster, story, server)
     assert (told.reason, "4 GPUs" in told.message) == (Reason.NEVER_FITS.value, True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("topology", "racks"), [("racks", 1), ("", 2)], ids=["with a network topology", "without one"])
+async def test_a_node_pool_with_a_network_topology_keeps_its_gangs_near(
+    tmp_path: Path, topology: str, racks: int
+) -> None:
+    nodes = tuple(replace(a_node(f"n{index}", 1), labels={"rack": f"r{index % 2}"}) for index in range(4))
+    known = (Topology(name="racks", levels=("rack",)),)
+    cluster = Pools(a100=replace(waiting(1, pods=2), nodes=nodes, queues=(Queue(name="q"),), topologies=known))
+    clock = VirtualClock(1.0)
+    async with open_store(f"sqlite:///{tmp_path / 'runai.db'}", clock, exclusive=True) as store:
+        await store.create(NodePool(meta=Meta(name="a100"), network_topology=topology))
+        backend = Backend(store=store, cluster=cluster, runtime=None, lease=None, clock=clock)  # type: ignore[arg-type]
+        await SchedulingService(backend, Journal(backend), DEFAULT_RULES).cycle()
+
+    labels = {node.name: node.labels["rack"] for node in nodes}
+    (result,) = cluster.applied
+    assert len(result.binds) == 2
+    assert len({labels[bind.node] for bind in result.binds}) == racks
