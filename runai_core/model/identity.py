@@ -29,6 +29,8 @@ class User:
     meta: Meta
     password_hash: str = ""  # empty: signs in through a provider only
     must_change_password: bool = False  # an administrator chose it
+    password_set_at: float | None = None  # None: when the user was made
+    earlier_passwords: tuple[str, ...] = ()  # hashes, the newest first
     first_name: str = ""
     last_name: str = ""
     provider: str = ""  # identity provider that vouches for the person; empty: local
@@ -143,6 +145,11 @@ class TenantSettings:
     sso_alias: str = ""  # to which one; empty: the only one
     logout_uri: str = ""  # where a browser goes that signed out; empty: the sign-in page
     ownership_protection: bool = False  # only its author, or who has rights above the project, changes a workload
+    # Of passwords; not called so, because the audit log hides what is.
+    pass_length: int = 12  # characters at least
+    pass_kinds: int = 1  # of characters: small and capital letters, digits, others
+    pass_history: int = 0  # how many earlier ones are not taken again
+    pass_days: int | None = None  # after which it must be changed; None: never
     notifications: bool = True
     email_notifications: bool = True
 

@@ -1,15 +1,16 @@
 """Passwords: what one must be like, its hash, and whether it is the one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.model.identity import TenantSettings
 
-SHORTEST, LONGEST = 12, 1024
+LONGEST = 1024
 """Characters of a password: length is what counts (NIST SP 800-63B, section 3.1.1)."""
 
 T = TypeVar("T")
@@ -23,17 +24,8 @@ class Passwords:
         self._turns = asyncio.Semaphore(at_once)
         self._nobody = ""  # the hash that is checked where there is no user, so that both take the same time
 
-    async def hash(self, password: str, *, name: str, field: str = "password") -> str:
-        """Return the hash of a new password.
-
-        Raises:
-            InvalidRequest: it is too short, too long, or contains the name.
-        """
-        check_password(password, name=name, field=field)
-        return await self._away(lambda: self._hasher.hash(password))
-
-    async def rehash(self, password: str) -> str:
-        """Return a new hash of a password that is in use."""
+    async def hash(self, password: str) -> str:
+        """Return the hash of a password."""
         return await self._away(lambda: self._hasher.hash(password))
 
     async def is_right(self, password: str, hash_: str) -> bool:
@@ -43,6 +35,10 @@ class Passwords:
         if len(password) > LONGEST:
             return False
         return await self._away(lambda: self._verify(hash_ or self._nobody, password)) and bool(hash_)
+
+    async def is_any(self, password: str, hashes: Iterable[str]) -> bool:
+        """Return whether this was one of several passwords."""
+        return any([await self.is_right(password, hash_) for hash_ in hashes])
 
     def is_dated(self, hash_: str) -> bool:
         """Return whether the hash was made with weaker parameters than today's."""
@@ -59,12 +55,35 @@ class Passwords:
             return await asyncio.to_thread(work)
 
 
-def check_password(password: str, *, name: str, field: str = "password") -> None:
-    """Refuse a password that is easily guessed; raise InvalidRequest, which never repeats it."""
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise InvalidRequest.of(FieldError(field, f"must have {SHORTEST} to {LONGEST} characters"))
+def check_password(password: str, rules: TenantSettings, *, name: str, field: str = "password") -> None:
+    """Refuse a password that the tenant's rules do not allow; raise InvalidRequest, which never repeats it."""
+    if not rules.pass_length <= len(password) <= LONGEST:
+        raise InvalidRequest.of(FieldError(field, f"must have {rules.pass_length} to {LONGEST} characters"))
     local = name.partition("@")[0].lower()
     if len(local) > 2 and local in password.lower():
         raise InvalidRequest.of(FieldError(field, "must not contain the user's name"))
     if len(set(password)) < 5:
         raise InvalidRequest.of(FieldError(field, "must have at least 5 different characters"))
+    if len({_kind(character) for character in password}) < rules.pass_kinds:
+        raise InvalidRequest.of(FieldError(field, f"must have {_kinds(rules)}"))
+
+
+def rules_in_words(rules: TenantSettings) -> str:
+    """Return what a password must be like, for who has to think of one."""
+    parts = [f"{rules.pass_length} to {LONGEST} characters, at least 5 different ones, without your name"]
+    if rules.pass_kinds > 1:
+        parts.append(_kinds(rules))
+    if rules.pass_history:
+        parts.append(f"none of the last {rules.pass_history + 1} passwords")
+    if rules.pass_days is not None:
+        parts.append(f"good for {rules.pass_days} days")
+    return "; ".join(parts) + "."
+
+
+def _kinds(rules: TenantSettings) -> str:
+    return f"characters of {rules.pass_kinds} kinds: of small letters, capital letters, digits and others"
+
+
+def _kind(character: str) -> str:
+    tests = {"small": character.islower(), "capital": character.isupper(), "digit": character.isdecimal()}
+    return next((name for name, holds in tests.items() if holds), "other")

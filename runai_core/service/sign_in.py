@@ -24,14 +24,16 @@ from runai_core.model.meta import Meta
 from runai_core.model.organization import Actor
 from runai_core.ports import Backend, Filter, Op, Query
 from runai_core.service.access import AccessService
-from runai_core.service.passwords import Passwords
-from runai_core.service.users import set_password
+from runai_core.service.passwords import Passwords, check_password
+from runai_core.service.users import end_sessions, with_password
 
 LONGEST_LOCK = 900.0
 """Seconds for which a name or address is locked at most: long enough against guessing, short enough for its owner."""
 
 FORGOTTEN_AFTER = 3600.0
 """Seconds after the last failure when earlier ones no longer count."""
+
+DAY = 86400.0
 
 WRONG = "user name or password is wrong"
 
@@ -71,13 +73,34 @@ class SignInService:
         """
         user = await self._proved(name, password, address)
         if new:
-            if new == password:
-                raise InvalidRequest.of(FieldError("newPassword", "must differ from the current one"))
-            user = await set_password(self._store, self._passwords, user, new, field="newPassword")
+            user = await self._changed(user, password, new)
         elif user.must_change_password:
             raise MustChangePassword("the password must be changed first: give a new one")
+        elif await self._is_too_old(user):
+            raise MustChangePassword("the password is too old and must be changed: give a new one")
         await self._note_login(user, new or password)
         return await self._access.actor(SubjectType.USER.value, user.name)
+
+    async def _changed(self, user: User, old: str, new: str) -> User:
+        """Return the user with the new password, and end all sessions; raise InvalidRequest for one that is not taken.
+
+        That it is an earlier one is told: who asks has just shown the present one.
+        """
+        rules = await self._access.settings.read()
+        if new == old:
+            raise InvalidRequest.of(FieldError("newPassword", "must differ from the current one"))
+        check_password(new, rules, name=user.name, field="newPassword")
+        if await self._passwords.is_any(new, user.earlier_passwords[: rules.pass_history]):
+            message = f"must be none of the last {rules.pass_history + 1} passwords"
+            raise InvalidRequest.of(FieldError("newPassword", message))
+        hashed = await self._passwords.hash(new)
+        await end_sessions(self._store, user)
+        return await self._store.update(with_password(user, hashed, self._clock.now()))
+
+    async def _is_too_old(self, user: User) -> bool:
+        days = (await self._access.settings.read()).pass_days
+        since = user.meta.created_at if user.password_set_at is None else user.password_set_at
+        return days is not None and self._clock.now() - since > days * DAY
 
     async def change_password(self, actor: Actor, current: str, new: str, *, address: str = "") -> None:
         """Change one's own password; all sessions end. Raise as `with_password` does."""
@@ -152,7 +175,7 @@ class SignInService:
         user = await self._store.get(User, user.name)
         changed = replace(user, last_login=self._clock.now())
         if self._passwords.is_dated(user.password_hash):
-            changed = replace(changed, password_hash=await self._passwords.rehash(password))
+            changed = replace(changed, password_hash=await self._passwords.hash(password))
         try:
             await self._store.update(changed)
         except (StaleVersion, NotFound):

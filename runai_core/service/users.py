@@ -13,11 +13,14 @@ from runai_core.model.organization import TENANT, AccessRule, Action, Actor, Sco
 from runai_core.ports import Backend, Filter, Op, Page, Query, Store, Stored
 from runai_core.service.access import AccessService
 from runai_core.service.asset_scopes import PRIVATE
-from runai_core.service.passwords import Passwords
+from runai_core.service.passwords import Passwords, check_password
 
 RESOURCE = "users"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._%+-]{0,63}@[a-z0-9.-]{1,190}")
+MOST_EARLIER = 12
+"""How many earlier passwords of somebody are remembered, as hashes."""
+
 NAME_RULE = "must be an e-mail address, for example jane@example.com"
 
 
@@ -53,8 +56,10 @@ class UserService:
         name = name.strip().lower()
         if not NAME.fullmatch(name):
             raise InvalidRequest.of(FieldError("email", NAME_RULE, name[:80]))
+        if password:
+            check_password(password, await self._access.settings.read(), name=name)
         password = password or drawn_password()
-        hashed = await self._passwords.hash(password, name=name)
+        hashed = await self._passwords.hash(password)
         user = User(meta=Meta(name=name, created_by=actor.name), password_hash=hashed, must_change_password=must_change)
         try:
             return await self._store.create(user), password
@@ -76,7 +81,10 @@ class UserService:
         """Give a local user a drawn password that must be changed at once; all sessions end."""
         user = self._local(await self.over(actor, Action.UPDATE, ref))
         password = drawn_password()
-        return await set_password(self._store, self._passwords, user, password, must_change=True), password
+        hashed = await self._passwords.hash(password)
+        await self._end_sessions(user)
+        changed = replace(with_password(user, hashed, self._clock.now()), must_change_password=True)
+        return await self._store.update(changed), password
 
     async def sign_out(self, actor: Actor, ref: str) -> int:
         """End all sessions of a user; return how many there were."""
@@ -125,13 +133,12 @@ class UserService:
         return found
 
 
-async def set_password(
-    store: Store, passwords: Passwords, user: User, new: str, *, must_change: bool = False, field: str = "password"
-) -> User:
-    """Give a user a password, and end all sessions; raise InvalidRequest for one that is easily guessed."""
-    hashed = await passwords.hash(new, name=user.name, field=field)
-    await end_sessions(store, user)
-    return await store.update(replace(user, password_hash=hashed, must_change_password=must_change))
+def with_password(user: User, hashed: str, now: float) -> User:
+    """Return a user with a new password; the one before is remembered."""
+    earlier = (user.password_hash, *user.earlier_passwords)[:MOST_EARLIER] if user.password_hash else ()
+    return replace(
+        user, password_hash=hashed, must_change_password=False, password_set_at=now, earlier_passwords=earlier
+    )
 
 
 async def end_sessions(store: Store, user: User) -> int:

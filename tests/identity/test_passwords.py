@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runai_core.model.errors import TooManyRequests
+from runai_core.model.errors import InvalidRequest, TooManyRequests
 from runai_core.service.passwords import Passwords
 from runai_core.service.sign_in import PATIENCE, SignInService
 from tests.identity.house import ADMIN, PASSWORD, House
@@ -122,3 +122,84 @@ async def test_many_guesses_at_once_are_told_no_more_than_a_few(house: House) ->
     guessing = SignInService(house.door.backend, house.door.access, Busy())
     with pytest.raises(TooManyRequests):  # right as it is: who guesses all at once does not learn it
         await guessing.with_password("jane@example.com", PASSWORD)
+
+
+async def rules(house: House, **given: int) -> None:
+    made = await house.door.access.create_service_account("root")
+    token = (await house.door.access.issue("root", made.client_secret)).access_token
+    async with house.visitor(Authorization=f"Bearer {token}") as root:
+        answer = await root.put("/api/v1/security/settings/passwordRules", json=given)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"minLength": 12, "characterKinds": 1, "history": 0, "validDays": 0} | given
+
+
+CHANGES: dict[str, tuple[dict[str, int], str, str]] = {
+    "shorter than is asked for": ({"minLength": 24}, "tr0ub4dor and three", "24 to 1024"),
+    "of too few kinds": ({"characterKinds": 3}, "only small letters here", "3 kinds"),
+    "one of the last": ({"history": 2}, "the very first one", "none of the last 3"),
+}
+
+
+@pytest.mark.parametrize(("given", "new", "why"), CHANGES.values(), ids=CHANGES.keys())
+async def test_rules_of_the_tenant_hold_for_new_passwords(
+    house: House, given: dict[str, int], new: str, why: str
+) -> None:
+    await house.user(password="the very first one")
+    await house.door.sign_in.with_password("jane@example.com", "the very first one", new="Something 2 begin with")
+    await rules(house, **given)
+    async with house.visitor() as visitor:
+        page = await house.sign_in(visitor, "Something 2 begin with", new_password=new)
+        assert page.status_code == 400
+        assert page.text.count(why) == 2, "told at the field, and as what is wrong"
+        assert (await house.sign_in(visitor, "Something 2 begin with")).status_code == 200, "it is still the old one"
+
+
+async def test_an_earlier_password_is_taken_again_once_enough_others_were_in_between(house: House) -> None:
+    await house.user(password="the very first one")
+    await rules(house, history=1)
+    change = house.door.sign_in.with_password
+    await change("jane@example.com", "the very first one", new="the second of them")
+    with pytest.raises(InvalidRequest):
+        await change("jane@example.com", "the second of them", new="the very first one")
+    await change("jane@example.com", "the second of them", new="the third of them all")
+    await change("jane@example.com", "the third of them all", new="the very first one")
+
+
+async def test_a_password_that_is_too_old_is_good_for_nothing_but_to_be_changed(house: House) -> None:
+    user = await house.user()
+    await rules(house, validDays=30)
+    house.clock.time = user.meta.created_at + 30 * 86400
+    async with house.visitor() as visitor:
+        await house.password_token(visitor)
+        house.clock.time += 60
+        refused = await house.password_token(visitor, expect=403)
+        assert "too old" in refused["message"]
+        body = {"grantType": "password", "username": "jane@example.com", "password": PASSWORD}
+        await house.token(visitor, **body, newPassword="another good password")
+        await house.password_token(visitor, "another good password")
+
+
+async def test_a_drawn_password_is_not_measured(house: House) -> None:
+    await rules(house, minLength=128, characterKinds=4)
+    _, password = await house.door.users.create(ADMIN, "ann@example.com")
+    _, again = await house.door.users.reset_password(ADMIN, "ann@example.com")
+    assert password != again
+    with pytest.raises(InvalidRequest):
+        await house.door.users.create(ADMIN, "joe@example.com", "correct horse battery staple")
+
+
+async def test_the_audit_log_tells_how_the_rules_were_changed(house: House) -> None:
+    await rules(house, minLength=20)
+    (change,) = next(entry for entry in reversed(await house.log()) if entry.changes).changes
+    assert '"passLength": 20' in change.after
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"minLength": 7}, {"minLength": 129}, {"characterKinds": 5}, {"history": 13}, {"validDays": -1}]
+)
+async def test_rules_have_limits(house: House, wrong: dict[str, int]) -> None:
+    made = await house.door.access.create_service_account("root")
+    token = (await house.door.access.issue("root", made.client_secret)).access_token
+    async with house.visitor(Authorization=f"Bearer {token}") as root:
+        refused = await root.put("/api/v1/security/settings/passwordRules", json=wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, next(iter(wrong)))

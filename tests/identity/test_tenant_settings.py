@@ -48,6 +48,7 @@ async def test_without_a_change_they_are_what_the_documents_say(house: House) ->
         "autoRedirectSSO": {"enabled": False, "idpAlias": None},
         "browserSessionTimeout": {"idleTimeout": 720},
         "logoutRedirectUri": {"uri": None},
+        "passwordRules": {"minLength": 12, "characterKinds": 1, "history": 0, "validDays": 0},
         "workloadOwnershipProtection": {"enabled": False},
     }
     assert one == {"idleTimeout": 720}

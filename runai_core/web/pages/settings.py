@@ -12,6 +12,7 @@ from runai_core.model.errors import FieldError, Forbidden, InvalidRequest, NotFo
 from runai_core.model.identity import SubjectType, User
 from runai_core.model.organization import Actor
 from runai_core.service.branding import LARGEST
+from runai_core.service.passwords import rules_in_words
 from runai_core.web.context import Door
 from runai_core.web.pages import editing
 from runai_core.web.pages.editing import UNREADABLE, Refusal
@@ -80,7 +81,7 @@ async def _shown(
         rules = ()
     shapes = (
         ("current", "Present password", ""),
-        ("password", "New password", "At least as long as is asked for, and not easily guessed."),
+        ("password", "New password", rules_in_words(await door.tenant_settings.current())),
         ("again", "New password again", ""),
     )
     inputs = tuple(

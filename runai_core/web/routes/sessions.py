@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from runai_core.model.errors import RunaiError, Unauthenticated
+from runai_core.service.passwords import rules_in_words
 from runai_core.service.sessions import Opened
 from runai_core.service.sign_in import MustChangePassword
 from runai_core.web.answers.identity import TicketAnswer
@@ -216,6 +217,7 @@ async def _form(
         error=error.message if error else "",
         name=name[:256],
         must_change=must_change,
+        rules=rules_in_words(await door.tenant_settings.current()),
         providers=await door.sso.names(),
     )
     response.set_cookie(

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from runai_core.model.errors import InvalidRequest, NotFound
 from runai_core.model.identity import TenantSettings
 from runai_core.service.sessions import SESSION_SECONDS
+from runai_core.service.users import MOST_EARLIER
 from runai_core.web.answers.base import Answer
 from runai_core.web.context import Door, Who
 from runai_core.web.errors import field_errors
@@ -43,6 +44,17 @@ class LogoutRedirect(Body):
     uri: Annotated[str | None, Field(max_length=2000, description="The sign-in page when left out.")] = None
 
 
+class PasswordRules(Body):
+    """What passwords of users must be like; what is left out is as at the start."""
+
+    min_length: Annotated[int, Field(ge=8, le=128, description="Characters.")] = 12
+    character_kinds: Annotated[
+        int, Field(ge=1, le=4, description="Of small letters, capital letters, digits and others.")
+    ] = 1
+    history: Annotated[int, Field(ge=0, le=MOST_EARLIER, description="Earlier passwords that are not taken again.")] = 0
+    valid_days: Annotated[int, Field(ge=0, le=3650, description="Then it must be changed; 0: never.")] = 0
+
+
 class Protection(Body):
     """Whether only its author, or who has rights above the project, may change, stop, enter or delete a workload."""
 
@@ -73,6 +85,21 @@ SETTINGS: Mapping[str, Setting] = {
         LogoutRedirect,
         lambda now: {"uri": now.logout_uri or None},
         lambda given: {"logout_uri": given.uri or ""},
+    ),
+    "passwordRules": Setting(  # ours
+        PasswordRules,
+        lambda now: {
+            "minLength": now.pass_length,
+            "characterKinds": now.pass_kinds,
+            "history": now.pass_history,
+            "validDays": now.pass_days or 0,
+        },
+        lambda given: {
+            "pass_length": given.min_length,
+            "pass_kinds": given.character_kinds,
+            "pass_history": given.history,
+            "pass_days": given.valid_days or None,
+        },
     ),
     "workloadOwnershipProtection": Setting(  # ours: a setting of the cluster there
         Protection,
