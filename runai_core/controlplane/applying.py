@@ -186,7 +186,7 @@ class Applier:
     async def _run(self, intent: Intent, workload: Workload) -> None:
         actor, wished = asked_by(intent.actor), intent.workload
         if wished is not None and workload.type in INFERENCE and wished.spec != workload.spec:
-            await self._site.workloads.update(actor, workload.meta.uid, _changes(wished))
+            await self._site.workloads.respecify(actor, workload.meta.uid, wire.encode(wished.spec))
         elif workload.stop_requested:
             await self._site.workloads.resume(actor, workload.meta.uid)
 
@@ -196,7 +196,3 @@ class Applier:
         except NotFound:
             return None
         return found if found.meta.deleted_at is None else None
-
-
-def _changes(workload: Workload) -> dict[str, Any]:
-    return wire.encode(workload.spec)

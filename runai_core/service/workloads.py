@@ -196,6 +196,13 @@ class WorkloadService:
         wanted = of_workload(workload, spec={**spec, **(changes or {})}, keeps=keeps)
         return await self._asking.respecify(actor, workload, wanted, cause)
 
+    async def respecify(self, actor: Actor, uid: str, spec: Mapping[str, Any]) -> Workload:
+        """Give an inference workload this whole specification; what it does not say is as if it had never been said."""
+        workload = await self._owned(actor, Action.UPDATE, uid)
+        require_inference(workload)
+        wanted = of_workload(workload, spec=spec, keeps=private_secrets(workload.spec))
+        return await self._asking.respecify(actor, workload, wanted, f"changed by {actor.name}")
+
     async def change_object(self, actor: Actor, uid: str, wanted: Submission) -> Workload:
         """Change the object of a framework: its manifest, if there is one, and what was chosen besides.
 

@@ -79,6 +79,17 @@ async def test_an_earlier_revision_comes_back_whole_as_a_new_one(api: Any) -> No
     assert any("went back to revision 1" in str(record) for record in events)
 
 
+async def test_what_a_control_plane_wants_of_a_server_is_its_whole_specification(api: Any) -> None:
+    uid = (await api.submit("llm", "inferences", spec={**SPEC, "command": "serve"}))["id"]
+    await api.move(uid, Phase.RUNNING)
+
+    changed_there = await api.orchestrator.workloads.respecify(SYSTEM, uid, {**SPEC, "environmentVariables": []})
+
+    assert changed_there.spec.command is None
+    assert changed_there.spec.environment_variables == ()
+    assert [item["number"] for item in await revisions(api, uid)] == [1, 2]
+
+
 async def test_a_change_that_is_refused_leaves_no_revision(api: Any) -> None:
     uid = (await api.submit("llm", "inferences", spec=SPEC))["id"]
     await changed(api, uid, 400, spec={"nodePools": ["none"]})
