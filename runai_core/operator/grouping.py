@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import time
 from collections import defaultdict
 from weakref import WeakValueDictionary
 
 from runai_core.backends.kubernetes.api import Api, Object
+from runai_core.backends.kubernetes.events import About, Event, body_of
 from runai_core.backends.kubernetes.kinds import Kinds
 from runai_core.backends.kubernetes.names import (
     POD_GROUP_ANNOTATION,
@@ -72,6 +72,7 @@ class PodGrouper:
         self._api = api
         self._world = world
         self._registry = registry
+        self._clock = clock
         self._scheduler = scheduler
         self._owners = Owners(api, world, Kinds(api, registry.kinds), self._owner_changed)
         self._agenda: Agenda[Key] = Agenda(clock, "pod", first=FIRST_RETRY, longest=LONGEST_RETRY)
@@ -215,7 +216,10 @@ class PodGrouper:
         pod = self._world.pods.get(key[1], key[0])
         if pod is None:
             return
-        body = _event(pod, message)
+        now = self._clock.now()
+        event = Event(About.of(pod, "Pod", "v1"), "Warning", WARNING, message, now, now)
+        mark = hashlib.sha256(f"{pod['metadata']['uid']}{message}".encode()).hexdigest()[:16]
+        body = body_of(event, f"{key[1][:230]}.{mark}", REPORTER)
         try:
             await self._api.create(EVENTS, body)
         except AlreadyExists:
@@ -250,32 +254,6 @@ class _Names:
 
     def __contains__(self, name: object) -> bool:
         return self._classes.get(str(name)) is not None
-
-
-def _event(pod: Object, message: str) -> Object:
-    meta = pod["metadata"]
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    mark = hashlib.sha256(f"{meta['uid']}{message}".encode()).hexdigest()[:16]
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{meta['name'][:230]}.{mark}", "namespace": meta["namespace"]},
-        "involvedObject": {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "name": meta["name"],
-            "namespace": meta["namespace"],
-            "uid": meta["uid"],
-        },
-        "type": "Warning",
-        "reason": WARNING,
-        "message": message[:1024],
-        "source": {"component": REPORTER},
-        "reportingComponent": REPORTER,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    }
 
 
 def _group_of(pod: Object) -> tuple[str, ...]:

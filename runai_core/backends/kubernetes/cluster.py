@@ -59,6 +59,7 @@ class KubernetesCluster:
         self.status = StatusWriter(api, world, self.snapshots, self.recorder, clock, busy=self._is_busy)
         self._rows: ExternalRows | None = None
         self._secrets: Secrets | None = None
+        self._reader = Reader()
         self._tasks: list[asyncio.Task[None]] = []
 
     def take_secrets(self, secrets: Secrets) -> None:
@@ -95,9 +96,9 @@ class KubernetesCluster:
 
     async def nodes(self) -> Sequence[Node]:
         """Return all nodes, each with its node pool."""
-        reader, partition = Reader(), self.snapshots.partition
+        partition = self.snapshots.partition
         found = (
-            reader.read(
+            self._reader.read(
                 "Node", item, lambda it: node_model(it, partition.of_node(it["metadata"].get("labels") or {}) or "")
             )
             for item in self.world.nodes

@@ -31,6 +31,9 @@ MOST_WAITING = 20_000
 MOST_KNOWN = 20_000
 """Written events that are remembered, so that a repetition is counted on them."""
 
+MOST_TEXT = 1024
+"""Characters of a message that the API server takes."""
+
 REPEAT_AFTER = 60.0
 """Seconds in which repetitions of an event are only counted by us; then its count is written."""
 
@@ -59,11 +62,11 @@ class About:
 
 
 @dataclass(slots=True)
-class _Known:
+class Event:
     """An event that was written, or waits to be."""
 
     about: About
-    kind: str
+    kind: str  # Normal or Warning
     reason: str
     message: str
     first: float
@@ -83,7 +86,7 @@ class Recorder:
         self._clock = clock
         self._component = component
         self._busy = busy
-        self._known: OrderedDict[tuple[str, str, str], _Known] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], Event] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._more = asyncio.Event()
 
@@ -94,7 +97,7 @@ class Recorder:
         known = self._known.get(key)
         if known is None:
             kind = "Warning" if warning else "Normal"
-            self._known[key] = _Known(about, kind, reason, message[:1024], now, now)
+            self._known[key] = Event(about, kind, reason, message, now, now)
             if len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
         else:
@@ -132,7 +135,7 @@ class Recorder:
                 return
             await asyncio.sleep(BUSY_WAIT)
 
-    async def _write(self, known: _Known) -> None:
+    async def _write(self, known: Event) -> None:
         known.written_at = self._clock.now()
         namespace = known.about.namespace or "default"
         if known.name:
@@ -143,30 +146,32 @@ class Recorder:
             except NotFound:
                 known.name, known.count = "", 1  # events are kept for an hour
         name = f"{known.about.name[:200]}.{secrets.token_hex(8)}"
-        await self._api.create(EVENTS, self._body(known, name, namespace))
+        await self._api.create(EVENTS, body_of(known, name, self._component))
         known.name = name
 
-    def _body(self, known: _Known, name: str, namespace: str) -> Object:
-        about = known.about
-        involved = {
-            "kind": about.kind,
-            "apiVersion": about.api_version,
-            "namespace": about.namespace,
-            "name": about.name,
-            "uid": about.uid,
-        }
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": {key: value for key, value in involved.items() if value},
-            "type": known.kind,
-            "reason": known.reason,
-            "message": known.message,
-            "count": known.count,
-            "firstTimestamp": rfc3339(known.first),
-            "lastTimestamp": rfc3339(known.last),
-            "source": {"component": self._component},
-            "reportingComponent": self._component,
-            "reportingInstance": self._component,
-        }
+
+def body_of(event: Event, name: str, component: str) -> Object:
+    """Return an event as it is created, in the name of a component."""
+    about = event.about
+    involved = {
+        "kind": about.kind,
+        "apiVersion": about.api_version,
+        "namespace": about.namespace,
+        "name": about.name,
+        "uid": about.uid,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": about.namespace or "default"},
+        "involvedObject": {key: value for key, value in involved.items() if value},
+        "type": event.kind,
+        "reason": event.reason,
+        "message": event.message[:MOST_TEXT],
+        "count": event.count,
+        "firstTimestamp": rfc3339(event.first),
+        "lastTimestamp": rfc3339(event.last),
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": component,
+    }
