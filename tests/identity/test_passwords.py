@@ -174,7 +174,7 @@ async def test_a_password_that_is_too_old_is_good_for_nothing_but_to_be_changed(
         house.clock.time += 60
         refused = await house.password_token(visitor, expect=403)
         assert "too old" in refused["message"]
-        body = {"grantType": "password", "username": "jane@example.com", "password": PASSWORD}
+        body: dict[str, Any] = {"grantType": "password", "username": "jane@example.com", "password": PASSWORD}
         await house.token(visitor, **body, newPassword="another good password")
         await house.password_token(visitor, "another good password")
 
