@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -10,6 +10,7 @@ from runai_core.backends.kubernetes import resources as kinds
 from runai_core.backends.kubernetes.api import Object
 from runai_core.backends.kubernetes.codec.pod_status import pod_of
 from runai_core.backends.kubernetes.copies import Copies
+from runai_core.backends.kubernetes.external import ExternalRows
 from runai_core.backends.kubernetes.names import WORKLOAD_UID_LABEL
 from runai_core.backends.kubernetes.story import Story
 from runai_core.model.errors import WatchExpired
@@ -98,7 +99,7 @@ async def test_pods_of_a_row_are_told_where_they_differ() -> None:
     world, rows = StillWorld(), Rows()
     first, second = (pod_of(world.put(kinds.PODS, a_pod(name))) for name in ("one", "two"))
     rows.own = [first]
-    copies = Copies(world, rows)
+    copies = Copies(world, cast("ExternalRows", rows))
     story, since = story_of(copies), copies.versions.newest
 
     rows.own = [first, second]
