@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ DOCUMENTED = [
     "runai_gpu_memory_used_mebibytes_per_pod_per_gpu",
 ]
 """The public names (all that the documents have but runai_mig_mode_gpu_count, which nothing here measures)."""
+
+NO_SDK = "grafana-foundation-sdk is not installed"
 
 LINE = re.compile(r'^([a-z_]+)(?:\{((?:[a-zA-Z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (-?[0-9.e+-]+)$')
 
@@ -187,3 +190,27 @@ def test_the_dashboard_has_the_form_that_grafana_reads() -> None:
     names = {variable["name"] for variable in dashboard["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]+)\}?", json.dumps([panel.get("targets") for panel in panels])))
     assert used <= names
+
+
+def test_grafanas_own_types_know_every_word_of_the_dashboard() -> None:
+    """What they do not know, and what has another form than theirs, does not come back from them."""
+    dashboards = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason=NO_SDK)
+    pytest.importorskip("grafana_foundation_sdk.cog.plugins").register_default_plugins()
+    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder").JSONEncoder
+    written = json.loads(DASHBOARD.read_text())
+
+    known = json.loads(json.dumps(dashboards.Dashboard.from_json(written), cls=encoder))
+
+    assert list(_lost(written, known)) == []
+
+
+def _lost(written: Any, known: Any, path: str = "") -> Iterator[str]:
+    """Yield where something of what was written is missing, or different."""
+    if isinstance(written, dict) and isinstance(known, dict):
+        for name, value in written.items():
+            yield from _lost(value, known[name], f"{path}.{name}") if name in known else (f"{path}.{name}",)
+    elif isinstance(written, list) and isinstance(known, list) and len(written) == len(known):
+        for index, pair in enumerate(zip(written, known, strict=True)):
+            yield from _lost(*pair, f"{path}[{index}]")
+    elif written != known:
+        yield path
