@@ -16,6 +16,7 @@ import uvicorn
 
 from runai_core.bootstrap import Loop, Orchestrator, open_orchestrator
 from runai_core.cli.context import app_of
+from runai_core.cli.patience import impatient
 from runai_core.cli.running import (
     LOG_FILE,
     KeptLog,
@@ -175,6 +176,7 @@ def _config(app: Any, tls: Tls | None) -> uvicorn.Config:
     """Return how the server answers; a WebSocket that is dead without being closed is found by its pings."""
     return uvicorn.Config(
         app,
+        http=impatient(),
         log_config=None,
         access_log=False,
         lifespan="off",

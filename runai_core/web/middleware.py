@@ -5,6 +5,7 @@ From outside to inside: `Identify` (request id, and no error leaves as a
 traceback), `CheckHost`, `AnswerHead`, `BufferBody`, and `gate.Authenticate`.
 """
 
+import asyncio
 import logging
 import re
 import uuid
@@ -35,6 +36,9 @@ _BRACKET = re.compile(r'"(?:[^"\\]|\\.?)*+"?|[][{}]', re.DOTALL)
 
 FILES = "multipart/form-data"
 """Forms with files, which need not be text; pages read them, and leave out of their fields what no text may hold."""
+
+BODY_SECONDS = 60.0
+"""How long the body of a request may take to come."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::[0-9]{1,5})?")
@@ -110,9 +114,10 @@ class AnswerHead:
 class BufferBody:
     """Reads the body before the route does: over the limit, or not text that can be kept, it is refused."""
 
-    def __init__(self, app: App, limit: int) -> None:
+    def __init__(self, app: App, limit: int, seconds: float = BODY_SECONDS) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -120,7 +125,12 @@ class BufferBody:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(scope, receive)
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            error = InvalidRequest(f"the body did not come within {self._seconds:g} seconds")
+            await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
+            return
         except RunaiError as error:
             await refuse(scope, receive, send, answer(HTTPConnection(scope), error))
             return

@@ -1,5 +1,6 @@
 """What every request passes before a route sees it."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 from starlette.routing import Route, WebSocketRoute
 
 from runai_core.web.gate import OPEN_PATHS
+from runai_core.web.middleware import BufferBody
+from tests.waiting import soon
 
 pytestmark = pytest.mark.asyncio
 
@@ -265,3 +268,22 @@ async def test_head_is_answered_as_get(api: Any, path: str) -> None:
 
 async def test_head_needs_the_right_of_get(api: Any, anonymous: dict[str, str]) -> None:
     assert (await api.client.head("/api/v1/workloads", headers=anonymous)).status_code == 401
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end() -> None:
+    sent: list[Any] = []
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def unreached(*_: Any) -> None:
+        raise AssertionError("no route is asked")
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"9")], "query_string": b""}
+    await soon(BufferBody(unreached, limit=10, seconds=0.01)(scope, never, send))
+
+    assert sent[0]["status"] == 400
+    assert b"did not come within" in sent[1]["body"]
