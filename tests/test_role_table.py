@@ -179,7 +179,7 @@ async def test_services_refuse_by_themselves_what_the_table_refuses_before_them(
     async with world.client() as client:
         for method, path in world.operations():
             right = right_of(method, path)
-            if right is None or path in NEVER_ENDS:
+            if right is None or path in NEVER_ENDS | CONSTANT:
                 continue
             without = [role for role in world.roles if not world.allows(role, right)]
             for role in without[:1] + without[1:][-1:]:
@@ -193,7 +193,7 @@ async def test_services_refuse_by_themselves_what_the_table_refuses_before_them(
 def says_nothing(answer: httpx.Response) -> bool:
     """Return whether an answer to a question has no object in it."""
     found = answer.json() if answer.request.method == "GET" and answer.status_code == 200 else None
-    values = list(found.values()) if isinstance(found, dict) else [found]
+    values = [value for key, value in found.items() if key != "pagination"] if isinstance(found, dict) else [found]
     return found is not None and all(value in ([], None, 0) for value in values)
 
 

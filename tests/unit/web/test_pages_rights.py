@@ -107,7 +107,7 @@ ADMINISTRATOR = {
     *(f"/{units}/{deed}" for units in ("projects", "departments") for deed in ("new", "{id}/edit", "{id}/delete")),
     *("/node-pools/new", "/node-pools/{id}/edit", "/policies/edit", "/policies/delete", "/users/new"),
     *(f"/users/{{id}}/{deed}" for deed in ("delete", "disable", "reset-password", "sign-out")),
-    *("/service-accounts/new", "/roles/new", "/topologies/new"),
+    *("/service-accounts/new", "/roles/new", "/settings/logo", "/topologies/new"),
     *(f"/service-accounts/{{id}}/{deed}" for deed in ("delete", "disable", "secret")),
 }
 
