@@ -23,6 +23,7 @@ from runai_core.web.pages import (
     overview,
     policies,
     reports,
+    revisions,
     roles,
     settings,
     templates,
@@ -54,6 +55,7 @@ def routers() -> tuple[APIRouter, ...]:
         reports.router,
         settings.router,
         actions.router,
+        revisions.router,
         workloads.router,
         connect.router,
         details.router,  # last: /workloads/{uid} would take what is new or a file

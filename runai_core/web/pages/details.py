@@ -14,10 +14,11 @@ from runai_core.bootstrap import Orchestrator
 from runai_core.model.organization import Actor
 from runai_core.model.workload import Phase, Pod, Workload
 from runai_core.ports import LogOptions, Query
+from runai_core.service.asking import INFERENCE
 from runai_core.service.explaining import Explanation
 from runai_core.web.context import Door
 from runai_core.web.lasting import only_while
-from runai_core.web.pages import actions, again, frame, lines, phases, story
+from runai_core.web.pages import actions, again, frame, lines, phases, revisions, story
 from runai_core.web.pages.form_kinds import form_of
 from runai_core.web.pages.frame import Viewer
 from runai_core.web.pages.tools import tools_of
@@ -51,13 +52,14 @@ Tab = Callable[[Look], Awaitable[dict[str, Any]]]
 async def show(request: Request, uid: str, door: Door, actor: Viewer, tab: Text = "events") -> Response:
     """Return the page of a workload with one of its tabs open."""
     workload = await door.workloads.get(actor, uid)
-    tab = tab if tab in TABS else "events"
+    tabs = {key: title for key, (title, _) in TABS.items() if key != "revisions" or workload.type in INFERENCE}
+    tab = tab if tab in tabs else "events"
     values = await TABS[tab][1](Look(request, door, actor, workload))
     return frame.page(
         request,
         "details.html",
         tab=tab,
-        tabs={key: title for key, (title, _) in TABS.items()},
+        tabs=tabs,
         **await _state(door, actor, workload),
         **values,
     )
@@ -203,6 +205,10 @@ def forward_command(workload: Workload, port: int) -> str:
     return f"runai workload port-forward {workload.name} --project {workload.meta.project} --port {port}:{port}"
 
 
+async def _revisions(look: Look) -> dict[str, Any]:
+    return await revisions.shown(look.door, look.actor, look.workload)
+
+
 async def _again(look: Look) -> dict[str, Any]:
     url = str(look.request.base_url).rstrip("/")
     return {
@@ -217,6 +223,7 @@ TABS: Mapping[str, tuple[str, Tab]] = {
     "logs": ("Logs", _logs),
     "pods": ("Pods", _pods),
     "connect": ("Connect", _connect),
+    "revisions": ("Revisions", _revisions),  # of servers
     "copy": ("YAML and API", _again),
 }
 """Part of the address -> title, and what the tab's template is given."""

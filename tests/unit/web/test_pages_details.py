@@ -149,3 +149,30 @@ STORY = (
 )
 def test_the_story_is_filtered_and_searched(which: str, search: str, found: list[str]) -> None:
     assert [entry.what for entry in story.chosen(STORY, which, search)] == found
+
+
+@pytest.mark.asyncio
+async def test_a_server_shows_its_revisions_and_goes_back_to_one(api: Any) -> None:
+    spec = {"image": "<b>one</b>", "servingPort": {"container": 8000}}
+    uid = (await api.submit("llm", "inferences", spec=spec))["id"]
+    await api.move(uid, Phase.RUNNING)
+    await api.send("PATCH", f"/api/v1/workloads/inferences/{uid}", {"spec": {"image": "two"}}, 202)
+    await api.move(uid, Phase.RUNNING)
+
+    before = await page_of(api, f"/workloads/{uid}?tab=revisions")
+    answer = await api.client.post(f"/workloads/{uid}/revisions/1")
+    unknown = await api.client.post(f"/workloads/{uid}/revisions/9")
+    after = await page_of(api, f"/workloads/{uid}?tab=revisions")
+
+    assert "&lt;b&gt;one" in before
+    assert before.count("Go back to revision") == 1
+    assert (answer.status_code, unknown.status_code) == (303, 404)
+    assert after.count("Go back to revision") == 2
+    assert (await api.get(f"/api/v1/workloads/{uid}"))["spec"]["image"] == "<b>one</b>"
+
+
+@pytest.mark.asyncio
+async def test_only_servers_have_a_tab_for_revisions(api: Any) -> None:
+    uid = (await api.submit("a"))["id"]
+
+    assert "tab=revisions" not in await page_of(api, f"/workloads/{uid}")
