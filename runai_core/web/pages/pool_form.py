@@ -74,22 +74,13 @@ def sections_of(posted: Posted, topologies: Sequence[str], *, is_new: bool, is_d
     )
     choice: dict[str, Any] = {"widget": Widget.SELECT, "required": True}
     spread = "binpack fills nodes, spread uses many, fragmentation keeps room for what was asked for before."
-    known = dict.fromkeys((*topologies, *filter(None, [text_of(posted, _TOPOLOGY)])))
-    near = Input(
-        name=_TOPOLOGY,
-        label="Network topology",
-        widget=Widget.SELECT,
-        value=text_of(posted, _TOPOLOGY),
-        options=tuple(Option(name) for name in known),
-        help="Gangs that say nothing themselves are kept near by it.",
-    )
     general = (
         given("name", "Name", "Lower-case letters, digits and '-'.", required=is_new, locked=not is_new),
         *which,
         given("placementStrategy.gpu", "GPU placement", spread, options=_PLACEMENTS, **choice),
         given("placementStrategy.cpu", "CPU placement", "For pods without GPUs.", options=_PLACEMENTS, **choice),
         given(_RUNTIME, "Guaranteed run time", "Preemptible work is not evicted before, for example 30m."),
-        *((near,) if known else ()),
+        *_near(text_of(posted, _TOPOLOGY), topologies),
     )
     return Section(title="", inputs=general), Section(
         title="Time-based fair share",
@@ -105,3 +96,17 @@ def sections_of(posted: Posted, topologies: Sequence[str], *, is_new: bool, is_d
             given(f"{_FAIR}.halfLife", "Half-life", "Age at which use counts half; 0s: never."),
         ),
     )
+
+
+def _near(chosen: str, topologies: Sequence[str]) -> tuple[Input, ...]:
+    """Return the choice of a network topology, where there is one to choose."""
+    known = dict.fromkeys((*topologies, *([chosen] if chosen else [])))
+    choice = Input(
+        name=_TOPOLOGY,
+        label="Network topology",
+        widget=Widget.SELECT,
+        value=chosen,
+        options=tuple(Option(name) for name in known),
+        help="Gangs that say nothing themselves are kept near by it.",
+    )
+    return (choice,) if known else ()

@@ -64,7 +64,7 @@ async def test_a_configuration_is_made_read_changed_replaced_and_forgotten(api: 
 
 REFUSED = [
     ("a class that is not there", {"name": "slow"}, "name", "there are: fast, standard"),
-    ("a name that no class can have", {"name": "Fast\0"}, "name", "must be the name of a storage class"),
+    ("a name that no class can have", {"name": "Fast!"}, "name", "must be the name of a storage class"),
     ("a cluster that is not there", {"scopeId": "other"}, "clusterId", "there is one cluster"),
     ("a size that says nothing", {"customization": {"claimSize": {"max": "much"}}}, "customization.claimSize.max",
      "must be a quantity"),
