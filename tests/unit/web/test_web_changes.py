@@ -11,15 +11,8 @@ from runai_core.model.nodes import NodePool
 from runai_core.model.organization import Department, Project, QueueResources, ResourceQuota, SchedulingRules
 from runai_core.web import changes
 from runai_core.web.merging import merged, without
-from runai_core.web.schemas import (
-    DepartmentUpdate,
-    NodePoolCreate,
-    NodePoolRef,
-    NodePoolUpdate,
-    ProjectUpdate,
-    ResourcesFields,
-    canonical,
-)
+from runai_core.web.node_pool_bodies import NodePoolCreate, NodePoolUpdate
+from runai_core.web.schemas import DepartmentUpdate, NodePoolRef, ProjectUpdate, ResourcesFields, canonical
 
 
 async def _any_pool(reference: NodePoolRef | None) -> str:
