@@ -73,13 +73,15 @@ def assert_accessible(page: Page) -> None:
 
 
 def assert_fits(page: Page) -> None:
-    """Check that nothing has to be scrolled sideways: on a desk no table either, on a phone nothing at all."""
+    """Check that the page does not have to be scrolled sideways, on a desk or on a phone."""
     for size in (DESKTOP, PHONE):
         page.set_viewport_size(size)
-        wide = page.evaluate(EXCESS)
-        assert wide <= 0, f"{page.url} has something that is {wide} pixels too wide at {size['width']}"
+        wide = page.evaluate(EXCESS, "html")
+        assert wide <= 0, f"{page.url} is {wide} pixels too wide at {size['width']}"
     page.set_viewport_size(DESKTOP)
 
 
-EXCESS = """() => Math.max(...[document.documentElement, ...document.querySelectorAll('.scroll')]
-  .map((box) => box.scrollWidth - box.clientWidth))"""
+EXCESS = (
+    """(boxes) => Math.max(...[...document.querySelectorAll(boxes)].map((box) => box.scrollWidth - box.clientWidth))"""
+)
+"""By how many pixels the widest of these boxes has to be scrolled sideways."""

@@ -272,7 +272,7 @@ async def take(browser: Browser, scene: Scene, base: str, names: Sequence[str], 
             await page.goto(base + with_ids(path, scene.ids))
             await deed(page)
             await page.wait_for_timeout(200)
-            excess = await page.evaluate(EXCESS)
+            excess = await page.evaluate(EXCESS, "html, .scroll")
             if excess > 0:
                 wide.append(f"{name}{ending}: {excess} pixels too wide")
             await photograph(page, size, folder / f"{name}{ending}.png")

@@ -66,7 +66,10 @@ def furnished(server: OrchestratorProcess) -> None:
         quota = [{"nodePool": {"name": "default"}, "gpu": {"deserved": gpus, "overQuotaWeight": 2}}]
         body = {"name": name, "parentId": "research", "description": SCRIPT, "resources": quota}
         server.post("/api/v1/org-unit/projects", body).raise_for_status()
-    document = {"defaults": {"image": SCRIPT}, "rules": {"compute": {"gpuDevicesRequest": {"max": 8}}}}
+    document = {
+        "defaults": {"image": SCRIPT.replace(" ", "/")},
+        "rules": {"compute": {"gpuDevicesRequest": {"max": 8}}},
+    }
     policy = {"meta": {"scope": "tenant", "name": SCRIPT}, "policy": document}
     server.client.put("/api/v2/policy/trainings", json=policy).raise_for_status()
     server.post("/api/v1/users", {"email": "ann@example.com"}).raise_for_status()
