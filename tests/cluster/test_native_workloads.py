@@ -190,6 +190,9 @@ def test_a_changed_inference_server_never_has_fewer_ready_replicas(run: Running)
     run.reaches(path, "Running")
     eventually(lambda: run.phases("rolls", uid_of(item))[-1] == "Running")  # it answered all the time
     assert "Updating" not in run.phases("rolls", uid_of(item)), "an update is no phase"
+    first, second = run.call(run.orchestrator.workloads.revisions(SYSTEM, uid_of(item)))
+    assert (first.revision.native, second.revision.native) == ("1", "2"), "as Kubernetes counts them"
+    assert first.revision.workload.spec.image != second.revision.workload.spec.image == "example/newer"
 
 
 def test_a_server_that_is_scaled_gets_or_loses_only_what_differs(run: Running) -> None:
