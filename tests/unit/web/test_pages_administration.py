@@ -360,7 +360,7 @@ async def test_the_audit_log_is_sorted_by_what_is_asked_for(api: Any) -> None:
 
     async def names(**asked: str) -> list[str]:
         page = (await api.client.get("/audit", params={"entity": "Asset", **asked})).text
-        return re.findall("banana|apple|cherry", "".join(re.findall(r'<span class="cell">([^<]*)', page)))
+        return re.findall("banana|apple|cherry", "".join(re.findall(r'<td class="text">([^<]*)', page)))
 
     assert await names(sort="name") == ["apple", "banana", "cherry"]
     assert await names(sort="name", order="desc") == ["cherry", "banana", "apple"]
