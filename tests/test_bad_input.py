@@ -33,6 +33,8 @@ CLI: list[Any] = [
     pytest.param(("workload", "submit", "-f", "broken.yaml"), 2, "is not YAML or JSON", id="a broken manifest"),
     pytest.param(("workload", "submit", "-f", "list.yaml"), 2, "must hold objects", id="a manifest that holds a word"),
     pytest.param(("workload", "submit", "-f", "empty.yaml"), 2, "holds no object", id="an empty manifest"),
+    pytest.param(("workload", "submit", "-f", "deep.yaml"), 2, "is nested too deep", id="a manifest without a bottom"),
+    pytest.param(("compute", "create", "a", "--scope", "tenant", "--file", "broken.yaml"), 2, "is not YAML or JSON", id="a broken file of an asset"),
     pytest.param(("workload", "submit", "-f", "odd.yaml"), 2, "must have apiVersion and kind", id="a manifest of nobody"),
     pytest.param(("workload", "delete", "-y"), 2, "name at least one, or give --all", id="delete nothing"),
     pytest.param(("port-forward", "a", "--port", "eighty"), 2, "must be LOCAL:REMOTE", id="a port in words"),
@@ -57,6 +59,7 @@ def folder(tmp_path: Path) -> Path:
         "broken.yaml": "a: [1,",
         "list.yaml": "hello",
         "empty.yaml": "",
+        "deep.yaml": "[" * 10_000,
         "odd.yaml": "colour: red\n",
         "a-file": "not a directory",
     }.items():

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from runai_core.cli.context import App, app_of
+from runai_core.cli.manifests import read_manifests
 from runai_core.cli.output import Column, Form, age, json_option, list_options, print_data, print_list
 from runai_core.cli.secret_values import secret_text
 from runai_core.client.requests import API, as_it_is, get, segment, send
@@ -281,11 +282,8 @@ def _content(noun: Noun, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields in the API's form: of a file, of `--set`, and of options of their own."""
     spec: dict[str, Any] = {}
     if given["file"]:
-        import yaml
-
-        spec = yaml.safe_load(given["file"].read_text()) or {}
-        if not isinstance(spec, dict):
-            raise InvalidRequest.of(FieldError("--file", "must hold a mapping of fields", str(given["file"])))
+        with given["file"].open() as file:
+            spec = dict(read_manifests(file)[0])
     for name, (path, _) in noun.fields.items():
         if (value := given.get(f"field_{path}")) is not None:
             put(spec, path, _value(value) if name.endswith("-request") else value)

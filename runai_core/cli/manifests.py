@@ -22,6 +22,8 @@ def read_manifests(file: IO[str]) -> list[Mapping[str, Any]]:
     """
     try:
         found = [item for item in yaml.safe_load_all(file) if item is not None]
+    except RecursionError:
+        raise InvalidRequest.of(FieldError(file.name, "is nested too deep")) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidRequest.of(FieldError(file.name, f"is not YAML or JSON: {' '.join(str(error).split())}")) from None
     if not found:
