@@ -121,6 +121,7 @@ async def list_reports(request: Request, door: Door, actor: Viewer) -> Response:
         COLUMNS,
         [_row(item) for item in found],
         Button(path="/reports/new", text="New report"),
+        Button(path="/reports", text="Consumption", is_main=False),
         *([Button(path="/reports/saved", text="Look again", is_main=False)] if busy else []),
         hint="Some are being made." if busy else "",
         nothing="There is no report yet",
@@ -222,13 +223,17 @@ def _row(report: Report) -> dict[str, Cell]:
         "name": Cell(text=report.name, note=report.description),
         "status": Cell(text=report.status.value, badge=STATUSES[report.status], note=report.status_message),
         "group": Cell(text=GROUPS[report.group_by]),
-        "start": Cell(time=report.start),
-        "end": Cell(time=report.end),
+        "start": _day(report.start),
+        "end": _day(report.end),
         "by": Cell(text=report.meta.created_by),
         "created": Cell(time=report.meta.created_at),
         "file": Cell(text="Download", link=f"/reports/{uid}/file") if ready else Cell(text="not yet"),
         "delete": Cell(text="Delete", link=f"/reports/{uid}/delete"),
     }
+
+
+def _day(time: float) -> Cell:
+    return Cell(text=f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC", value=time)
 
 
 def _report(posted: Posted) -> tuple[Report, list[FieldError]]:
