@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "api-coverage.md"
 
 WHY_NOT: Mapping[str, str] = {
     r"/api/v1/cli(-exposer)?/|/v1/k8s/admin-cli/": "the command line comes from the package index, not from the server",
-    r"/nim-services|nim-service": "needs NVIDIA's NIM operator; teach the kind (workload types), and submit the manifest to /api/v2/workloads",
+    r"/nim-services|nim-service": "teach the kind NIMService and submit its manifest to /api/v2/workloads",
     r"/registries/\{\}/repositories": "the server sends no requests to other services on behalf of users",
     r"/ai-applications": "there are no AI applications here",
     r"/idps": "single sign-on is configured in the settings of the server",
