@@ -98,6 +98,7 @@ async def sent_wrong(page: Page) -> None:
 async def checked(page: Page) -> None:
     """Ask whether it would start now."""
     await page.get_by_label("Name required").fill("next-sweep")
+    await page.locator("[name=image]").fill("nvcr.io/nvidia/pytorch:25.10-py3")
     await page.get_by_label("Command").first.fill("python sweep.py")
     await page.get_by_label("GPU devices").first.fill("1")
     await page.get_by_role("button", name="Check").click()
