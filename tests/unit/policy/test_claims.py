@@ -11,8 +11,10 @@ from runai_core.model.storage import StorageClassConfiguration, StorageCustomiza
 from runai_core.model.volumes import ClaimInfo
 from runai_core.policy.claims import check_claim, check_configuration, completed
 
-SIZES = {"claimSize": {"default": "10GB", "min": "1GB", "max": "1TiB", "supportedUnits": ["GB", "GiB", "TiB"]}}
-MODES = {
+SIZES: dict[str, Any] = {
+    "claimSize": {"default": "10GB", "min": "1GB", "max": "1TiB", "supportedUnits": ["GB", "GiB", "TiB"]}
+}
+MODES: dict[str, Any] = {
     "accessMode": {"default": {"readWriteMany": True}, "supportedValues": {"readOnlyMany": False}},
     "volumeMode": {"default": "Filesystem", "supportedValues": {"block": False}},
 }

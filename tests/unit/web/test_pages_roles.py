@@ -18,7 +18,8 @@ def ticked(page: str) -> set[str]:
 
 
 async def rights_of(api: Any, name: str) -> Rights:
-    return (await api.orchestrator.roles.get(SYSTEM, name)).rights
+    rights: Rights = (await api.orchestrator.roles.get(SYSTEM, name)).rights
+    return rights
 
 
 @pytest.mark.asyncio
