@@ -124,7 +124,8 @@ def _type_of(item: Mapping[str, Any]) -> str:
     return _KINDS.get(kind, kind)
 
 
-def _scope_of(meta: Mapping[str, Any]) -> str:
+def scope_of(meta: Mapping[str, Any]) -> str:
+    """Return where it holds, in words."""
     scope = meta.get("scope") or meta.get("scopeType", "")
     if scope == "user":
         return "yourself"
@@ -140,7 +141,7 @@ def _age_of(meta: Mapping[str, Any]) -> str | None:
 COLUMNS = (
     Column("Name", lambda item: item["meta"]["name"]),
     Column("Type", _type_of),
-    Column("Scope", lambda item: _scope_of(item["meta"])),
+    Column("Scope", lambda item: scope_of(item["meta"])),
     Column("Created By", lambda item: item["meta"]["createdBy"]),
     Column("Age", lambda item: _age_of(item["meta"])),
     Column("Description", lambda item: item["meta"].get("description")),
@@ -206,7 +207,7 @@ def _create(noun: Noun) -> click.Command:
         if as_json:
             print_data(created)
         else:
-            app.say(f"{noun.title[0].upper()}{noun.title[1:]} {name} created for {_scope_of(created['meta'])}.")
+            app.say(f"{noun.title[0].upper()}{noun.title[1:]} {name} created for {scope_of(created['meta'])}.")
 
     return run
 
@@ -338,7 +339,7 @@ def _found(app: App, noun: Noun, name: str, kind: str) -> dict[str, Any]:
     if not found:
         raise NotFound(f"there is no {noun.title} {name}; see runai {noun.name} list")
     if len(found) > 1:
-        ids = ", ".join(f"{item['meta']['id']} ({_scope_of(item['meta'])})" for item in found)
+        ids = ", ".join(f"{item['meta']['id']} ({scope_of(item['meta'])})" for item in found)
         raise InvalidRequest.of(FieldError("NAME", f"there are several: give one of the ids {ids}", name))
     return found[0]
 

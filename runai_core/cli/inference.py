@@ -1,4 +1,4 @@
-"""Verbs of inference workloads alone: changing one, and its revisions."""
+"""Verbs of inference workloads alone: changing one, scaling it, and its revisions."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ from runai_core.cli.output import Column, Form, list_options, print_list
 from runai_core.cli.submit import CommandLine, Noun, name_argument, words_of
 from runai_core.cli.workloads import find_one
 from runai_core.client import requests
-from runai_core.model.errors import FieldError, InvalidRequest
+from runai_core.client.results import Workload
+from runai_core.model.errors import Conflict, FieldError, InvalidRequest
 
 CHANGEABLE = (
     "compute.",
@@ -59,6 +60,42 @@ def update_command(noun: Noun) -> click.Command:
     help_ = "Change a running inference workload; what is left out stays."
     params = [name_, back, *map(click_option, flags)]
     return project_option(CommandLine("update", callback=run, params=params, help=help_, short_help="Change it."))
+
+
+def scale_command(noun: Noun) -> click.Command:
+    """Return `scale`."""
+
+    @click.command("scale", short_help="Set how many replicas it has.")
+    @name_argument
+    @project_option
+    @click.option("--replicas", type=click.IntRange(1), required=True, help="How many it is to have.")
+    @click.pass_context
+    def run(ctx: click.Context, /, name: str, project: str | None, replicas: int) -> None:
+        """Set how many replicas an inference workload has; one that follows its load is not touched."""
+        app = app_of(ctx)
+        item = find_one(app, noun, name, project)
+        app.client.transport.call(requests.update_inference(item, {"spec": _of_replicas(item, replicas)}))
+        app.say(f"{name} is to have {replicas} {'replica' if replicas == 1 else 'replicas'}.")
+
+    return run
+
+
+def _of_replicas(item: Workload, count: int) -> dict[str, Any]:
+    """Return the changed fields that give a server so many replicas.
+
+    Raises:
+        Conflict: it has a range of them, in which its load decides.
+    """
+    if item.type == "DistributedInference":
+        return {"replicas": count}
+    asked = item.raw.get("requestedPods") or {}
+    fewest, most = asked.get("min"), asked.get("max")
+    if most is not None and most != fewest:
+        raise Conflict(
+            f"{item.name} follows its load, with {1 if fewest is None else fewest} to {most} replicas: "
+            f"`runai inference update {item.name} --min-replicas N --max-replicas N` changes that"
+        )
+    return {"autoscaling": dict.fromkeys(("minReplicas", "initialReplicas", "maxReplicas"), count)}
 
 
 def revisions_command(noun: Noun) -> click.Command:

@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, Entry] = {
     "cluster": Entry(f"{_ORG}:cluster", "Clusters.", ORG),
     "topology": Entry(f"{_PARTS}:topology", "Network topologies: how near nodes are.", ORG),
     "storage-class": Entry(f"{_PARTS}:storage_class", "Storage classes for new claims.", ORG),
+    "pvc": Entry(f"{_PARTS}:pvc", "Claims that data sources give to workloads.", ORG),
     "policy": Entry("runai_core.cli.policies:policy", "Policies: defaults and rules for submissions.", ORG),
     "report": Entry("runai_core.cli.reports:report", "Consumption reports as CSV.", ORG),
     "workload-type": Entry(f"{_ORG}:workload_type", "Types of workloads that are understood.", ORG),

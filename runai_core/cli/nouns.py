@@ -1,6 +1,6 @@
 """The nouns of CLI v2 and their verbs: each group is put together from tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -30,6 +30,8 @@ FRAMEWORKS = {
     )
 }
 
+Verb = Callable[[Noun], click.Command]
+
 READING = (
     workloads.list_command,
     describe_command,
@@ -41,6 +43,7 @@ READING = (
 INSIDE = (streams.exec_command, streams.bash_command, streams.attach_command, streams.port_forward_command)
 STOPPING = (workloads.suspend_command, workloads.resume_command)
 VERBS = (*READING, *INSIDE, *STOPPING, workloads.delete_command)
+SERVING = (servers.update_command, servers.scale_command, servers.revisions_command)
 
 
 def group_of(name: str, help_: str, commands: Sequence[click.Command]) -> click.Group:
@@ -48,9 +51,9 @@ def group_of(name: str, help_: str, commands: Sequence[click.Command]) -> click.
     return click.Group(name, help=help_, commands={command.name or "": command for command in commands})
 
 
-def noun_group(noun: Noun, name: str, help_: str) -> click.Group:
+def noun_group(noun: Noun, name: str, help_: str, verbs: Sequence[Verb] = VERBS) -> click.Group:
     """Return the group of one kind of workload with all its verbs."""
-    return group_of(name, help_, [submit_command(noun), *(make(noun) for make in VERBS)])
+    return group_of(name, help_, [submit_command(noun), *(make(noun) for make in verbs)])
 
 
 def _framework(name: str) -> click.Group:
@@ -82,11 +85,14 @@ inference = group_of(
     "Inference: servers that answer requests.",
     [
         submit_command(INFERENCE),
-        servers.update_command(ANY_INFERENCE),
-        servers.revisions_command(ANY_INFERENCE),
-        *(make(ANY_INFERENCE) for make in (*READING, *INSIDE, workloads.delete_command)),
-        noun_group(INFERENCE, "standard", "Servers of equal replicas."),
-        noun_group(DISTRIBUTED_INFERENCE, "distributed", "Servers whose replicas are a leader with workers."),
+        *(make(ANY_INFERENCE) for make in (*SERVING, *READING, *INSIDE, workloads.delete_command)),
+        noun_group(INFERENCE, "standard", "Servers of equal replicas.", (*SERVING, *VERBS)),
+        noun_group(
+            DISTRIBUTED_INFERENCE,
+            "distributed",
+            "Servers whose replicas are a leader with workers.",
+            (*SERVING, *VERBS),
+        ),
     ],
 )
 

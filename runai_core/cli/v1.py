@@ -8,7 +8,7 @@ import click
 
 from runai_core.cli import columns
 from runai_core.cli.building import Draft, click_option, fill
-from runai_core.cli.context import app_of, project_option
+from runai_core.cli.context import App, app_of, project_option
 from runai_core.cli.describe import describe_command
 from runai_core.cli.entries import TOLERATION, read_entry
 from runai_core.cli.nouns import FRAMEWORKS, TRAINING, WORKLOAD, WORKSPACE
@@ -18,12 +18,14 @@ from runai_core.cli.streams import attach_command, bash_command, exec_command, l
 from runai_core.cli.submit import CommandLine, Noun, body_of, show_preview, words_of
 from runai_core.cli.v1_options import DIST_FLAGS, DIST_KINDS, FLAGS, OWN_OPTIONS, TRAINING_FLAGS
 from runai_core.cli.workloads import (
+    EVERY_ONE,
     delete_command,
     find_all,
     resume_command,
     suspend_command,
 )
-from runai_core.client.results import Workload
+from runai_core.client.requests import Listing, pod_page
+from runai_core.client.results import Pod, Workload
 from runai_core.client.specs import build_spec, merged, put
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound
 from runai_core.model.workload import Phase
@@ -171,11 +173,22 @@ def _pending(item: Workload) -> int:
     return 0 if item.is_over else max(item.requested_pods - item.running_pods, 0)
 
 
+def _pods_on_nodes(app: App, project: str = "") -> Sequence[Pod]:
+    """Return the pods that have a node and have not ended."""
+    transport = app.client.transport
+    # Imported here: it loads httpx, which help has no need of.
+    from runai_core.client.sync.pages import all_pages
+
+    wanted = (f"projectName=={project}",) if project else ()
+    chosen = Listing(filters=wanted, query=(("completed", "false"),))
+    found = all_pages(transport, lambda offset, size: pod_page(chosen, offset, size), None)
+    return [pod for pod in found if pod.node_name]
+
+
 JOBS = (
     Column("NAME", lambda w: w.name),
     Column("STATUS", lambda w: STATUSES.get(w.phase, w.phase.value)),
     Column("AGE", lambda w: age(w.created_at)),
-    Column("NODE", lambda w: w.raw.get("nodeName")),
     Column("IMAGE", lambda w: w.images),
     Column("TYPE", lambda w: TYPES.get(w.distributed_framework or w.type, w.distributed_framework or w.type)),
     Column("PROJECT", lambda w: w.project_name),
@@ -191,21 +204,17 @@ JOBS = (
 
 def _list_jobs(ctx: click.Context, project: str | None, everywhere: bool, form: Form) -> None:
     app = app_of(ctx)
-    chosen = {
-        "everywhere": everywhere,
-        "project": project,
-        "status": (),
-        "types": (),
-        "framework": None,
-        "node_pool": None,
-    }
-    found = find_all(app, WORKLOAD, {**chosen, "search": "", "deleted": False, "filters": (), "max_items": None})
+    found = find_all(app, WORKLOAD, {**EVERY_ONE, "everywhere": everywhere, "project": project})
     app.check_project(found, "" if everywhere else app.project_or(project))
     if not (form.as_json or form.as_yaml):
         app.say(
             "Showing jobs for all projects" if everywhere else f"Showing jobs for project {app.project_or(project)}"
         )
-    print_list(found, JOBS, form)
+    nodes: dict[str, list[str]] = {}
+    for pod in _pods_on_nodes(app, "" if everywhere else app.project_or(project)) if found else ():
+        nodes.setdefault(pod.workload_id, []).append(pod.node_name)
+    node = Column("NODE", lambda w: tuple(dict.fromkeys(sorted(nodes.get(w.id, ())))))
+    print_list(found, (*JOBS[:3], node, *JOBS[3:]), form)
 
 
 class _Listing(click.Group):
@@ -338,10 +347,7 @@ def top_node(ctx: click.Context, /, details: bool, form: Form) -> None:
     """Show how many GPUs of each node are in use."""
     app = app_of(ctx)
     used: dict[str, float] = {}
-    pods = []
-    for item in app.client.list(filters=("phase!=Completed", "phase!=Failed")):
-        if item.running_pods:
-            pods += [pod for pod in app.client.pods(item) if pod.k8s_phase == "Running"]
+    pods = [pod for pod in _pods_on_nodes(app) if pod.k8s_phase == "Running"]
     for pod in pods:
         used[pod.node_name] = used.get(pod.node_name, 0.0) + pod.gpu_allocated
     rows = (

@@ -210,6 +210,11 @@ def pods(uid: str) -> Call[tuple[Pod, ...]]:
     return get(f"{API}/workloads/{segment(uid)}/pods", many(Pod, "pods"))
 
 
+def pod_page(listing: Listing, offset: int, limit: int = PAGE) -> Call[tuple[Pod, ...]]:
+    """List the pods of all workloads."""
+    return get(f"{API}/workloads/pods", many(Pod, "pods"), listing.page(offset, limit))
+
+
 def events(uid: str, offset: int = 0, limit: int = PAGE) -> Call[tuple[Event, ...]]:
     """List the events of a workload and its pods."""
     return get(f"{API}/workloads/{segment(uid)}/events", many(Event, "events"), Listing().page(offset, limit))

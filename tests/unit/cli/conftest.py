@@ -66,6 +66,7 @@ class Api:
             }
 
         self.answers["GET", "/api/v1/workloads"] = page
+        self.answers["GET", "/api/v1/workloads/pods"] = {"pods": []}
         self.answers["GET", "/api/v1/org-unit/projects/default"] = {"name": "default"}
         for item in items:
             self.answers["GET", f"/api/v1/workloads/{item['id']}"] = item

@@ -633,3 +633,73 @@ def test_rights_on_a_kind_that_is_taught_are_installed(runai: Any) -> None:
     assert verbs["runai-operator"] == {"get", "list", "watch", "patch", "delete"}
     assert verbs["runai-scheduler"] == {"get", "list", "watch"}
     assert "--kind: must be GROUP/VERSION/KIND" in refused.err
+
+
+@pytest.mark.parametrize("verb", [("inference", "scale"), ("inference", "standard", "scale")], ids=" ".join)
+def test_a_server_is_scaled(runai: Any, api: Any, a_workload: Any, verb: tuple[str, ...]) -> None:
+    a_server(api, a_workload)
+
+    result = runai(*verb, "llm", "--replicas", "3")
+
+    assert (result.code, result.err, result.out) == (0, "", "llm is to have 3 replicas.\n")
+    assert api.body == {"spec": {"autoscaling": {"minReplicas": 3, "initialReplicas": 3, "maxReplicas": 3}}}
+
+
+def test_a_distributed_server_is_scaled_by_groups(runai: Any, api: Any, a_workload: Any) -> None:
+    server = a_workload(type="DistributedInference", name="llm")
+    api.workloads(server)
+    api.answers["PATCH", f"/api/v1/workloads/distributed-inferences/{server['id']}"] = (202, server)
+
+    assert runai("inference", "distributed", "scale", "llm", "--replicas", "1").out == "llm is to have 1 replica.\n"
+    assert api.body == {"spec": {"replicas": 1}}
+
+
+def test_a_server_that_follows_its_load_is_not_scaled(runai: Any, api: Any, a_workload: Any) -> None:
+    api.workloads(a_workload(type="Inference", name="llm", requestedPods={"number": 2, "min": 1, "max": 5}))
+
+    result = runai("inference", "scale", "llm", "--replicas", "3")
+
+    assert result.code == 5
+    assert "follows its load, with 1 to 5 replicas: `runai inference update llm --min-replicas" in result.err
+    assert not [request for request in api.requests if request.method == "PATCH"]
+
+
+def test_claims_of_data_sources_are_listed(runai: Any, api: Any) -> None:
+    meta = {"id": UID, "name": "data", "scope": "project", "projectName": "vision"}
+    asks = {"size": "10G", "storageClass": "fast", "accessModes": {"readWriteOnce": True, "readOnlyMany": False}}
+    made = {"meta": meta, "spec": {"claimName": "data-claim", "path": "/data", "claimInfo": asks}}
+    there = {"meta": {**meta, "name": "old"}, "spec": {"claimName": "old-claim", "path": "/old", "existingPvc": True}}
+    api.answers["GET", "/api/v1/asset/datasource/pvc"] = {"entries": [made, there]}
+
+    lines = runai("pvc", "list", "--columns", "claim,scope,size,storage class,access", "--no-headers").out.splitlines()
+
+    assert [line.split() for line in lines] == [
+        ["data-claim", "project", "vision", "10G", "fast", "readWriteOnce"],
+        ["old-claim", "project", "vision", "-", "-", "-"],
+    ]
+
+
+def test_the_list_of_v1_names_the_nodes_without_asking_for_each_job(
+    runai: Any, api: Any, a_workload: Any, requests_of: Callable[[], Sequence[str]]
+) -> None:
+    api.workloads(a_workload(), a_workload(id=OTHER, name="bert", phase="Pending"))
+    pods = [{"workloadId": UID, "nodeName": name} for name in ("n2", "n1", "n2")]
+    api.answers["GET", "/api/v1/workloads/pods"] = {"pods": [*pods, {"workloadId": OTHER, "nodeName": ""}]}
+
+    result = runai("list", "jobs", "--columns", "name,node", "--no-headers")
+
+    assert [line.split() for line in result.out.splitlines()[1:]] == [["mnist", "n1,n2"], ["bert", "-"]]
+    assert requests_of() == ["GET /api/v1/workloads", "GET /api/v1/workloads/pods"]
+    assert dict(api.requests[-1].url.params)["filterBy"] == "projectName==default"
+    assert dict(api.requests[-1].url.params)["completed"] == "false"
+
+
+def test_gpus_in_use_are_counted_with_one_request_for_all_pods(runai: Any, api: Any, requests_of: Any) -> None:
+    api.answers["GET", "/api/v1/nodes"] = {"nodes": [{"name": "n1", "gpuInfo": {"gpuCount": 4}}]}
+    pod = {"name": "a-0-0", "nodeName": "n1", "k8sPhase": "Running", "allocatedResources": {"gpu": 1.5}}
+    api.answers["GET", "/api/v1/workloads/pods"] = {"pods": [pod, {**pod, "k8sPhase": "Pending"}]}
+
+    result = runai("top", "node", "--columns", "node,in use", "--no-headers")
+
+    assert (result.code, result.out.split()) == (0, ["n1", "1.5"])
+    assert sorted(requests_of()) == ["GET /api/v1/nodes", "GET /api/v1/workloads/pods"]
