@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypedDict, TypeVar, runtime_checkable
 
 from runai_core.model.decision import CycleResult, Outcome
 from runai_core.model.meta import Meta
@@ -311,6 +311,10 @@ class ExecSession(Protocol):
         """Return the exit code."""
 
 
+MAIN_CONTAINER = "main"
+"""Every pod that we make has one container; this is how the API calls it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOptions:
     """Which part of a log, in which form."""
@@ -321,6 +325,15 @@ class LogOptions:
     timestamps: bool = False
     previous: bool = False  # of the run before the last restart
     limit_bytes: int | None = None
+    container: str | None = None  # by name; None = the main one
+
+
+class ExecOptions(TypedDict, total=False):
+    """How a command is run."""
+
+    tty: bool  # it has a terminal
+    stdin: bool  # we write to its standard input
+    container: str | None  # by name; None = the main one
 
 
 class Runtime(Protocol):
@@ -330,9 +343,9 @@ class Runtime(Protocol):
         """Yield the log in pieces; with `follow`, until the process has ended."""
 
     def exec(
-        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False, container: str | None = None
     ) -> AbstractAsyncContextManager[ExecSession]:
-        """Run a command in the environment of the pod; leaving the context ends it."""
+        """Run a command in a container of the pod, the main one unless named; leaving the context ends it."""
 
 
 class Connection(Protocol):

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,22 @@ from runai_core.model.errors import Conflict, FieldError, InvalidRequest, NotFou
 if TYPE_CHECKING:
     from runai_core.client.sync.execution import ExecSession
 
-HAS_PODS = ("Initializing", "Running", "Degraded", "Stopped", "Stopping", "Completed", "Failed")
+STARTED = ("Running", "Degraded", "Stopped", "Stopping", "Completed", "Failed")
+"""Phases in which it runs, or no longer will by itself."""
+
 SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh")
+
+
+container_option = click.option("-c", "--container", help="The container, by name; the main one when left out.")
+pod_option = click.option("--pod", help="The pod, by name; the first one when left out.")
+wait_option = click.option(
+    "--wait-timeout", "--pod-running-timeout", type=SECONDS, help="Wait this long for it to run, e.g. 5m."
+)
+
+
+def container_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which container is meant, and how long it is waited for."""
+    return pod_option(container_option(wait_option(command)))
 
 
 def logs_command(noun: Noun) -> click.Command:
@@ -33,15 +47,13 @@ def logs_command(noun: Noun) -> click.Command:
     @name_argument
     @project_option
     @click.option("-f", "--follow", is_flag=True, help="Go on until it ends, or Ctrl-C.")
-    @click.option("--pod", help="The pod, by name; the first one when left out.")
+    @container_options
     @click.option("-t", "--tail", type=click.IntRange(-1), default=-1, help="Only the last lines; -1 is all.")
     @click.option("--since", type=SECONDS, help="Only lines not older than this, e.g. 5m.")
     @click.option("--since-time", help="Only lines since this time, RFC 3339.")
     @click.option("--timestamps", is_flag=True, help="Begin each line with its time.")
     @click.option("--previous", is_flag=True, help="Of the run before the last restart.")
     @click.option("--limit-bytes", type=click.IntRange(1), help="At most so many bytes.")
-    @click.option("--wait-timeout", type=SECONDS, help="Wait this long for it to start.")
-    @click.option("-c", "--container", hidden=True, help="Pods have one container.")
     @click.pass_context
     def run(ctx: click.Context, /, name: str, project: str | None, **chosen: Any) -> None:
         """Print what a workload wrote to standard output and standard error."""
@@ -56,6 +68,7 @@ def print_log(app: App, item: Workload, chosen: dict[str, Any]) -> None:
     """Print the log of one pod as the bytes that they are."""
     options: dict[str, Any] = {
         "pod": chosen.get("pod"),
+        "container": chosen.get("container"),
         "follow": chosen.get("follow"),
         "tail": None if chosen.get("tail", -1) < 0 else chosen["tail"],
         "since": chosen.get("since"),
@@ -71,8 +84,12 @@ def print_log(app: App, item: Workload, chosen: dict[str, Any]) -> None:
 
 
 def started(app: App, item: Workload, timeout: int | None) -> Workload:
-    """Return the workload when it has pods, waiting for that if asked."""
-    return item if timeout is None else app.client.wait(item, until=HAS_PODS, timeout=timeout)
+    """Return the workload when it runs or will not, waiting for that if asked.
+
+    Raises:
+        TimeoutError: it still waits after so many seconds.
+    """
+    return item if timeout is None else app.client.wait(item, until=STARTED, timeout=timeout)
 
 
 def exec_command(noun: Noun) -> click.Command:
@@ -84,9 +101,7 @@ def exec_command(noun: Noun) -> click.Command:
     @project_option
     @click.option("-i", "--stdin", is_flag=True, help="Hand standard input on.")
     @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
-    @click.option("--pod", help="The pod, by name; the first one when left out.")
-    @click.option("--wait-timeout", "--pod-running-timeout", type=SECONDS, help="Wait this long for it to start.")
-    @click.option("-c", "--container", hidden=True, help="Pods have one container.")
+    @container_options
     @click.pass_context
     def run(ctx: click.Context, /, name: str, words: tuple[str, ...], project: str | None, **chosen: Any) -> None:
         """Run a command beside the process of a workload, in its environment and directory."""
@@ -95,7 +110,8 @@ def exec_command(noun: Noun) -> click.Command:
         if not argv:
             raise InvalidRequest.of(FieldError("COMMAND", "give the command after --, e.g. -- nvidia-smi"))
         found = started(app, find_one(app, noun, name, project), chosen["wait_timeout"])
-        ctx.exit(execute(app, found, argv, pod=chosen["pod"], stdin=chosen["stdin"], tty=chosen["tty"]))
+        place = {"pod": chosen["pod"], "container": chosen["container"]}
+        ctx.exit(execute(app, found, argv, place, stdin=chosen["stdin"], tty=chosen["tty"]))
 
     return run
 
@@ -106,16 +122,14 @@ def bash_command(noun: Noun) -> click.Command:
     @click.command("bash", short_help="Open a shell in it.")
     @name_argument
     @project_option
-    @click.option("--pod", help="The pod, by name; the first one when left out.")
-    @click.option("--wait-timeout", "--pod-running-timeout", type=SECONDS, help="Wait this long for it to start.")
-    @click.option("-c", "--container", hidden=True, help="Pods have one container.")
+    @container_options
     @click.pass_context
     def run(ctx: click.Context, /, name: str, project: str | None, **chosen: Any) -> None:
         """Open a shell beside the process of a workload: bash where there is one."""
         app = app_of(ctx)
         found = started(app, find_one(app, noun, name, project), chosen["wait_timeout"])
-        tty = sys.stdin.isatty()
-        ctx.exit(execute(app, found, SHELL, pod=chosen["pod"], stdin=True, tty=tty))
+        place = {"pod": chosen["pod"], "container": chosen["container"]}
+        ctx.exit(execute(app, found, SHELL, place, stdin=True, tty=sys.stdin.isatty()))
 
     return run
 
@@ -126,8 +140,7 @@ def attach_command(noun: Noun) -> click.Command:
     @click.command("attach", short_help="Follow its output.")
     @name_argument
     @project_option
-    @click.option("--pod", help="The pod, by name; the first one when left out.")
-    @click.option("--wait-timeout", "--pod-running-timeout", type=SECONDS, help="Wait this long for it to start.")
+    @container_options
     @click.option("--no-stdin", is_flag=True, hidden=True)
     @click.option("--no-tty", is_flag=True, hidden=True)
     @click.pass_context
@@ -135,7 +148,7 @@ def attach_command(noun: Noun) -> click.Command:
         """Follow what a workload writes from now on, until it ends or Ctrl-C; it goes on without us."""
         app = app_of(ctx)
         found = started(app, find_one(app, noun, name, project), chosen["wait_timeout"])
-        print_log(app, found, {"pod": chosen["pod"], "follow": True, "tail": 20})
+        print_log(app, found, {**chosen, "follow": True, "tail": 20})
 
     return run
 
@@ -148,8 +161,8 @@ def port_forward_command(noun: Noun) -> click.Command:
     @project_option
     @click.option("--port", "ports", multiple=True, required=True, help="LOCAL:REMOTE, or one number; may be repeated.")
     @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
-    @click.option("--pod", help="The pod, by name; the first one when left out.")
-    @click.option("--wait-timeout", "--pod-running-timeout", type=SECONDS, help="Wait this long for it to start.")
+    @pod_option
+    @wait_option
     @click.pass_context
     def run(
         ctx: click.Context, /, name: str, project: str | None, ports: Sequence[str], address: str, **chosen: Any
@@ -185,11 +198,11 @@ def running_pod(app: App, item: Workload, name: str | None) -> Pod:
     return found[0]
 
 
-def execute(app: App, item: Workload, argv: Sequence[str], *, pod: str | None, stdin: bool, tty: bool) -> int:
-    """Run a command beside a pod with our standard streams; return its exit code."""
+def execute(app: App, item: Workload, argv: Sequence[str], place: Mapping[str, Any], *, stdin: bool, tty: bool) -> int:
+    """Run a command in the container at a place with our standard streams; return its exit code."""
     interactive = tty and stdin and sys.stdin.isatty()
     terminal = _raw_terminal() if interactive else contextlib.nullcontext()
-    with app.client.exec(item, argv, pod=pod, stdin=stdin, tty=tty) as session, terminal:
+    with app.client.exec(item, argv, **place, stdin=stdin, tty=tty) as session, terminal:
         if interactive:
             _follow_size(session)
         if stdin:

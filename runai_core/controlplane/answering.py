@@ -13,7 +13,7 @@ from runai_core.controlplane.together import together
 from runai_core.model.decision import Verdict
 from runai_core.model.errors import RunaiError, Unavailable, Unsupported
 from runai_core.model.workload import Workload
-from runai_core.ports import Connect, Connection, ExecSession, LogOptions
+from runai_core.ports import Connect, Connection, ExecOptions, ExecSession, LogOptions
 from runai_core.service.reaching import Place, Ways
 from runai_core.service.submission import of_workload
 
@@ -73,9 +73,8 @@ class Answers:
 
     async def _exec(self, channel: Channel, given: Arguments) -> Mapping[str, Any]:
         uid = await self._applier.own_id(given["workload"])
-        context = await self._site.workloads.exec(
-            asked_by(given["actor"]), uid, given["pod"], given["argv"], tty=given["tty"], stdin=given["stdin"]
-        )
+        how: ExecOptions = {"tty": given["tty"], "stdin": given["stdin"], "container": given.get("container")}
+        context = await self._site.workloads.exec(asked_by(given["actor"]), uid, given["pod"], given["argv"], **how)
         async with context as session:
             await channel.write(b"", BEGUN)
             reading = asyncio.create_task(_pass_input(channel, session))

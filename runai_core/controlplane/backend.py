@@ -123,11 +123,12 @@ class LinkedRuntime:
 
     @asynccontextmanager
     async def exec(
-        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False, container: str | None = None
     ) -> AsyncIterator[ExecSession]:
         """Run a command in the environment of the pod; leaving the context ends it."""
         given = {"workload": pod.meta.owner, "pod": pod.name, "argv": list(argv), "tty": tty, "stdin": stdin}
-        channel = await self._door.links.open(cluster_of(pod), "exec", {**given, "actor": ""})
+        more = {"actor": "", "container": container}
+        channel = await self._door.links.open(cluster_of(pod), "exec", {**given, **more})
         try:
             await channel.read()  # it runs, or raises why not
             yield LinkedExec(channel)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from runai_core import ports, wire
 from runai_core.lifecycle.members import members_of, scaled
@@ -24,7 +24,19 @@ from runai_core.model.organization import TENANT, Action, Actor, Scope
 from runai_core.model.roles import resource_of
 from runai_core.model.workload import TYPE_DEFAULTS, HistoryRecord, Pod, Workload, WorkloadType
 from runai_core.policy.tree import get_at
-from runai_core.ports import Backend, Change, ExecSession, Filter, Frameworks, LogOptions, Op, Page, Query, RemovesPods
+from runai_core.ports import (
+    Backend,
+    Change,
+    ExecOptions,
+    ExecSession,
+    Filter,
+    Frameworks,
+    LogOptions,
+    Op,
+    Page,
+    Query,
+    RemovesPods,
+)
 from runai_core.service.access import AccessService
 from runai_core.service.asking import Asking, require_inference
 from runai_core.service.explaining import Explanation, Judge, explained
@@ -316,12 +328,12 @@ class WorkloadService:
         return self._runtime.logs(await self.pod(actor, uid, pod), options)
 
     async def exec(
-        self, actor: Actor, uid: str, pod: str | None, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, actor: Actor, uid: str, pod: str | None, argv: Sequence[str], **how: Unpack[ExecOptions]
     ) -> AbstractAsyncContextManager[ExecSession]:
-        """Return a context that runs a command beside a pod's process."""
+        """Return a context that runs a command beside a pod's process; `how` is as in `ports.Runtime.exec`."""
         workload = await self._owned(actor, Action.UPDATE, uid)
         found = await self.pod(actor, workload.meta.uid, pod)
-        return self._runtime.exec(found, argv, tty=tty, stdin=stdin)
+        return self._runtime.exec(found, argv, **how)
 
     async def version(self, actor: Actor) -> int:
         """Return the resource version from which a watch can start."""

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from runai_core.backends.containers import container_of
 from runai_core.backends.dialing import dial
 from runai_core.backends.kubernetes.api import Api, Object
 from runai_core.backends.kubernetes.forwarding import forward
@@ -54,8 +55,9 @@ class KubernetesRuntime:
             await asyncio.sleep(START_SECONDS)
         namespace, item = self._found(pod)
         path = PODS.path(namespace, pod.name, "log")
+        query = _query(options, _container(item, options.container))
         try:
-            async for piece in self._api.stream(path, **_query(options, _container(item))):
+            async for piece in self._api.stream(path, **query):
                 yield piece
         except InvalidRequest as error:
             if options.previous:  # there was no run before this one
@@ -65,12 +67,12 @@ class KubernetesRuntime:
             raise NotFound(f"the log of pod {pod.name} is gone with it: {error.message}") from None
 
     def exec(
-        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False, container: str | None = None
     ) -> AbstractAsyncContextManager[ExecSession]:
         """Run a command in the pod's container; leaving the context ends the connection.
 
         Raises:
-            Conflict: the pod does not run. InvalidRequest: no command.
+            Conflict: the pod does not run. InvalidRequest: no command, or no such container.
         """
         if not argv or not argv[0]:
             raise InvalidRequest("a command is needed, for example: -- ls -l")
@@ -78,15 +80,15 @@ class KubernetesRuntime:
         phase = (item.get("status") or {}).get("phase")
         if phase != "Running":
             raise Conflict(f"pod {pod.name} is {phase or pod.status.state}: commands can be run while it is Running")
-        return self._session(pod, argv, tty=tty, stdin=stdin)
+        query = [("container", _container(item, container)), ("stdout", "true"), ("stderr", str(not tty).lower())]
+        query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower()), *(("command", word) for word in argv)]
+        return self._session(pod, argv[0], query)
 
     @asynccontextmanager
-    async def _session(self, pod: Pod, argv: Sequence[str], *, tty: bool, stdin: bool) -> AsyncIterator[ExecSession]:
-        namespace, item = self._found(pod)
-        query = [("container", _container(item)), ("stdout", "true"), ("stderr", str(not tty).lower())]
-        query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower()), *(("command", word) for word in argv)]
+    async def _session(self, pod: Pod, program: str, query: list[tuple[str, str]]) -> AsyncIterator[ExecSession]:
+        namespace, _ = self._found(pod)
         async with self._api.websocket(PODS.path(namespace, pod.name, "exec"), query) as connection:
-            session = _Session(connection, argv[0])
+            session = _Session(connection, program)
             try:
                 yield session
             finally:
@@ -114,8 +116,10 @@ class KubernetesRuntime:
         return any("waiting" not in (each.get("state") or {}) or each.get("lastState") for each in statuses)
 
 
-def _container(item: Object) -> str:
-    return str(item["spec"]["containers"][0]["name"])
+def _container(item: Object, asked: str | None) -> str:
+    """Return the container that is meant; one that prepares the pod can be named too."""
+    containers = (*item["spec"]["containers"], *(item["spec"].get("initContainers") or ()))
+    return container_of([str(each["name"]) for each in containers], asked)
 
 
 def _query(options: LogOptions, container: str) -> dict[str, str]:

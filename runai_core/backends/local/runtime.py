@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from runai_core.backends.containers import container_of
 from runai_core.backends.dialing import dial
 from runai_core.backends.local.cluster import LocalCluster
 from runai_core.backends.local.environment import environment_of
@@ -21,7 +22,7 @@ from runai_core.backends.local.logs import read_log
 from runai_core.model.errors import Conflict, InvalidRequest, NotFound
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Pod
-from runai_core.ports import Clock, Connect, ExecSession, LogOptions
+from runai_core.ports import MAIN_CONTAINER, Clock, Connect, ExecSession, LogOptions
 
 PIECE = 65536
 WAITING = 64
@@ -44,7 +45,12 @@ class LocalRuntime:
         self._clock = clock
 
     def logs(self, pod: Pod, options: LogOptions) -> AsyncIterator[bytes]:
-        """Yield the log in pieces; with `follow`, until the process has ended."""
+        """Yield the log in pieces; with `follow`, until the process has ended.
+
+        Raises:
+            InvalidRequest: the pod has no such container.
+        """
+        container_of((MAIN_CONTAINER,), options.container)
         pod = self._cluster.pod(pod.meta.uid) or pod
         run = pod.status.restarts
         if pod.status.reason == "CrashLoopBackOff":
@@ -57,15 +63,16 @@ class LocalRuntime:
         return read_log(path, options, has_ended=self._end_of(pod, run), clock=self._clock)
 
     def exec(
-        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False, container: str | None = None
     ) -> contextlib.AbstractAsyncContextManager[ExecSession]:
         """Run a command in the environment of the pod; leaving the context ends it.
 
         Raises:
-            Conflict: the pod does not run. InvalidRequest: no command. NotFound: no such program.
+            Conflict: the pod does not run. InvalidRequest: no command, or no such container. NotFound: no such program.
         """
         if not argv or not argv[0]:
             raise InvalidRequest("a command is needed, for example: -- ls -l")
+        container_of((MAIN_CONTAINER,), container)
         pod = self._cluster.pod(pod.meta.uid) or pod
         if pod.status.state is not PodState.RUNNING:
             raise Conflict(f"pod {pod.name} is {pod.status.state}: commands can be run while it is Running")

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from runai_core.bootstrap import Orchestrator
 from runai_core.model.organization import Actor
 from runai_core.model.workload import Phase, Pod, Workload
-from runai_core.ports import LogOptions, Query
+from runai_core.ports import MAIN_CONTAINER, LogOptions, Query
 from runai_core.service.asking import INFERENCE
 from runai_core.service.explaining import Explanation
 from runai_core.web.context import Door
@@ -88,13 +88,9 @@ async def download_log(
     found = await door.workloads.pod(actor, uid, pod or None)
     only_while(request, lambda reader: door.workloads.get(reader, uid))
     stream = await begun(await door.workloads.logs(actor, uid, found.name, LogOptions(previous=previous)), None)
-    name = log_name(workload.name, found.name, CONTAINER, door.backend.clock.now())
+    name = log_name(workload.name, found.name, MAIN_CONTAINER, door.backend.clock.now())
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(_bytes(pieces(stream)), media_type="text/plain; charset=utf-8", headers=headers)
-
-
-CONTAINER = "main"
-"""Every pod that we make has one container; this is how the API calls it."""
 
 
 def log_name(workload: str, pod: str, container: str, now: float) -> str:
@@ -192,7 +188,7 @@ async def _logs(look: Look) -> dict[str, Any]:
     pods = await _pods_of(look)
     wanted = look.request.query_params.get("pod", "")
     chosen = next((pod for pod in pods if pod.name == wanted), pods[0] if pods else None)
-    return {"pods": pods, "pod": chosen, "container": CONTAINER}
+    return {"pods": pods, "pod": chosen, "container": MAIN_CONTAINER}
 
 
 async def _connect(look: Look) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from runai_core.model.errors import FieldError, InvalidRequest, RunaiError
 from runai_core.model.meta import to_camel
 from runai_core.model.organization import Action, Actor
 from runai_core.model.workload import Workload
-from runai_core.ports import Change, ExecSession, LogOptions
+from runai_core.ports import Change, ExecOptions, ExecSession, LogOptions
 from runai_core.web.context import Door, Who, directory
 from runai_core.web.errors import answer, body_of
 from runai_core.web.lasting import only_while
@@ -54,6 +54,9 @@ class LogQuery(BaseModel):
     timestamps: Annotated[bool, Field(description="Begin each line with its time.")] = False
     previous: Annotated[bool, Field(description="Of the run before the last restart.")] = False
     limit_bytes: Annotated[int | None, Field(ge=1, description="Most bytes.")] = None
+    container: Annotated[
+        str | None, Field(description="Name of the container; the main one when left out.", max_length=253)
+    ] = None
 
 
 @router.get("/{workload_id}/logs", summary="Read or follow the log of a pod", response_class=StreamingResponse)
@@ -88,12 +91,12 @@ async def watch(
 
 @router.websocket("/{workload_id}/exec")
 async def execute(socket: WebSocket, workload_id: str) -> None:
-    """Run a command beside a pod's process; the query is `command` (repeated), `pod`, `tty`, `stdin`."""
+    """Run a command beside a pod's process; the query is `command` (repeated), `pod`, `container`, `tty`, `stdin`."""
     door: Orchestrator = socket.app.state.orchestrator
     try:
-        argv, pod, flags = _command(socket)
+        argv, pod, how = _command(socket)
         only_while(socket, lambda user: door.workloads.get(user, workload_id, Action.UPDATE))
-        context = await door.workloads.exec(socket.state.actor, workload_id, pod, argv, **flags)
+        context = await door.workloads.exec(socket.state.actor, workload_id, pod, argv, **how)
         async with context as session:
             await socket.accept()
             await _converse(socket, session)
@@ -121,6 +124,7 @@ def log_options(given: LogQuery, now: float) -> LogOptions:
         timestamps=given.timestamps,
         previous=given.previous,
         limit_bytes=given.limit_bytes,
+        container=given.container,
     )
 
 
@@ -187,13 +191,13 @@ def _now(names: Directory, door: Orchestrator) -> Directory:
     return replace(names, now=door.backend.clock.now())
 
 
-def _command(socket: WebSocket) -> tuple[list[str], str | None, dict[str, bool]]:
+def _command(socket: WebSocket) -> tuple[list[str], str | None, ExecOptions]:
     query = socket.query_params
     argv = query.getlist("command")
     if not argv or not argv[0]:
         raise InvalidRequest.of(FieldError("command", "is required: one query parameter for each word"))
-    flags = {name: query.get(name, "").lower() == "true" for name in ("tty", "stdin")}
-    return argv, query.get("pod"), flags
+    tty, stdin = (query.get(name, "").lower() == "true" for name in ("tty", "stdin"))
+    return argv, query.get("pod"), {"tty": tty, "stdin": stdin, "container": query.get("container")}
 
 
 async def _converse(socket: WebSocket, session: ExecSession) -> None:

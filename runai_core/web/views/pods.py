@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from runai_core.model.clusters import CLUSTER
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Pod, Workload
+from runai_core.ports import MAIN_CONTAINER
 from runai_core.web.answers.workloads import Container, PodItem
 from runai_core.web.views import resources
 from runai_core.web.views.units import TENANT_ID, Directory, iso, iso_or_none
@@ -38,7 +39,7 @@ def pod_item(pod: Pod, workload: Workload | None, directory: Directory) -> PodIt
         updated_at=iso(meta.updated_at or meta.created_at),
         completed_at=iso_or_none(status.finished_at),
         deleted_at=iso_or_none(meta.deleted_at),
-        containers=(Container(name="main", image=pod.spec.image, started_at=iso_or_none(status.started_at)),),
+        containers=(Container(name=MAIN_CONTAINER, image=pod.spec.image, started_at=iso_or_none(status.started_at)),),
         current_node_pool=pod.node_pool,
         requested_node_pools=pools,
         requested_resources=resources.requested_of_pod(pod),

@@ -435,16 +435,54 @@ def test_a_log_asks_for_the_part_that_is_wanted(runai: Any, api: Any, a_workload
     api.workloads(a_workload())
     api.answers["GET", f"/api/v1/workloads/{UID}/logs"] = b"one\ntwo\n"
 
-    result = runai("training", "logs", "mnist", "-f", "-t", "5", "--since", "1m", "--timestamps", "--pod", "mnist-1-0")
+    result = runai(
+        "training",
+        "logs",
+        "mnist",
+        "-f",
+        "-t",
+        "5",
+        "--since",
+        "1m",
+        "--timestamps",
+        "--pod",
+        "mnist-1-0",
+        "-c",
+        "main",
+    )
 
     assert result.out == "one\ntwo\n"
     assert dict(api.requests[-1].url.params) == {
         "pod": "mnist-1-0",
+        "container": "main",
         "follow": "true",
         "tail": "5",
         "since": "60",
         "timestamps": "true",
     }
+
+
+@pytest.mark.parametrize("option", ["--wait-timeout", "--pod-running-timeout"])
+def test_a_command_waits_until_the_pod_runs(
+    runai: Any, api: Any, a_workload: Any, requests_of: Callable[[], Sequence[str]], option: str
+) -> None:
+    phases = ["Initializing", "Running"]
+    api.workloads(a_workload(phase="Pending"))
+    api.answers["GET", f"/api/v1/workloads/{UID}"] = lambda _request: a_workload(phase=phases.pop(0))
+    api.answers["GET", f"/api/v1/workloads/{UID}/logs"] = b"begun\n"
+
+    assert runai("attach", "mnist", option, "10m").out == "begun\n"
+    assert not phases
+    assert requests_of()[-1] == f"GET /api/v1/workloads/{UID}/logs"
+
+
+def test_a_pod_that_does_not_run_in_time_is_told(runai: Any, api: Any, a_workload: Any) -> None:
+    api.workloads(a_workload(phase="Pending"))
+
+    result = runai("exec", "mnist", "--pod-running-timeout", "0", "--", "true")
+
+    assert (result.code, result.out) == (7, "")
+    assert result.err == "Error: mnist is Pending after 0 s: `runai why mnist` says more\n"
 
 
 def test_a_manifest_of_ours_is_submitted_with_the_flags_over_it(

@@ -169,9 +169,9 @@ class FakeRuntime:
         return connect if port == ECHO_PORT else None
 
     def exec(
-        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False
+        self, pod: Pod, argv: Sequence[str], *, tty: bool = False, stdin: bool = False, container: str | None = None
     ) -> AbstractAsyncContextManager[ExecSession]:
-        self.asked.append((pod.name, tuple(argv), tty, stdin))
+        self.asked.append((pod.name, tuple(argv), tty, stdin, container))
         return self._session()
 
     @asynccontextmanager

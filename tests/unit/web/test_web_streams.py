@@ -28,12 +28,14 @@ async def test_a_log_is_plain_text(api: Any) -> None:
     created = await api.submit("a")
     await api.run(created["id"])
 
-    response = await api.client.get(f"/api/v1/workloads/{created['id']}/logs", params={"tail": 5, "since": 60})
+    response = await api.client.get(
+        f"/api/v1/workloads/{created['id']}/logs", params={"tail": 5, "since": 60, "container": "main"}
+    )
 
     assert response.text == "one\ntwo\n"
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     pod, options = api.runtime.asked[0]
-    assert (pod, options.tail, options.since, options.follow) == ("a-1-0", 5, api.clock.time - 60, False)
+    assert (pod, options.tail, options.since, options.container) == ("a-1-0", 5, api.clock.time - 60, "main")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,12 @@ async def test_a_command_talks_both_ways_and_ends_with_its_code(api: Any) -> Non
     created = await api.submit("a")
     await api.run(created["id"])
 
-    frames = await talk(api, created["id"], "command=cat&command=-&stdin=true", [b"\x00hello", b"\x00"])
+    frames = await talk(api, created["id"], "command=cat&command=-&stdin=true&container=main", [b"\x00hello", b"\x00"])
 
     assert frames[0] == b"\x02hello"
     assert frames[1] == b"\x01HELLO"
     assert (frames[2][0], json.loads(frames[2][1:])) == (3, {"exitCode": 7})
-    assert api.runtime.asked[-1] == ("a-1-0", ("cat", "-"), False, True)
+    assert api.runtime.asked[-1] == ("a-1-0", ("cat", "-"), False, True, "main")
 
 
 @pytest.mark.parametrize(
