@@ -1,7 +1,7 @@
 """Verbs that read and change workloads, made for each noun."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,12 +11,13 @@ from runai_core.cli.context import App, app_of, project_option
 from runai_core.cli.explain import print_explanation
 from runai_core.cli.output import Column, Form, json_option, list_options, print_data, print_list
 from runai_core.cli.submit import Noun, name_argument, names_argument
+from runai_core.client.requests import PAGE
 from runai_core.client.results import Workload
 from runai_core.model.errors import FieldError, InvalidRequest, NotFound, RunaiError
 from runai_core.model.workload import Phase, WorkloadType
 
-EVERYTHING = 10_000
-"""Workloads that a list without --max-items shows at most."""
+LARGEST_PAGE = 500
+"""Workloads that the API gives at once at most."""
 
 
 EVERY_ONE: Mapping[str, Any] = {
@@ -30,6 +31,9 @@ EVERY_ONE: Mapping[str, Any] = {
     "deleted": False,
     "filters": (),
     "max_items": None,
+    "page_size": PAGE,
+    "next_token": 0,
+    "no_pagination": False,
 }
 """What a list asks for when nothing is chosen."""
 
@@ -48,9 +52,7 @@ def list_command(noun: Noun) -> click.Command:
     @click.option("--filter", "filters", multiple=True, help="A filter of the API, e.g. priority>=80.")
     @click.option("--deleted", is_flag=True, help="Deleted ones that are still kept for the record.")
     @click.option("--watch", "-w", "watching", is_flag=True, help="Keep the list up to date until Ctrl-C.")
-    @click.option("--max-items", type=click.IntRange(1), help="At most so many, newest first.")
-    @click.option("--page-size", type=click.IntRange(1, 500), hidden=True)
-    @click.option("--no-pagination", is_flag=True, hidden=True)
+    @_page_options
     @list_options
     @click.pass_context
     def run(ctx: click.Context, /, form: Form, watching: bool, **chosen: Any) -> None:
@@ -58,7 +60,7 @@ def list_command(noun: Noun) -> click.Command:
         app = app_of(ctx)
 
         def look() -> Sequence[Workload]:
-            return find_all(app, noun, chosen)
+            return find_some(app, noun, chosen)[0]
 
         if watching and not (form.as_json or form.as_yaml):
             # Imported here: few lists are watched.
@@ -66,16 +68,44 @@ def list_command(noun: Noun) -> click.Command:
 
             watch_table(app.client, look, columns.WORKLOADS, form)
             return
-        found, project = look(), "" if chosen["everywhere"] else app.project_or(chosen["project"])
+        found, token = find_some(app, noun, chosen)
+        project = "" if chosen["everywhere"] else app.project_or(chosen["project"])
         app.check_project(found, project)
         where = f"project {project}" if project else "any project"
         print_list(found, columns.WORKLOADS, form, empty=f"No {noun.title}s in {where}.")
+        if token:
+            click.echo(f"There are more: --next-token {token} goes on.", err=True)
 
     return run
 
 
-def find_all(app: App, noun: Noun, chosen: dict[str, Any]) -> Sequence[Workload]:
-    """Return the workloads that a list asks for, newest first.
+def _page_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which part of a list is meant."""
+    for option in (
+        click.option("--no-pagination", is_flag=True, help="Everything, in as few requests as there can be."),
+        click.option("--page-size", type=click.IntRange(1, LARGEST_PAGE), default=PAGE, help="In each request."),
+        click.option("--next-token", type=click.IntRange(0), default=0, help="Where the list before this one ended."),
+        click.option("--max-items", type=click.IntRange(1), help="At most so many, newest first."),
+    ):
+        command = option(command)
+    return command
+
+
+def find_some(app: App, noun: Noun, chosen: Mapping[str, Any]) -> tuple[Sequence[Workload], int | None]:
+    """Return the part of a list that is asked for, newest first, and where the next one begins, if there are more.
+
+    Raises:
+        InvalidRequest: a phase or type is unknown; or a part and everything are asked for.
+    """
+    start, most = chosen["next_token"], chosen["max_items"]
+    if chosen["no_pagination"] and (most or start):
+        raise InvalidRequest.of(FieldError("--no-pagination", "goes without --max-items and --next-token"))
+    found = find_all(app, noun, chosen, None if most is None else start + most + 1)[start:]
+    return found[:most], start + most if most is not None and len(found) > most else None
+
+
+def find_all(app: App, noun: Noun, chosen: Mapping[str, Any], limit: int | None = None) -> Sequence[Workload]:
+    """Return the workloads that a list asks for, newest first: all, or the first `limit`.
 
     Raises:
         InvalidRequest: a phase or type is unknown.
@@ -89,13 +119,15 @@ def find_all(app: App, noun: Noun, chosen: dict[str, Any]) -> Sequence[Workload]
     filters += [f"distributedFramework=={framework}"] if framework else []
     filters += [f"nodePool=={chosen['node_pool']}"] if chosen["node_pool"] else []
     filters += [f"phase=={statuses[0]}"] if len(statuses) == 1 else []
-    limit = chosen["max_items"] or EVERYTHING
+    size = LARGEST_PAGE if chosen["no_pagination"] else chosen["page_size"]
+    # What is sifted here, after the answer, cannot be counted before.
+    asked = limit if len(statuses) < 2 else None
     found: list[Workload] = []
     # The API joins conditions by "and" alone: each type is a request of its own.
     for kind in wanted or [""]:
         conditions = (*filters, *((f"type=={kind}",) if kind else ()))
-        options = {"search": chosen["search"], "deleted": chosen["deleted"], "limit": limit, "filters": conditions}
-        found += app.client.list(project=project, **options)
+        options = {"search": chosen["search"], "deleted": chosen["deleted"], "filters": conditions}
+        found += app.client.list(project=project, limit=asked, page_size=size, **options)
     if len(wanted) > 1:
         found.sort(key=lambda item: (item.created_at is not None, item.created_at), reverse=True)
     return [item for item in found if not statuses or item.phase in statuses][:limit]

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -181,7 +182,7 @@ class AsyncClient:
         filters = (*listing.pop("filters", ()), *((f"projectName=={project}",) if project else ()))
         options: dict[str, Any] = {"sort_by": "createdAt", "descending": True, **listing}
         chosen = Listing(filters=filters, **options)
-        return await all_pages(self.transport, lambda offset, size: requests.workload_page(chosen, offset, size), limit)
+        return await all_pages(self.transport, partial(requests.workload_page, chosen), limit, chosen.page_size)
 
     async def pods(self, workload: str | Workload, *, project: str = "") -> tuple[Pod, ...]:
         """Return the pods of a workload."""

@@ -81,6 +81,7 @@ class Listing:
     descending: bool = False
     deleted: bool = False
     query: tuple[tuple[str, str], ...] = field(default=())
+    page_size: int = PAGE  # at most, in each request
 
     def page(self, offset: int, limit: int) -> tuple[tuple[str, str], ...]:
         """Return the query of one page."""

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -183,7 +184,7 @@ class Client:
         filters = (*listing.pop("filters", ()), *((f"projectName=={project}",) if project else ()))
         options: dict[str, Any] = {"sort_by": "createdAt", "descending": True, **listing}
         chosen = Listing(filters=filters, **options)
-        return all_pages(self.transport, lambda offset, size: requests.workload_page(chosen, offset, size), limit)
+        return all_pages(self.transport, partial(requests.workload_page, chosen), limit, chosen.page_size)
 
     def pods(self, workload: str | Workload, *, project: str = "") -> tuple[Pod, ...]:
         """Return the pods of a workload."""

@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 def all_pages(
-    transport: Transport, page: Callable[[int, int], Call[tuple[T, ...]]], limit: int | None
+    transport: Transport, page: Callable[[int, int], Call[tuple[T, ...]]], limit: int | None, most: int = PAGE
 ) -> tuple[T, ...]:
-    """Return all objects of a list, or the first `limit` of them."""
+    """Return all objects of a list, or the first `limit` of them, asking for at most `most` at once."""
     found: list[T] = []
     while limit is None or len(found) < limit:
-        size = PAGE if limit is None else min(PAGE, limit - len(found))
+        size = most if limit is None else min(most, limit - len(found))
         items = transport.call(page(len(found), size))
         found += items
         if len(items) < size:
