@@ -12,6 +12,7 @@ to be scrolled sideways.
 import argparse
 import asyncio
 import contextlib
+import io
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 
 import uvicorn
+from PIL import Image
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
 
 from runai_core.cli.serve import Server
@@ -28,6 +30,11 @@ from tools.scene import ADMIN, Scene, a_scene
 PICTURES = Path(__file__).parent.parent / "docs" / "screenshots"
 
 PHONE = ViewportSize(width=390, height=844)
+
+COLOURS = 128
+
+PATIENCE = 120_000
+"""Milliseconds that a page has: pictures are also taken beside other work."""
 
 MOST = 2
 """Heights of a window that a picture has at most."""
@@ -162,12 +169,14 @@ SHOTS: Mapping[str, tuple[str, Deed]] = {
     "service-accounts": ("/service-accounts", nothing),
     "access-keys": ("/access-keys", nothing),
     "roles": ("/roles", nothing),
+    "role-new": ("/roles/new", nothing),
     "audit": ("/audit", nothing),
     "assets": ("/assets", nothing),
     "asset-new": ("/assets/new/environment", nothing),
     "asset-new-nfs": ("/assets/new/nfs", nothing),
     "templates": ("/templates", nothing),
     "template-new": ("/templates/new", nothing),
+    "topologies": ("/topologies", nothing),
     "clusters": ("/clusters", nothing),
     "cluster": ("/clusters/default", nothing),
     "reports": ("/reports", nothing),
@@ -254,7 +263,7 @@ async def take_first_steps(browser: Browser, scene: Scene, base: str, folder: Pa
     for name, deed in FIRST_STEPS:
         await deed(page)
         await page.wait_for_timeout(200)
-        await page.screenshot(path=folder / f"{name}.png")
+        await keep(page, folder / f"{name}.png")
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await page.get_by_role("heading", name="Run your first workload").wait_for()
     await context.close()
@@ -286,14 +295,21 @@ async def photograph(page: Page, size: ViewportSize, path: Path) -> None:
     height = min(await page.evaluate("document.documentElement.scrollHeight"), MOST * size["height"])
     await page.set_viewport_size(ViewportSize(width=size["width"], height=max(height, size["height"])))
     await page.wait_for_timeout(150)
-    await page.screenshot(path=path)
+    await keep(page, path)
     await page.set_viewport_size(size)
+
+
+async def keep(page: Page, path: Path) -> None:
+    """Keep what the window shows, in as few colours as it has: a third of the size."""
+    picture = Image.open(io.BytesIO(await page.screenshot()))
+    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 async def signed_in(context: BrowserContext, scene: Scene, base: str) -> Page:
     """Return a page of the administrator."""
     actor = await scene.door.access.actor("user", ADMIN)
     page = await context.new_page()
+    page.set_default_timeout(PATIENCE)
     await page.goto(f"{base}/login?ticket={await scene.door.sessions.issue_ticket(actor)}")
     await page.wait_for_url("**/workloads*")
     return page
