@@ -74,7 +74,7 @@
       legend: { show: false },
       cursor: { y: false },
       scales: { x: { min: start / 1000, max: end / 1000 }, y: { range: (_plot, low, high) => [Math.min(0, low), high > (LEAST_TOP[unit] ?? 0) ? high * 1.1 : LEAST_TOP[unit] ?? 1] } },
-      axes: [{ ...axis, values: ticks, space: 64 }, { ...axis, size: 70, values: (_plot, splits) => splits.map((each) => `${each} ${unit}`.replace(" %", "%")) }],
+      axes: [{ ...axis, values: ticks, space: 64 }, { ...axis, size: (_plot, labels) => Math.max(50, ...(labels ?? []).map((each) => 7.5 * each.length + 20)), values: (_plot, splits) => splits.map((each) => `${each} ${unit}`.replace(" %", "%")) }],
       series: [{}, { label: unit, stroke, width: 2, fill: "transparent", points: { show: numbers.length < 40 } }],
       hooks: { setCursor: [told] },
     };

@@ -1,7 +1,9 @@
 """Roles and permissions as the API shows them."""
 
+import re
+
 from runai_core.model.organization import Action
-from runai_core.model.roles import GROUPS, PERMISSION_SETS, TYPES, PermissionSet, Rights, Role, role_named
+from runai_core.model.roles import ENTITIES, GROUPS, PERMISSION_SETS, TYPES, PermissionSet, Rights, Role, role_named
 from runai_core.web.answers import roles as answers
 from runai_core.web.views.units import iso
 
@@ -11,9 +13,21 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 EVERYTHING: Rights = dict.fromkeys(TYPES, frozenset(Action))
 
 
+ABBREVIATIONS = {"Cm": "ConfigMap", "Nfs": "NFS", "Pvc": "PVC"}
+
+TITLES = {types[0]: entity for entity, (types, _) in ENTITIES.items() if len(types) == 1} | {
+    "cluster": "Clusters, names and states only",
+    "events-history": "Audit log",
+    "nodepools": "Node pools",
+    "workloads": "Workloads",
+}
+"""Resource type -> what the documents call it, where a line of theirs is about it alone, or what pages call it."""
+
+
 def type_name(kind: str) -> str:
     """Return a resource type as people read it."""
-    return kind.replace("-", " ").replace("_", " ").capitalize()
+    first, *others = re.split("[-_]", kind.capitalize())
+    return TITLES.get(kind) or " ".join([ABBREVIATIONS.get(first, first), *others])
 
 
 def permission_items(rights: Rights = EVERYTHING) -> tuple[answers.PermissionItem, ...]:
