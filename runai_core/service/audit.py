@@ -20,7 +20,7 @@ from runai_core.model.audit import AuditAction, AuditEntry, AuditResult, Changed
 from runai_core.model.errors import NotFound, RunaiError
 from runai_core.model.identity import Attempts, Session, Ticket
 from runai_core.model.meta import Meta
-from runai_core.model.organization import Action, Actor
+from runai_core.model.organization import AccessRule, Action, Actor
 from runai_core.model.revisions import Revision
 from runai_core.model.workload import HistoryRecord
 from runai_core.ports import Backend, Filter, Op, Page, Query
@@ -192,12 +192,19 @@ def _changed(item: Written) -> Changed:
         before, after = difference(before, after)
     return Changed(
         kind=type(item.item).__name__,
-        name=meta.labels.get("name", meta.name),
+        name=_name(item.item),
         uid=meta.uid,
         project=meta.project,
         before="" if before is None else _text(shown(before)),
         after="" if after is None else _text(shown(after)),
     )
+
+
+def _name(item: Any) -> str:
+    """Return what people call the object: an access rule has no name but what it gives to whom."""
+    if isinstance(item, AccessRule):
+        return f"{item.subject}: {item.role}"
+    return str(item.meta.labels.get("name", item.meta.name))
 
 
 def _plain(item: Any) -> dict[str, Any]:
