@@ -93,6 +93,7 @@ COMMANDS: Mapping[str, Entry] = {
     "whoami": Entry(f"{_SELF}:whoami", "Who you are, and where.", SELF),
     "config": Entry(f"{_SELF}:config", "Settings of this command.", SELF),
     "auth": Entry(f"{_SELF}:auth", "Tokens.", SELF),
+    "diagnostics": Entry("runai_core.cli.diagnostics:diagnostics", "Logs and settings in one file, to get help.", SELF),
     "version": Entry(f"{_SELF}:version", "The version of this command, and of the orchestrator.", SELF),
     "completion": Entry(f"{_SELF}:completion", "Shell completion: bash, zsh or fish.", SELF),
     "submit": Entry(f"{_V1}:submit", "Submit a training, or with --interactive a workspace.", V1),
