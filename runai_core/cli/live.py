@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runai_core.cli.output import STYLES, Column, Form, choose, plain_table, rows_of
+from runai_core.cli.output import Column, Form, choose, drawn, rows_of
 from runai_core.client.sync.client import Client
 from runai_core.model.errors import RunaiError
 
@@ -28,13 +28,10 @@ def watch_table(client: Client, look: Callable[[], Sequence[Any]], columns: Sequ
 
 def _live(client: Client, look: Callable[[], Sequence[Any]], columns: Sequence[Column], form: Form) -> None:
     from rich.live import Live
-    from rich.text import Text
 
     def table() -> Any:
-        made = plain_table([column.title for column in columns], headers=form.headers, columns=columns)
-        for row in rows_of(look(), columns):
-            made.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-        return made
+        titles = [column.title for column in columns]
+        return drawn(titles, rows_of(look(), columns), headers=form.headers, columns=columns)
 
     with Live(table(), auto_refresh=False) as live:
         for _ in _changes(client):

@@ -20,6 +20,7 @@ class Column:
     cell: Callable[[Any], object]
     shown: bool = True
     right: bool = False
+    narrow: str = ""  # its title on a terminal, on two lines, where it is wider than its cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,8 @@ def print_table(
         return
     # Imported here: rich takes longer to load than all else, and only a terminal needs it.
     from rich.console import Console
-    from rich.text import Text
 
-    table = plain_table(titles, headers=headers, columns=columns)
-    for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False).print(drawn(titles, rows, headers=headers, columns=columns))
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[str], titles: Sequence[str]) -> list[str]:
@@ -135,14 +132,23 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[str], titles: Seque
     ]
 
 
-def plain_table(titles: Sequence[str], *, headers: bool = True, columns: Sequence[Column] = ()) -> Any:
-    """Return an empty table in our one style: no frame, two blanks between columns."""
+def drawn(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], *, headers: bool = True, columns: Sequence[Column] = ()
+) -> Any:
+    """Return a table for a terminal in our one style: no frame, two blanks between columns, the widest cut first."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=headers, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     right = {column.title for column in columns if column.right}
+    narrow = {column.title: column.narrow for column in columns if column.narrow}
     for title in titles:
-        table.add_column(title, overflow="ellipsis", no_wrap=True, justify="right" if title in right else "left")
+        # What may wrap is made narrower first, and no cell does: it is cut.
+        header = Text(narrow.get(title, title), no_wrap=True, overflow="ellipsis")
+        justify: Any = "right" if title in right else "left"
+        table.add_column(header, no_wrap=title in narrow, justify=justify, vertical="bottom")
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in row))
     return table
 
 
