@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from runai_core import __version__
 from runai_core.cli.context import App, app_of
 from runai_core.cli.output import json_option, print_data, text
 from runai_core.client.environment import config_file, data_dir, find_connection, read_config
-from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, Unauthenticated, Unavailable
+from runai_core.model.errors import FieldError, InvalidRequest, RunaiError, Unauthenticated, Unavailable, Unsupported
 
 SECRETS = frozenset({"token", "client_secret"})
 
@@ -151,9 +153,12 @@ auth = click.Group("auth", help="Tokens.")
 
 
 @auth.command("get-token")
+@click.option("-o", "--output", type=click.Choice(["plaintext", "kubeconfig"]), default="plaintext", help="Form.")
 @click.pass_context
-def get_token(ctx: click.Context) -> None:
-    """Print a token that the orchestrator takes now."""
+def get_token(ctx: click.Context, /, output: str) -> None:
+    """Print a token that the orchestrator takes now; it opens no Kubernetes API, so there is no kubeconfig of it."""
+    if output == "kubeconfig":
+        raise Unsupported("the token is the orchestrator's, and no cluster takes it: kubectl needs one of the cluster")
     app = app_of(ctx)
     app.client.status()  # renews a token that has run out
     token = app.client.transport.auth.token
@@ -235,6 +240,18 @@ def version(ctx: click.Context, /, as_json: bool) -> None:
         return
     click.echo(f"Version: {facts['version']}")
     click.echo(f"Orchestrator: {facts['orchestrator'] or 'none answers'}")
+
+
+@click.command("upgrade")
+def upgrade() -> None:
+    """Say how to get a newer version: nothing is changed."""
+    program = shlex.quote(sys.executable)
+    click.echo(f"This is version {__version__}, installed in {sys.prefix}. To upgrade it:")
+    click.echo(f"  {program} -m pip install --upgrade runai-core")
+    click.echo(
+        "An orchestrator of this machine goes on as it is until `runai down`, which ends its pods, and `runai up`."
+    )
+    click.echo("On a cluster, `runai admin install` of the new version upgrades what is there.")
 
 
 @click.command("completion")

@@ -71,7 +71,10 @@ def scale_command(noun: Noun) -> click.Command:
     @click.option("--replicas", type=click.IntRange(1), required=True, help="How many it is to have.")
     @click.pass_context
     def run(ctx: click.Context, /, name: str, project: str | None, replicas: int) -> None:
-        """Set how many replicas an inference workload has; one that follows its load is not touched."""
+        """Set how many replicas an inference workload has; one that follows its load is not touched.
+
+        The groups of a distributed one may all start anew.
+        """
         app = app_of(ctx)
         item = find_one(app, noun, name, project)
         app.client.transport.call(requests.update_inference(item, {"spec": _of_replicas(item, replicas)}))

@@ -95,6 +95,7 @@ COMMANDS: Mapping[str, Entry] = {
     "auth": Entry(f"{_SELF}:auth", "Tokens.", SELF),
     "diagnostics": Entry("runai_core.cli.diagnostics:diagnostics", "Logs and settings in one file, to get help.", SELF),
     "version": Entry(f"{_SELF}:version", "The version of this command, and of the orchestrator.", SELF),
+    "upgrade": Entry(f"{_SELF}:upgrade", "How to get a newer version.", SELF),
     "completion": Entry(f"{_SELF}:completion", "Shell completion: bash, zsh or fish.", SELF),
     "submit": Entry(f"{_V1}:submit", "Submit a training, or with --interactive a workspace.", V1),
     "submit-dist": Entry(f"{_V1}:submit_dist", "Submit a distributed training: mpi, pytorch, tf, xgboost.", V1),
@@ -108,6 +109,7 @@ COMMANDS: Mapping[str, Entry] = {
     "suspend": Entry(f"{_V1}:suspend", "Stop a job; it can be resumed.", V1),
     "resume": Entry(f"{_V1}:resume", "Let a stopped job run again.", V1),
     "delete": Entry(f"{_V1}:delete", "Delete a job.", V1),
+    "update": Entry(f"{_SELF}:upgrade", "The same as `upgrade`.", V1),
     "top": Entry(f"{_V1}:top", "GPUs in use, by node or job.", V1),
 }
 """Every command. `runai --help` shows them by section, in this order."""

@@ -792,3 +792,24 @@ def test_everything_and_a_part_are_not_asked_for_at_once(runai: Any, api: Any) -
 
     assert (result.code, result.err) == (2, "Error: --no-pagination: goes without --max-items and --next-token\n")
     assert not api.requests
+
+
+@pytest.mark.parametrize("word", ["upgrade", "update"])
+def test_an_upgrade_says_how_and_changes_nothing(
+    runai: Any, word: str, requests_of: Callable[[], Sequence[str]]
+) -> None:
+    result = runai(word)
+
+    assert result.code == 0
+    assert f"{sys.executable} -m pip install --upgrade runai-core" in result.out
+    assert not requests_of()
+
+
+def test_a_token_is_printed_and_is_none_for_kubectl(runai: Any, api: Any) -> None:
+    api.answers["GET", "/api/v1/status"] = {}
+
+    refused = runai("auth", "get-token", "-o", "kubeconfig")
+
+    assert runai("auth", "get-token", "-o", "plaintext").out == "t\n"
+    assert (refused.code, refused.out) == (2, "")
+    assert "no cluster takes it" in refused.err
