@@ -16,7 +16,7 @@ from runai_core.service.kinds import CATEGORIES, KindChange, a_kind
 from runai_core.web.answers.properties import TypeItem, TypeList
 from runai_core.web.context import Door, Names, Who
 from runai_core.web.schemas import Body, Name
-from runai_core.web.views.kinds import identity, kind_item, native_types, statuses_of, taught_item
+from runai_core.web.views.kinds import identity, key_of, kind_item, native_types, statuses_of, taught_item
 
 router = APIRouter(prefix="/api/v1/workload-types", tags=["workload properties"])
 
@@ -87,7 +87,7 @@ async def update_type(workload_type_id: str, body: TypeUpdate, door: Door, actor
         priority_class=None if body.priority_id is None else _named("priority", body.priority_id, PRIORITIES),
         interfaces=None if interfaces is None else tuple(interfaces),
     )
-    changed = await door.kinds.update(actor, name_of_kind(item.group, item.name), change)
+    changed = await door.kinds.update(actor, name_of_kind(*key_of(item)), change)
     return await _with_statuses(taught_item(changed), door, names)
 
 
@@ -95,7 +95,7 @@ async def update_type(workload_type_id: str, body: TypeUpdate, door: Door, actor
 async def delete_type(workload_type_id: str, door: Door, actor: Who) -> TypeItem:
     """There must be no workload of it any more; of a plug-in's kind, its own defaults come back."""
     item = await _one(workload_type_id, door, actor)
-    return taught_item(await door.kinds.delete(actor, name_of_kind(item.group, item.name)))
+    return taught_item(await door.kinds.delete(actor, name_of_kind(*key_of(item))))
 
 
 async def _external(door: Orchestrator, actor: Actor) -> Mapping[str, TypeItem]:
@@ -117,9 +117,7 @@ async def _one(given: str, door: Orchestrator, actor: Actor) -> TypeItem:
 
 async def _with_statuses(item: TypeItem, door: Orchestrator, names: Names) -> TypeItem:
     kinds: list[WorkloadKind] = [
-        kind
-        for kind in door.plugins.kinds.values()
-        if (kind.api_version.rpartition("/")[0], kind.kind) == (item.group, item.name)
+        kind for kind in door.plugins.kinds.values() if (kind.api_version.rpartition("/")[0], kind.kind) == key_of(item)
     ]
     found = statuses_of(await door.kinds.statuses(kinds), names)
     return item.model_copy(update={"cluster_statuses": found})

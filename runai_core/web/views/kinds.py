@@ -14,6 +14,9 @@ from runai_core.web.views.units import Directory, iso, iso_or_none
 SPACE = uuid.UUID("6f9c1f0e-53f5-5c3c-9b5e-0d3f2a7c8e11")
 """Name space of the ids of priorities, categories and types: the same in every installation."""
 
+CORE = "core"
+"""What answers call the group of Kubernetes that has no name: clients take none without one."""
+
 
 def identity(kind: str, name: str) -> str:
     """Return the stable id of a priority, category or type."""
@@ -36,6 +39,11 @@ def kind_item(kind: WorkloadKind, taught: TaughtKind | None) -> TypeItem:
     if taught is None:
         return item.model_copy(update={"source": "plugin"})
     return taught_item(taught)
+
+
+def key_of(item: TypeItem) -> tuple[str, str]:
+    """Return the group and the kind of a type, as Kubernetes writes them."""
+    return ("" if item.group == CORE else item.group, item.name)
 
 
 def taught_item(taught: TaughtKind) -> TypeItem:
@@ -81,7 +89,7 @@ def _item(group: str, kind: str, category: str, priority: str) -> TypeItem:
     return TypeItem(
         id=identity("type", name_of_kind(group, kind)),
         name=kind,
-        group=group,
+        group=group or CORE,
         category_id=identity("category", category),
         category_name=category,
         priority_id=identity("priority", priority),

@@ -26,7 +26,7 @@ def names_for(tool: str) -> str:
     folders = [ROOT / "integrations" / tool / "tests"]
     if tool == "seldon":
         folders.append(ROOT / "tests" / "cluster")
-    files = (file for folder in folders for file in folder.glob("test_*.py"))
+    files = (file for folder in folders for file in folder.rglob("test_*.py"))
     return "\n".join(re.findall(r"def (test_\w+)", "\n".join(file.read_text() for file in files)))
 
 
