@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from runai_core.controlplane.channels import Handler, Peer
+from runai_core.backends.clock import SystemClock
+from runai_core.controlplane.answering import Answers
+from runai_core.controlplane.channels import Channel, Handler, Peer
+from runai_core.controlplane.links import Links
 from runai_core.model.errors import Unavailable
 
 
@@ -59,6 +63,32 @@ async def two_peers(handlers: dict[str, Handler]) -> AsyncIterator[tuple[Peer, P
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def answers_of(there: Any) -> dict[str, Handler]:
+    """Return the handlers of a cluster whose services, runtime and identity are one fake."""
+    site: Any = SimpleNamespace(workloads=there, backend=SimpleNamespace(clock=SystemClock(), runtime=there))
+    answers = Answers(site, there)
+
+    async def on_open(message: dict[str, Any]) -> None:
+        try:
+            await answers.answer(message["channel"], message["operation"], message["arguments"])
+        finally:
+            message["channel"].leave()
+
+    return {"open": on_open}
+
+
+def link_to(peer: Peer) -> Links:
+    """Return links that know one cluster."""
+
+    async def ask(_cluster: str, operation: str, given: Any) -> Any:
+        return await peer.ask(operation, given)
+
+    async def open_(_cluster: str, operation: str, given: Any) -> Channel:
+        return await peer.open(operation, given)
+
+    return cast("Links", SimpleNamespace(ask=ask, open=open_))
 
 
 def opened(act: Any) -> dict[str, Handler]:

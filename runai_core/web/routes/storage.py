@@ -39,6 +39,8 @@ from runai_core.web.views.units import TENANT_ID, iso
 classes = APIRouter(tags=["storage classes"])
 router = APIRouter(prefix="/api/v1/storage-class-configuration", tags=["storage classes"])
 
+Tenant = Annotated[int, Query(alias="tenantId")]
+
 COLUMNS = {"id": Column("id"), "name": Column("name"), "scopeId": Column("scope_id"), "scopeType": Column("scope_type")}
 """What configurations can be filtered and sorted by."""
 
@@ -135,7 +137,7 @@ async def create_configuration(door: Door, actor: Who, body: ConfigurationCreate
 
 @router.get("/{configuration_id}", summary="Get the configuration of a storage class")
 async def get_configuration(
-    configuration_id: str, door: Door, actor: Who, tenant_id: Annotated[int, Query(alias="tenantId")] = TENANT_ID
+    configuration_id: str, door: Door, actor: Who, tenant_id: Tenant = TENANT_ID
 ) -> ConfigurationItem:
     """By id."""
     del tenant_id  # there is one
@@ -148,7 +150,7 @@ async def replace_configuration(
     door: Door,
     actor: Who,
     body: ConfigurationUpdate,
-    tenant_id: Annotated[int, Query(alias="tenantId")] = TENANT_ID,
+    tenant_id: Tenant = TENANT_ID,
 ) -> ConfigurationItem:
     """What is left out is not said any more."""
     del tenant_id
@@ -162,7 +164,7 @@ async def patch_configuration(
     door: Door,
     actor: Who,
     body: ConfigurationUpdate,
-    tenant_id: Annotated[int, Query(alias="tenantId")] = TENANT_ID,
+    tenant_id: Tenant = TENANT_ID,
 ) -> ConfigurationItem:
     """What is left out stays."""
     del tenant_id
@@ -174,7 +176,7 @@ async def patch_configuration(
 
 @router.delete("/{configuration_id}", summary="Forget the configuration of a storage class")
 async def delete_configuration(
-    configuration_id: str, door: Door, actor: Who, tenant_id: Annotated[int, Query(alias="tenantId")] = TENANT_ID
+    configuration_id: str, door: Door, actor: Who, tenant_id: Tenant = TENANT_ID
 ) -> ConfigurationItem:
     """The class itself stays as it is."""
     del tenant_id

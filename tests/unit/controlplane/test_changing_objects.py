@@ -1,16 +1,12 @@
 """An object of a framework is changed through the link to the cluster that has it."""
 
-import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from runai_core.backends.clock import SystemClock
-from runai_core.controlplane.answering import Answers
 from runai_core.controlplane.backend import Door, MirroredCluster
-from runai_core.controlplane.channels import Peer
 from runai_core.model.clusters import CLUSTER
 from runai_core.model.errors import Conflict
 from runai_core.model.meta import Meta
@@ -18,7 +14,7 @@ from runai_core.model.organization import Actor
 from runai_core.model.spec import WorkloadSpec
 from runai_core.model.workload import Workload, WorkloadType
 from runai_core.service.submission import Submission
-from tests.pipes import a_pipe
+from tests.pipes import answers_of, link_to, two_peers
 from tests.waiting import soon
 
 JOB = Workload(
@@ -50,31 +46,14 @@ class There:
 @pytest.mark.asyncio
 async def test_what_is_wanted_of_an_object_reaches_its_cluster_and_what_it_says_comes_back() -> None:
     there = There()
-    site: Any = SimpleNamespace(workloads=there, backend=SimpleNamespace(clock=SystemClock(), runtime=there))
-    answers = Answers(site, cast("Any", there))
+    async with two_peers(answers_of(there)) as (asking, _, _pipe):
+        door = cast("Door", SimpleNamespace(links=link_to(asking)))
+        cluster = MirroredCluster(cast("Any", None), door)
 
-    async def on_open(message: dict[str, Any]) -> None:
-        try:
-            await answers.answer(message["channel"], message["operation"], message["arguments"])
-        finally:
-            message["channel"].leave()
+        await soon(cluster.change_object(JOB, "ann"))
+        with pytest.raises(Conflict, match="others decide"):
+            await soon(cluster.change_object(replace(JOB, manifest=None), "ann"))
 
-    near, far = a_pipe()
-    asking, answering = Peer(near, {}), Peer(far, {"open": on_open})
-    tasks = [asyncio.create_task(asking.run()), asyncio.create_task(answering.run())]
-
-    async def ask(_cluster: str, operation: str, given: Any) -> Any:
-        return await asking.ask(operation, given)
-
-    door = cast("Door", SimpleNamespace(links=SimpleNamespace(ask=ask)))
-    cluster = MirroredCluster(cast("Any", None), door)
-
-    await soon(cluster.change_object(JOB, "ann"))
-    with pytest.raises(Conflict, match="others decide"):
-        await soon(cluster.change_object(replace(JOB, manifest=None), "ann"))
-
-    for task in tasks:
-        task.cancel()
     [(actor, uid, wanted)] = there.asked
     assert (actor, uid, wanted.kind, wanted.manifest) == ("ann", "own-outer", "Job", JOB.manifest)
     assert wanted.spec == {"category": "Build", "priorityClass": "low", "nodePools": ["a100"]}

@@ -5,18 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from runai_core.backends.clock import SystemClock
 from runai_core.backends.dialing import dial
-from runai_core.controlplane.answering import Answers
 from runai_core.controlplane.backend import Door, LinkedRuntime
-from runai_core.controlplane.channels import WINDOW, Channel, Peer
-from runai_core.controlplane.links import Links
+from runai_core.controlplane.channels import WINDOW, Peer
 from runai_core.controlplane.relaying import pass_on
 from runai_core.model.clusters import CLUSTER
 from runai_core.model.errors import RunaiError, Unavailable
@@ -24,7 +20,7 @@ from runai_core.model.meta import Meta
 from runai_core.model.snapshot import PodState
 from runai_core.model.workload import Pod, PodSpec, PodStatus
 from runai_core.ports import Connect, Connection
-from tests.pipes import Pipe, a_pipe
+from tests.pipes import Pipe, a_pipe, answers_of, link_to
 from tests.waiting import soon, until
 
 POD = Pod(
@@ -80,33 +76,12 @@ class Here:
         return await soon(way())
 
 
-def link_to(peer: Peer) -> Links:
-    """Return links that know one cluster."""
-
-    async def ask(_cluster: str, operation: str, given: Any) -> Any:
-        return await peer.ask(operation, given)
-
-    async def open_(_cluster: str, operation: str, given: Any) -> Channel:
-        return await peer.open(operation, given)
-
-    return cast("Links", SimpleNamespace(ask=ask, open=open_))
-
-
 @pytest_asyncio.fixture(params=["straight", "through another replica"])
 async def here(request: pytest.FixtureRequest) -> AsyncIterator[Here]:
     """A control plane whose replica holds the link itself, or asks the one that does."""
     there = There()
-    site: Any = SimpleNamespace(workloads=there, backend=SimpleNamespace(clock=SystemClock(), runtime=there))
-    answers = Answers(site, cast("Any", there))
-
-    async def on_open(message: dict[str, Any]) -> None:
-        try:
-            await answers.answer(message["channel"], message["operation"], message["arguments"])
-        finally:
-            message["channel"].leave()
-
     near, far = a_pipe()
-    asking, answering = Peer(near, {}), Peer(far, {"open": on_open})
+    asking, answering = Peer(near, {}), Peer(far, answers_of(there))
     work = [asking.run(), answering.run()]
     if request.param != "straight":
         first, second = a_pipe()
