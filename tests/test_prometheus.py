@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +23,7 @@ from runai_core.service.metrics import RANGES, pods_in_prometheus
 from runai_core.service.points import World
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.sampling import SAMPLE_EVERY, UNBROKEN, Sampler
+from tests.clocks import Clock
 from tests.orchestrators import OrchestratorProcess, an_orchestrator
 from tests.prometheus_server import (
     Exporters,
@@ -86,17 +86,6 @@ DCGM = (
     Gpu("b", 1, 50, 256, 81303, "runai-vision", "half-1-0"),
 )
 """Node a's exporter is scraped as it speaks, node b's behind a ServiceMonitor: its pods are `exported_pod` there."""
-
-
-@dataclass
-class Clock:
-    time: float = 1000.0
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here waits")
 
 
 @pytest_asyncio.fixture

@@ -593,61 +593,6 @@ def test_names_are_completed(api: Any, a_workload: Any) -> None:
     assert done.stdout.split() == ["plain,submit", "plain,suspend"]
 
 
-def a_server(api: Any, a_workload: Any) -> str:
-    server = a_workload(type="Inference", name="llm")
-    api.workloads(server)
-    path = f"/api/v1/workloads/inferences/{server['id']}"
-    api.answers["PATCH", path] = (202, server)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("words", "body", "said"),
-    [
-        pytest.param(("--revision", "2"), {"revision": 2}, "llm goes back to revision 2.", id="an earlier revision"),
-        pytest.param(("-i", "new"), {"spec": {"image": "new"}}, "llm updated.", id="another image"),
-    ],
-)
-def test_an_inference_is_changed(
-    runai: Any, api: Any, a_workload: Any, words: tuple[str, ...], body: dict[str, Any], said: str
-) -> None:
-    a_server(api, a_workload)
-
-    result = runai("inference", "update", "llm", *words)
-
-    assert (result.code, result.err, result.out.strip()) == (0, "", said)
-    assert api.body == body
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        pytest.param((), "give at least one flag, or --revision alone", id="nothing"),
-        pytest.param(("--revision", "2", "-i", "new"), "goes with no other flag", id="both"),
-    ],
-)
-def test_an_inference_is_changed_one_way_at_a_time(
-    runai: Any, api: Any, a_workload: Any, words: tuple[str, ...], said: str
-) -> None:
-    a_server(api, a_workload)
-
-    result = runai("inference", "update", "llm", *words)
-
-    assert result.code != 0
-    assert said in result.err
-
-
-def test_revisions_are_listed(runai: Any, api: Any, a_workload: Any) -> None:
-    path = a_server(api, a_workload)
-    rows = [{"number": 1, "phase": "Stopped"}, {"number": 2, "phase": "Running", "isPresent": True}]
-    api.answers["GET", f"{path}/revisions"] = {"revisions": rows}
-
-    result = runai("inference", "revisions", "llm")
-
-    assert (result.code, result.err) == (0, "")
-    assert "Stopped" in result.out.splitlines()[1] + result.out.splitlines()[2]
-
-
 def test_a_data_directory_that_anybody_can_write_is_told_by_the_doctor(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     tmp_path.chmod(0o700)
@@ -671,35 +616,6 @@ def test_rights_on_a_kind_that_is_taught_are_installed(runai: Any) -> None:
     assert verbs["runai-operator"] == {"get", "list", "watch", "patch", "delete"}
     assert verbs["runai-scheduler"] == {"get", "list", "watch"}
     assert "--kind: must be GROUP/VERSION/KIND" in refused.err
-
-
-@pytest.mark.parametrize("verb", [("inference", "scale"), ("inference", "standard", "scale")], ids=" ".join)
-def test_a_server_is_scaled(runai: Any, api: Any, a_workload: Any, verb: tuple[str, ...]) -> None:
-    a_server(api, a_workload)
-
-    result = runai(*verb, "llm", "--replicas", "3")
-
-    assert (result.code, result.err, result.out) == (0, "", "llm is to have 3 replicas.\n")
-    assert api.body == {"spec": {"autoscaling": {"minReplicas": 3, "initialReplicas": 3, "maxReplicas": 3}}}
-
-
-def test_a_distributed_server_is_scaled_by_groups(runai: Any, api: Any, a_workload: Any) -> None:
-    server = a_workload(type="DistributedInference", name="llm")
-    api.workloads(server)
-    api.answers["PATCH", f"/api/v1/workloads/distributed-inferences/{server['id']}"] = (202, server)
-
-    assert runai("inference", "distributed", "scale", "llm", "--replicas", "1").out == "llm is to have 1 replica.\n"
-    assert api.body == {"spec": {"replicas": 1}}
-
-
-def test_a_server_that_follows_its_load_is_not_scaled(runai: Any, api: Any, a_workload: Any) -> None:
-    api.workloads(a_workload(type="Inference", name="llm", requestedPods={"number": 2, "min": 1, "max": 5}))
-
-    result = runai("inference", "scale", "llm", "--replicas", "3")
-
-    assert result.code == 5
-    assert "follows its load, with 1 to 5 replicas: `runai inference update llm --min-replicas" in result.err
-    assert not [request for request in api.requests if request.method == "PATCH"]
 
 
 def test_claims_of_data_sources_are_listed(runai: Any, api: Any) -> None:
@@ -741,57 +657,6 @@ def test_gpus_in_use_are_counted_with_one_request_for_all_pods(runai: Any, api: 
 
     assert (result.code, result.out.split()) == (0, ["n1", "1.5"])
     assert sorted(requests_of()) == ["GET /api/v1/nodes", "GET /api/v1/workloads/pods"]
-
-
-def pages_of(api: Any, *names: str) -> None:
-    """Let workloads of these names exist, given in the pages that are asked for."""
-
-    def page(request: Any) -> Any:
-        start, size = (int(request.url.params[name]) for name in ("offset", "limit"))
-        made = {name: f"2026-01-{31 - index:02}T00:00:00Z" for index, name in enumerate(names)}
-        kind = "".join(request.url.params.get_list("filterBy")).rpartition("type==")[2][:8]
-        found = [name for name in names if not kind.startswith("Distrib")]
-        items = [{"id": UID, "name": name, "phase": "Running", "createdAt": made[name]} for name in found]
-        return {"workloads": items[start : start + size]}
-
-    api.answers["GET", "/api/v1/workloads"] = page
-
-
-@pytest.mark.parametrize("noun", ["workload", "training"])
-def test_a_list_goes_on_where_the_one_before_ended(runai: Any, api: Any, noun: str) -> None:
-    pages_of(api, "a", "b", "c", "d", "e")
-    part = (noun, "list", "-A", "--columns", "workload", "--no-headers", "--max-items", "2")
-
-    heard = [runai(*part), runai(*part, "--next-token", "2"), runai(*part, "--next-token", "4")]
-
-    assert [result.out.split() for result in heard] == [["a", "b"], ["c", "d"], ["e"]]
-    assert [result.err for result in heard] == [
-        "There are more: --next-token 2 goes on.\n",
-        "There are more: --next-token 4 goes on.\n",
-        "",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("words", "sizes"),
-    [
-        pytest.param((), ["100"], id="a hundred"),
-        pytest.param(("--page-size", "2"), ["2", "2"], id="two"),
-        pytest.param(("--no-pagination",), ["500"], id="as many as there can be"),
-    ],
-)
-def test_a_list_is_asked_for_in_pages(runai: Any, api: Any, words: tuple[str, ...], sizes: list[str]) -> None:
-    pages_of(api, "a", "b", "c")
-
-    assert runai("workload", "list", "-A", "--columns", "workload", "--no-headers", *words).out.split() == [*"abc"]
-    assert [request.url.params["limit"] for request in api.requests] == sizes
-
-
-def test_everything_and_a_part_are_not_asked_for_at_once(runai: Any, api: Any) -> None:
-    result = runai("workload", "list", "--no-pagination", "--max-items", "5")
-
-    assert (result.code, result.err) == (2, "Error: --no-pagination: goes without --max-items and --next-token\n")
-    assert not api.requests
 
 
 @pytest.mark.parametrize("word", ["upgrade", "update"])

@@ -30,6 +30,7 @@ from runai_core.service.metrics import DERIVED, Window, series_of, thin
 from runai_core.service.points import World, node_points, unit_points
 from runai_core.service.prometheus import PrometheusMeter, PrometheusServer
 from runai_core.service.sampling import IDLE, Sampler
+from tests.clocks import Clock
 
 NODE = Node(
     meta=Meta(name="n1"),
@@ -207,17 +208,6 @@ async def test_what_is_no_prometheus_is_told(answers: bytes, status: int, said: 
 
 
 # -- idleness
-
-
-@dataclass
-class Clock:
-    time: float = 1000.0
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here waits")
 
 
 def a_sampler(clock: Clock) -> Sampler:
