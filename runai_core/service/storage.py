@@ -31,6 +31,14 @@ NAME_RULE = "must be the name of a storage class: lower-case letters, digits, '-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a cluster's storage classes; `classes` is None where they are not known (yet)."""
+
+    classes: Sequence[StorageClass] | None
+    configurations: Mapping[str, StorageClassConfiguration]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassStatus:
     """A storage class of a cluster, and what administrators say of it."""
 
@@ -74,12 +82,12 @@ class Claims:
         """
         if not any(map(_is_new, spec.storage.pvc)):
             return spec
-        cluster = await self.cluster_of(project)
+        known = await self._known(await self.cluster_of(project))
         errors: list[FieldError] = []
         claims = list(spec.storage.pvc)
         for index, claim in enumerate(claims):
             if _is_new(claim):
-                filled, wrong = await self.judged(claim, cluster, f"{at}.storage.pvc.{index}.claimInfo")
+                filled, wrong = _judged(claim, known, f"{at}.storage.pvc.{index}.claimInfo")
                 claims[index] = replace(claim, claim_info=filled)
                 errors += wrong
         if errors:
@@ -95,27 +103,13 @@ class Claims:
         if claim.existing_pvc:
             return
         own = asset.scope if asset.scope_type == "cluster" else ""
-        _, wrong = await self.judged(claim, own or await self.cluster_of(project), "spec.claimInfo", users="assets")
+        known = await self._known(own or await self.cluster_of(project))
+        _, wrong = _judged(claim, known, "spec.claimInfo", users="assets")
         if wrong:
             raise InvalidRequest.of(*wrong)
 
-    async def judged(
-        self, claim: Pvc | PvcSource, cluster: str, at: str, users: str = "workloads"
-    ) -> tuple[ClaimInfo | None, list[FieldError]]:
-        """Return what a new claim asks for, with the defaults of its class, and what is wrong with it."""
-        asked = claim.claim_info or ClaimInfo()
-        classes = await self.classes(cluster)
-        name = asked.storage_class or next((item.name for item in classes or () if item.is_default), "")
-        known = None if classes is None else [item.name for item in classes]
-        if asked.storage_class not in (None, "", STATIC) and known is not None and name not in known:
-            message = f"there is no such storage class in the cluster; there are: {', '.join(known) or 'none'}"
-            return asked, [FieldError(f"{at}.storageClass", message, str(asked.storage_class)[:80])]
-        configuration = (await self.configurations(cluster)).get(name)
-        if configuration is None:
-            return claim.claim_info, []
-        filled = completed(asked, configuration)
-        shared, ephemeral = bool(claim.data_sharing), bool(claim.ephemeral)
-        return filled, list(check_claim(filled, configuration, at, ephemeral=ephemeral, shared=shared, users=users))
+    async def _known(self, cluster: str) -> Known:
+        return Known(classes=await self.classes(cluster), configurations=await self.configurations(cluster))
 
 
 class StorageService:
@@ -214,6 +208,24 @@ class StorageService:
 
 def _is_new(claim: Pvc) -> bool:
     return not (claim.existing_pvc or claim.exclude)
+
+
+def _judged(
+    claim: Pvc | PvcSource, known: Known, at: str, users: str = "workloads"
+) -> tuple[ClaimInfo | None, list[FieldError]]:
+    """Return what a new claim asks for, with the defaults of its class, and what is wrong with it."""
+    asked = claim.claim_info or ClaimInfo()
+    name = asked.storage_class or next((item.name for item in known.classes or () if item.is_default), "")
+    there = None if known.classes is None else [item.name for item in known.classes]
+    if asked.storage_class not in (None, "", STATIC) and there is not None and name not in there:
+        message = f"there is no such storage class in the cluster; there are: {', '.join(there) or 'none'}"
+        return asked, [FieldError(f"{at}.storageClass", message, str(asked.storage_class)[:80])]
+    configuration = known.configurations.get(name)
+    if configuration is None:
+        return claim.claim_info, []
+    filled = completed(asked, configuration)
+    shared, ephemeral = bool(claim.data_sharing), bool(claim.ephemeral)
+    return filled, list(check_claim(filled, configuration, at, ephemeral=ephemeral, shared=shared, users=users))
 
 
 def _check(customization: StorageCustomization) -> None:
